@@ -1,0 +1,3 @@
+//! Judges recorded histories.
+pub mod history;
+pub mod spec;

@@ -1,0 +1,4 @@
+//! A sans-IO Raft core.
+pub mod message;
+pub mod ready;
+pub mod types;

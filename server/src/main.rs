@@ -1,0 +1,2 @@
+//! The `assay-server` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The harness: clusters, faults, workloads, reports.
