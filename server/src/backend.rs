@@ -1,0 +1,71 @@
+//! What the API layers need of a server: implemented by a running node, and by a single in-memory store
+//! for tests.
+
+use crate::{
+    error::ApiError,
+    proto::internal::command::Request,
+    state_machine::{Response, StateMachine},
+};
+use raft::types::{LogIndex, NodeId, Role, Term};
+use std::{future::Future, ops::Deref};
+
+/// What a member knows of itself and of the cluster's raft state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// This member.
+    pub id: NodeId,
+    /// Identity of the cluster.
+    pub cluster_id: u64,
+    /// Its part in the current term.
+    pub role: Role,
+    /// The current term.
+    pub term: Term,
+    /// The leader, where known.
+    pub leader: Option<NodeId>,
+    /// Known to be committed.
+    pub committed: LogIndex,
+    /// Applied to the local state.
+    pub applied: LogIndex,
+    /// Whether this member has no vote.
+    pub is_learner: bool,
+}
+
+/// A member as the cluster's members know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberInfo {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its name, empty until it has told it.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it, empty until it has told it.
+    pub client_urls: Vec<String>,
+    /// Whether it has no vote.
+    pub is_learner: bool,
+}
+
+/// A server as its API sees it. Cloning gives another handle to the same server.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// Replicates a request and waits until it is applied here.
+    ///
+    /// # Errors
+    /// What the request itself came to, or why its outcome is not known.
+    fn propose(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send;
+
+    /// Returns once the local state holds everything that was committed, by any member, when this was
+    /// called: what a linearizable read must wait for. Raft thesis, section 6.4.
+    fn read_index(&self) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// The local state, locked for reading: keep it for no longer than one evaluation.
+    fn state(&self) -> impl Deref<Target = StateMachine>;
+
+    /// Raft's view.
+    fn status(&self) -> NodeStatus;
+
+    /// All members, by id.
+    fn members(&self) -> Vec<MemberInfo>;
+
+    /// Makes another member the leader, and waits until it is.
+    fn move_leader(&self, to: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
