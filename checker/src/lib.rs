@@ -7,6 +7,7 @@ mod check;
 pub mod decode;
 pub mod history;
 pub mod linearizability;
+pub mod revision;
 pub mod spec;
 pub mod verdict;
 

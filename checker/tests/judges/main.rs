@@ -4,3 +4,4 @@ mod brute;
 mod engines;
 mod made;
 mod published;
+mod revisions;
