@@ -8,12 +8,15 @@ use crate::spec::kv_types::{KeyRange, KeyValue, RangeRequest, Request, Response}
 
 /// What some answer showed of the write that made a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) key: String,
+pub struct Seen {
+    /// The key.
+    pub key: String,
     /// The value; `None` where only keys were asked for.
-    pub(super) value: Option<String>,
-    pub(super) create_revision: Option<i64>,
-    pub(super) version: Option<i64>,
+    pub value: Option<String>,
+    /// Revision of the key's creation, where it was shown.
+    pub create_revision: Option<i64>,
+    /// Writes since the creation, where they were shown.
+    pub version: Option<i64>,
 }
 
 /// All that the answers of a history show of writes.
@@ -167,6 +170,18 @@ impl Evidence {
     }
 }
 
+/// What one answer shows of writes, each with the revision that made it.
+pub fn seen(step: &Step) -> Vec<(i64, Seen)> {
+    let evidence = Evidence::gather(std::slice::from_ref(step));
+    let mut all: Vec<(i64, Seen)> = evidence
+        .by_revision
+        .into_iter()
+        .flat_map(|(revision, seen)| seen.into_iter().map(move |seen| (revision, seen)))
+        .collect();
+    all.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+    all
+}
+
 /// The revision whose state a range shows. One in a transaction that writes may show the state before
 /// that transaction's own revision.
 fn read_at(range: &RangeRequest, step: &Step) -> i64 {
@@ -195,7 +210,7 @@ pub(super) fn may_write(request: &Request, keys: &mut Vec<KeyRange>) {
 }
 
 /// The pairs that a request may put.
-pub(super) fn may_put<'a>(request: &'a Request, pairs: &mut Vec<(&'a str, &'a str)>) {
+pub fn may_put<'a>(request: &'a Request, pairs: &mut Vec<(&'a str, &'a str)>) {
     match request {
         Request::Put(put) => pairs.push((&put.key, &put.value)),
         Request::Txn(txn) => {

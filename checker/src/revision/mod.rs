@@ -16,6 +16,7 @@ mod replay;
 mod step;
 
 pub use compaction::{Misplaced, compactions};
+pub use evidence::{Seen, may_put, seen};
 pub use order::{Backwards, Stamp, Twice, backwards, sessions, twice};
 pub use replay::{Outcome, Replay, Wrong, replay};
-pub use step::{Expect, Step, from_kv, from_register};
+pub use step::{Expect, Step, from_kv, from_register, kv_requests, register_requests};

@@ -119,6 +119,16 @@ pub fn from_register(
     linearizable.chain(serializable.iter().map(|call| step(call, true))).collect()
 }
 
+/// What `kv` operations asked for.
+pub fn kv_requests(calls: &[Call<KvOp>]) -> Vec<(OpId, Request)> {
+    calls.iter().map(|call| (call.id, call.op.request.clone())).collect()
+}
+
+/// What `register` operations asked for, as requests to a store.
+pub fn register_requests(calls: &[Call<RegisterOp>]) -> Vec<(OpId, Request)> {
+    calls.iter().map(|call| (call.id, register_request(&call.op).0)).collect()
+}
+
 fn new_step<Op>(call: &Call<Op>, request: Request, expect: Expect, rev: i64, stale_allowed: bool) -> Step {
     Step {
         id: call.id,

@@ -5,3 +5,5 @@ mod engines;
 mod made;
 mod published;
 mod revisions;
+mod stores;
+mod synthetic;
