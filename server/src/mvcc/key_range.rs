@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use std::ops::Bound;
 
+/// The two ends of a range of keys, as maps take them.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The keys that `key` and `range_end` of a request stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyRange<'a> {
@@ -28,7 +31,7 @@ impl<'a> KeyRange<'a> {
     }
 
     /// As bounds for a map; `None` where there can be no key.
-    pub(crate) fn bounds(&self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    pub(crate) fn bounds(&self) -> Option<Bounds<'a>> {
         match *self {
             KeyRange::One(key) => Some((Bound::Included(key), Bound::Included(key))),
             KeyRange::Between(key, end) => Some((Bound::Included(key), Bound::Excluded(end))),
