@@ -3,5 +3,7 @@ pub mod backend;
 pub mod error;
 pub mod lease;
 pub mod mvcc;
+#[cfg(feature = "plant")]
+pub mod plant;
 pub mod proto;
 pub mod state_machine;

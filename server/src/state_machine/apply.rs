@@ -1,9 +1,11 @@
 //! Applying the log's entries, one by one and in order.
 
+#[cfg(feature = "plant")]
+use crate::plant::Plant;
 use crate::{
     error::ApiError,
     lease::Leases,
-    mvcc::Store,
+    mvcc::{Scrub, Store},
     proto::{
         etcdserverpb::{CompactionResponse, DeleteRangeResponse, PutResponse, TxnResponse},
         internal::{Command, MemberAttributes, command::Request},
@@ -25,7 +27,8 @@ pub enum Response {
     DeleteRange(DeleteRangeResponse),
     /// To a transaction.
     Txn(TxnResponse),
-    /// To a compaction: it is in force, though the superseded revisions may still take up memory.
+    /// To a compaction: it is in force, though superseded versions may still take up memory
+    /// ([`StateMachine::scrub`]).
     Compaction(CompactionResponse),
     /// To a member's attributes.
     MemberAttributes,
@@ -34,10 +37,10 @@ pub enum Response {
 /// The replicated state of one member.
 #[derive(Debug, Default)]
 pub struct StateMachine {
-    applied: LogIndex,
-    kv: Store,
-    leases: Leases,
-    attributes: BTreeMap<u64, MemberAttributes>,
+    pub(super) applied: LogIndex,
+    pub(super) kv: Store,
+    pub(super) leases: Leases,
+    pub(super) attributes: BTreeMap<u64, MemberAttributes>,
 }
 
 impl StateMachine {
@@ -47,22 +50,10 @@ impl StateMachine {
     }
 
     /// Applies the command of the entry at `index`, which must be the next one. Total: whatever the command
-    /// holds, the outcome is an answer or a refusal without effect.
+    /// holds, the outcome is an answer, or a refusal without effect.
     pub fn apply(&mut self, index: LogIndex, command: &Command) -> Outcome {
         self.note_applied(index);
-        match command.request.as_ref() {
-            Some(Request::Put(request)) => {
-                let leases = &self.leases;
-                self.kv.put(request, &|id| leases.contains(id)).map(Response::Put)
-            }
-            Some(Request::MemberAttributes(attributes)) => {
-                self.attributes.insert(attributes.member_id, attributes.clone());
-                Ok(Response::MemberAttributes)
-            }
-            Some(Request::DeleteRange(_) | Request::Txn(_) | Request::Compaction(_)) | None => {
-                Err(ApiError::KeyNotFound)
-            }
-        }
+        self.carry_out(command)
     }
 
     /// Notes that the entry at `index`, the next one, carries no command.
@@ -84,5 +75,42 @@ impl StateMachine {
     /// What the members have told of themselves, by member id.
     pub fn member_attributes(&self) -> &BTreeMap<u64, MemberAttributes> {
         &self.attributes
+    }
+
+    /// Frees up to `budget` versions that a compaction superseded; see [`Store::scrub`]. No answer, hash or
+    /// image depends on how much of it was done.
+    pub fn scrub(&mut self, budget: usize) -> Scrub {
+        self.kv.scrub(budget)
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Outcome {
+        let leases = &self.leases;
+        let lease_exists = |id| leases.contains(id);
+        match &command.request {
+            Some(Request::Put(request)) => self.kv.put(request, &lease_exists).map(Response::Put),
+            Some(Request::DeleteRange(request)) => self.kv.delete_range(request).map(Response::DeleteRange),
+            Some(Request::Txn(request)) => self.kv.txn(request, &lease_exists).map(Response::Txn),
+            Some(Request::Compaction(request)) => self.kv.compact(request.revision).map(Response::Compaction),
+            Some(Request::MemberAttributes(attributes)) => {
+                self.attributes.insert(attributes.member_id, attributes.clone());
+                Ok(Response::MemberAttributes)
+            }
+            // As etcd calls an operation that says nothing.
+            None => Err(ApiError::KeyNotFound),
+        }
+    }
+}
+
+#[cfg(feature = "plant")]
+impl StateMachine {
+    /// Chooses the planted bug of this state machine. A restored one has none.
+    pub fn set_plant(&mut self, plant: Option<Plant>) {
+        self.kv.set_plant(plant);
+    }
+
+    /// Applies a command without moving the applied index: what the planted bug
+    /// [`Plant::ApplyTwiceAfterRestart`] needs.
+    pub fn apply_again(&mut self, command: &Command) -> Outcome {
+        self.carry_out(command)
     }
 }
