@@ -1,3 +1,4 @@
 //! Judges recorded histories.
 pub mod history;
+pub mod models;
 pub mod spec;
