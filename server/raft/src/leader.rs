@@ -26,7 +26,7 @@ pub(crate) struct Leader {
     transfer: Option<Transfer>,
     /// Ticks since heartbeats were last due.
     heartbeat_elapsed: u32,
-    /// Payload bytes of the log after the commit index.
+    /// Bytes of the log after the commit index.
     uncommitted_bytes: usize,
     /// Something happened since the last flush that may let entries go.
     unsent: bool,
@@ -53,7 +53,7 @@ impl Leader {
             reads: ReadIndex::default(),
             transfer: None,
             heartbeat_elapsed: 0,
-            uncommitted_bytes: tail.map(|entry| entry.payload.size_bytes()).sum(),
+            uncommitted_bytes: tail.map(Entry::size_bytes).sum(),
             unsent: true,
         };
         leader.follow_membership(node);
@@ -115,8 +115,9 @@ impl Leader {
 
     fn append(&mut self, node: &mut Node, payload: Payload) {
         let changes_membership = matches!(payload, Payload::Membership { .. });
-        self.uncommitted_bytes += payload.size_bytes();
-        node.append(Entry { term: node.term, index: node.log.last_index().next(), payload });
+        let entry = Entry { term: node.term, index: node.log.last_index().next(), payload };
+        self.uncommitted_bytes += entry.size_bytes();
+        node.append(entry);
         self.unsent = true;
         if changes_membership {
             self.follow_membership(node);
@@ -146,8 +147,7 @@ impl Leader {
         if index <= node.commit || !Self::may_commit(node, index) {
             return;
         }
-        let newly = node.log.range(node.commit, index).map(|entry| entry.payload.size_bytes());
-        self.uncommitted_bytes -= newly.sum::<usize>();
+        self.uncommitted_bytes -= node.log.range(node.commit, index).map(Entry::size_bytes).sum::<usize>();
         node.commit_to(index);
         self.unsent = true;
         // Both majorities know of the change, so the new one may go on alone. Raft thesis, section 4.3.
