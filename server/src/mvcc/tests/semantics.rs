@@ -186,16 +186,11 @@ fn sorting() {
         assert_eq!(store.range(&request).show(), format!("@9 n3{}", want.concat()), "{target:?} {order:?}");
         // An order that was asked for goes before the limit; one that was not goes after it.
         let limited = RangeRequest { limit: 1, ..request.clone() };
-        let first = if order == None && target != Key {
-            if target == Create {
-                R1
-            } else if target == Mod {
-                R1
-            } else {
-                r2
-            }
-        } else {
-            want[0]
+        let first = match (order, target) {
+            // The order sorts what the limit leaves of the keys in key order, and one pair more.
+            (None, Version | Value) => r2,
+            (None, Create | Mod) => R1,
+            _ => want[0],
         };
         assert_eq!(store.range(&limited).show(), format!("@9 n3 more{first}"), "{target:?} {order:?}, one");
         let filtered = RangeRequest { min_mod_revision: 1, ..limited };
