@@ -1,3 +1,5 @@
 //! A replicated key-value store that speaks etcd's v3 API.
+pub mod codec;
+pub mod disk;
 pub mod error;
 pub mod proto;
