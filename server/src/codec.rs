@@ -119,6 +119,11 @@ impl Decoder {
         if got > self.0.len() / size_min { Err(DecodeError::TooMany { what, got }) } else { Ok(got) }
     }
 
+    /// All that is left.
+    pub fn rest(self) -> Bytes {
+        self.0
+    }
+
     /// Nothing may be left.
     pub fn end(self) -> Result<(), DecodeError> {
         if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.0.len())) }

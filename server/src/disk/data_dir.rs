@@ -29,6 +29,8 @@ use std::{
 const IDENTITY: &str = "identity";
 const MAGIC: &[u8; 8] = b"ASSAYDIR";
 const VERSION: u32 = 1;
+/// Entries before the image that a restarted member still offers to followers a little behind it.
+const KEPT_FOR_FOLLOWERS: usize = 5000;
 
 /// Keeps a second server off a data directory; released when dropped, and by the kernel when the process
 /// ends, however it ends.
@@ -72,7 +74,7 @@ pub struct Opened<F: Files> {
     pub image: SnapshotMeta,
     /// The newest hard state.
     pub hard_state: HardState,
-    /// The log after the image.
+    /// The log: begins at or before the entry after the image.
     pub entries: Vec<Entry>,
     /// [`Birth::roster`], as it was given when the directory was made.
     pub roster: Bytes,
@@ -228,18 +230,16 @@ fn combine<F: Files>(
         Some(at) => entries.get(at).is_some_and(|entry| entry.term == image.term),
     };
     if continues {
-        entries.drain(..behind);
+        entries.drain(..behind.saturating_sub(KEPT_FOR_FOLLOWERS));
     } else {
         // An image that was received, but whose installation did not reach the log before a crash. Its
         // entries are committed, so nothing in a log that differs from it can be (Raft paper, figure 13).
         entries.clear();
+        if hard_state.term < image.term {
+            hard_state = HardState { term: image.term, vote: None, commit: image.index };
+        }
+        hard_state.commit = image.index;
     }
-    let last_term = entries.last().map_or(image.term, |entry| entry.term);
-    if hard_state.term < last_term {
-        hard_state = HardState { term: last_term, vote: None, commit: hard_state.commit };
-    }
-    let last = LogIndex(image.index.0 + entries.len() as u64);
-    hard_state.commit = hard_state.commit.clamp(image.index, last);
     if !continues {
         let write = Write {
             install: Some(image.clone()),
