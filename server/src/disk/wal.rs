@@ -36,8 +36,6 @@ pub struct Wal<F: Files> {
     installed: LogIndex,
     buffer: Vec<u8>,
     failed: bool,
-    #[cfg(feature = "plant")]
-    forget_votes: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +107,6 @@ impl<F: Files> Wal<F> {
             installed: LogIndex::ZERO,
             buffer: Vec::new(),
             failed: false,
-            #[cfg(feature = "plant")]
-            forget_votes: false,
         })
     }
 
@@ -167,8 +163,6 @@ impl<F: Files> Wal<F> {
             installed: recovered.installed,
             buffer: Vec::new(),
             failed: false,
-            #[cfg(feature = "plant")]
-            forget_votes: false,
         };
         Ok((wal, recovered))
     }
@@ -181,12 +175,6 @@ impl<F: Files> Wal<F> {
     /// Begins a new segment once the last one has `bytes`: for tests and simulations that want many.
     pub fn set_segment_bytes(&mut self, bytes: u64) {
         self.segment_bytes = bytes;
-    }
-
-    /// Planted bug: votes are not written.
-    #[cfg(feature = "plant")]
-    pub fn forget_votes(&mut self) {
-        self.forget_votes = true;
     }
 
     /// Lets go of the segments that hold nothing after entry `index`. Call it once images that cover
@@ -284,12 +272,6 @@ impl<F: Files> Storage for Wal<F> {
     type Error = SaveError;
 
     fn save(&mut self, write: &Write) -> Result<(), SaveError> {
-        #[cfg(feature = "plant")]
-        if self.forget_votes && write.hard_state.is_some() {
-            let mut write = write.clone();
-            write.hard_state = write.hard_state.map(|state| HardState { vote: None, ..state });
-            return self.checked(|wal| wal.append(&write));
-        }
         self.checked(|wal| wal.append(write))
     }
 }

@@ -11,8 +11,6 @@ mod link;
 mod listener;
 mod network;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 pub use handshake::Party;
 pub use image::{ImageSink, ImageSource};
