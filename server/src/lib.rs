@@ -4,6 +4,7 @@ pub mod codec;
 pub mod disk;
 pub mod error;
 pub mod lease;
+pub mod metrics;
 pub mod mvcc;
 pub mod net;
 #[cfg(feature = "plant")]

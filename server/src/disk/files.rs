@@ -1,11 +1,14 @@
 //! The file operations that durability rests on, as a seam: the real ones here, faulty ones in the
 //! simulator and in tests.
 
+use crate::metrics::Metrics;
 use std::{
     fmt::Debug,
     fs, io,
     io::{Read, Write},
     path::Path,
+    sync::Arc,
+    time::Instant,
 };
 
 /// A file system, as far as the log and the images need one.
@@ -52,17 +55,19 @@ pub trait AppendFile: Debug + Send + 'static {
 }
 
 /// The operating system's files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RealFiles {
     /// Whether to flush at all: `false` gives up durability for speed (`--unsafe-no-fsync`).
     pub fsync: bool,
+    /// Where flushes and written bytes are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A file of the operating system.
 #[derive(Debug)]
 pub struct RealFile {
     file: fs::File,
-    fsync: bool,
+    files: RealFiles,
 }
 
 impl Files for RealFiles {
@@ -72,11 +77,11 @@ impl Files for RealFiles {
     fn create(&self, path: &Path) -> io::Result<RealFile> {
         let file = fs::OpenOptions::new().append(true).create(true).open(path)?;
         file.set_len(0)?; // std refuses `truncate` beside `append`
-        Ok(RealFile { file, fsync: self.fsync })
+        Ok(RealFile { file, files: self.clone() })
     }
 
     fn open_append(&self, path: &Path) -> io::Result<RealFile> {
-        Ok(RealFile { file: fs::OpenOptions::new().append(true).open(path)?, fsync: self.fsync })
+        Ok(RealFile { file: fs::OpenOptions::new().append(true).open(path)?, files: self.clone() })
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Self::Reader> {
@@ -113,11 +118,18 @@ impl Files for RealFiles {
 
 impl AppendFile for RealFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.files.metrics.wal_write_bytes.add(bytes.len() as u64);
         self.file.write_all(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if self.fsync { self.file.sync_data() } else { Ok(()) }
+        if !self.files.fsync {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let result = self.file.sync_data();
+        self.files.metrics.wal_fsync.observe(begun.elapsed());
+        result
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {

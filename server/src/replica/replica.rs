@@ -115,7 +115,9 @@ pub struct Replica {
     leader: Option<NodeId>,
     /// Proposals that wait for a leader. None was ever handed out.
     parked: VecDeque<Parked>,
-    /// Since when the proposals of the last turn's `outgoing` have waited, if not since that turn.
+    /// Proposals among `outgoing` that had been parked, and since when.
+    handing: Vec<(u64, u64)>,
+    /// The same of the last turn.
     handed: Vec<(u64, u64)>,
     reads: Reads,
     /// The commit index at the last turn: raft may take reads now that it would not take then.
@@ -136,6 +138,7 @@ impl Replica {
             now: 0,
             applied,
             parked: VecDeque::new(),
+            handing: Vec::new(),
             handed: Vec::new(),
             reads: Reads::default(),
             outgoing: Vec::new(),
@@ -202,9 +205,9 @@ impl Replica {
 
     /// Gives out what the steps since the last call produced.
     pub fn turn(&mut self) -> Turn {
-        self.handed.clear();
         self.notice_leader();
         self.begin_reads();
+        self.handed = std::mem::take(&mut self.handing);
         let mut ready = self.raft.ready();
         for state in std::mem::take(&mut ready.reads) {
             self.resolve(state.id, state.index);
@@ -248,7 +251,7 @@ impl Replica {
         match Why::of(&error) {
             Why::Leader(to) => {
                 if since < self.now {
-                    self.handed.push((number, since));
+                    self.handing.push((number, since));
                 }
                 let tag = Tag { epoch: self.settings.epoch, number };
                 self.outgoing.push(Outgoing { to, message: PeerMessage::Propose { tag, command } });
