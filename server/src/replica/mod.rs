@@ -11,4 +11,5 @@ mod replica;
 
 pub use apply::{Answers, Applier, Batch};
 pub use peer::{Outgoing, PeerMessage, Refusal, Tag};
+pub use reads::Decided;
 pub use replica::{Input, Replica, Settings, Turn};
