@@ -3,6 +3,7 @@
 use super::{images, queue::Queue, shared::Shared};
 use crate::{
     disk::{Files, Images},
+    error::ApiError,
     mvcc::Scrub,
     replica::{Answers, Applier, Batch, Decided},
 };
@@ -36,6 +37,8 @@ pub(super) enum Work {
     Entries(Vec<Entry>),
     /// Serve these reads once their index is applied.
     Reads(Decided),
+    /// Refuse these proposals, unless what was applied before answered them.
+    Lost(Vec<u64>),
     /// Replace the state by this image.
     Install(SnapshotMeta),
     /// Stop.
@@ -87,6 +90,11 @@ impl<F: Files> ApplyLoop<F> {
                     Work::Entries(more) if entries.is_empty() => entries = more,
                     Work::Entries(more) => entries.extend(more),
                     Work::Reads(decided) => self.applier.wait(decided, &mut answers),
+                    Work::Lost(numbers) => {
+                        self.apply(std::mem::take(&mut entries), &mut answers);
+                        let refused = numbers.into_iter().map(|number| (number, ApiError::NoLeader));
+                        self.shared.waiters.refuse(refused.collect());
+                    }
                     Work::Install(meta) => {
                         self.apply(std::mem::take(&mut entries), &mut answers);
                         self.install(meta, &mut answers)?;

@@ -131,6 +131,7 @@ impl Running {
             leader_wait_ticks: 2 * u64::from(timing.election_ticks),
             read_retry_ticks: u64::from(timing.election_ticks) / 2 + 1,
             parked_max: PARKED_MAX,
+            remember_ticks: (options.request_timeout.as_nanos() / timing.tick.as_nanos()) as u64 + 1,
         };
         let raft_loop = RaftLoop {
             shared: shared.clone(),

@@ -105,7 +105,7 @@ impl<F: Files> RaftLoop<F> {
     }
 
     fn turn(&mut self) -> Result<(), SaveError> {
-        let Turn { mut ready, outgoing, refused, reads } = self.replica.turn();
+        let Turn { mut ready, outgoing, refused, reads, lost } = self.replica.turn();
         self.publish();
         self.send(std::mem::take(&mut ready.messages));
         self.hand_on(outgoing);
@@ -128,6 +128,9 @@ impl<F: Files> RaftLoop<F> {
         if let Some(meta) = install {
             self.apply.push(Work::Install(meta));
             self.apply.push(Work::Entries(committed));
+        }
+        if !lost.is_empty() {
+            self.apply.push(Work::Lost(lost));
         }
         self.send(saved.messages);
         self.network.flush();
