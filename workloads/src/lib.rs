@@ -1,1 +1,2 @@
 //! The harness: clusters, faults, workloads, reports.
+pub mod recorder;
