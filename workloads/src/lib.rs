@@ -1,2 +1,3 @@
 //! The harness: clusters, faults, workloads, reports.
+pub mod driver;
 pub mod recorder;
