@@ -3,9 +3,9 @@
 use super::{connection::Connection, error::DriverError};
 use http::Uri;
 use server::proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvRequest, HashKvResponse,
-    PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusRequest, StatusResponse,
-    TxnRequest, TxnResponse, kv_client::KvClient, maintenance_client::MaintenanceClient,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvRequest,
+    HashKvResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusRequest,
+    StatusResponse, TxnRequest, TxnResponse, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
 use std::{future::Future, time::Duration};
 use tonic::{Request, Response, Status};
@@ -73,7 +73,10 @@ impl Client {
     ///
     /// # Errors
     /// See [`DriverError`].
-    pub async fn delete_range(&mut self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, DriverError> {
+    pub async fn delete_range(
+        &mut self,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, DriverError> {
         self.kv(request, async |kv, request| kv.delete_range(request).await).await
     }
 

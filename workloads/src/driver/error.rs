@@ -300,8 +300,18 @@ mod tests {
             (Code::InvalidArgument, "etcdserver: key is not provided", "rejected", Definite),
             (Code::InvalidArgument, "etcdserver: duplicate key given in txn request", "rejected", Definite),
             (Code::InvalidArgument, "etcdserver: request is too large", "rejected", Definite),
-            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted", "revision", Definite),
-            (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision", "revision", Definite),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+                "revision",
+                Definite,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+                "revision",
+                Definite,
+            ),
             (Code::OutOfRange, "etcdserver: too large lease TTL", "rejected", Definite),
             (
                 Code::OutOfRange,
