@@ -1,3 +1,12 @@
-//! Judges recorded histories.
+//! Judges recorded histories of replicated key-value stores.
+//!
+//! A [`History`] comes from a file ([`History::load`]) or from events in memory ([`History::new`]);
+//! [`check`] judges it and gives a [`CheckReport`].
+mod check;
 pub mod history;
 pub mod spec;
+pub mod verdict;
+
+pub use check::{Cancel, CheckReport, Engine, Options, check};
+pub use history::History;
+pub use verdict::{Anomaly, AnomalyKind, CheckResult, Verdict, Why, Witness};
