@@ -7,7 +7,8 @@ use server::proto::etcdserverpb::{
     HashKvResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusRequest,
     StatusResponse, TxnRequest, TxnResponse, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
-use std::{future::Future, time::Duration};
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// A client of one member: connects when first used, and again after its connection broke. Never retries.
@@ -15,12 +16,14 @@ pub struct Client {
     origin: Uri,
     authority: String,
     deadline: Duration,
+    /// When the operation under way must be over, where one was started.
+    until: Option<Instant>,
     connection: Option<Connection>,
 }
 
 impl Client {
     /// A client of the member at `url` (`http://host:port`); `deadline` bounds each call, connecting
-    /// included.
+    /// included, or all calls of one operation together.
     ///
     /// # Errors
     /// A text for the user, when `url` is not of that form.
@@ -40,17 +43,23 @@ impl Client {
             .path_and_query("/")
             .build()
             .map_err(|error| format!("`{url}` is not a URL: {error}"))?;
-        Ok(Client { origin, authority, deadline, connection: None })
+        Ok(Client { origin, authority, deadline, until: None, connection: None })
     }
 
-    /// The same member and deadline, with a connection of its own.
-    pub fn fresh(&self) -> Client {
-        Client {
-            origin: self.origin.clone(),
-            authority: self.authority.clone(),
-            deadline: self.deadline,
-            connection: None,
-        }
+    /// Begins an operation: the calls from here to the next start share one deadline.
+    pub fn start_operation(&mut self) -> &mut Client {
+        self.until = Some(Instant::now() + self.deadline);
+        self
+    }
+
+    /// How long an operation, or a single call, may take.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Whether there is a connection that may still work.
+    pub fn is_connected(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.is_closed())
     }
 
     /// Reads keys.
@@ -101,8 +110,7 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn status(&mut self) -> Result<StatusResponse, DriverError> {
-        let request = Request::new(StatusRequest {});
-        self.maintenance(request, async |maintenance, request| maintenance.status(request).await).await
+        self.maintenance(StatusRequest {}, async |maintenance, request| maintenance.status(request).await).await
     }
 
     /// Hash of the member's key-value state at `revision`, 0 for its newest.
@@ -110,17 +118,15 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn hash_kv(&mut self, revision: i64) -> Result<HashKvResponse, DriverError> {
-        let request = Request::new(HashKvRequest { revision });
-        self.maintenance(request, async |maintenance, request| maintenance.hash_kv(request).await).await
+        self.maintenance(HashKvRequest { revision }, async |maintenance, request| maintenance.hash_kv(request).await).await
     }
 
     async fn kv<Q, A>(
         &mut self,
-        request: Q,
+        message: Q,
         send: impl AsyncFnOnce(&mut KvClient<Connection>, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, DriverError> {
-        let request = self.request(request);
-        self.call(async |connection, origin| {
+        self.call(message, async |connection, origin, request| {
             // An answer is taken whatever its size: a limit would turn it into an error of our own making.
             let mut kv = KvClient::with_origin(connection, origin).max_decoding_message_size(usize::MAX);
             send(&mut kv, request).await
@@ -130,38 +136,39 @@ impl Client {
 
     async fn maintenance<Q, A>(
         &mut self,
-        request: Request<Q>,
+        message: Q,
         send: impl AsyncFnOnce(&mut MaintenanceClient<Connection>, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, DriverError> {
-        self.call(async |connection, origin| {
+        self.call(message, async |connection, origin, request| {
             let mut maintenance = MaintenanceClient::with_origin(connection, origin);
             send(&mut maintenance, request).await
         })
         .await
     }
 
-    /// Tells the server the deadline too, so that it need not work for nobody.
-    fn request<Q>(&self, message: Q) -> Request<Q> {
-        let mut request = Request::new(message);
-        request.set_timeout(self.deadline);
-        request
-    }
-
-    async fn call<A>(
+    async fn call<Q, A>(
         &mut self,
-        send: impl AsyncFnOnce(Connection, Uri) -> Result<Response<A>, Status>,
+        message: Q,
+        send: impl AsyncFnOnce(Connection, Uri, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, DriverError> {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
+        let until = self.until.unwrap_or(start + self.deadline);
         let connection = match &self.connection {
             Some(connection) if !connection.is_closed() => connection.clone(),
-            _ => self.connection.insert(Connection::open(&self.authority, self.deadline).await?).clone(),
+            Some(_) | None => {
+                let within = until.saturating_duration_since(start);
+                self.connection = None;
+                self.connection.insert(Connection::open(&self.authority, within).await?).clone()
+            }
         };
-        let after_ms = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX);
-        let answer = within(start + self.deadline, send(connection, self.origin.clone())).await;
+        let mut request = Request::new(message);
+        // The server is told too, so that it need not work for nobody.
+        request.set_timeout(until.saturating_duration_since(Instant::now()));
+        let answer = tokio::time::timeout_at(until, send(connection, self.origin.clone(), request)).await;
         let result = match answer {
-            None => Err(DriverError::Deadline { after_ms }),
-            Some(Err(status)) => Err(DriverError::from_status(&status)),
-            Some(Ok(answer)) => Ok(answer.into_inner()),
+            Err(_) => Err(DriverError::Deadline { after_ms: millis(start.elapsed()) }),
+            Ok(Err(status)) => Err(DriverError::from_status(&status)),
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
         };
         if result.as_ref().is_err_and(DriverError::breaks_connection) {
             self.connection = None;
@@ -170,8 +177,8 @@ impl Client {
     }
 }
 
-async fn within<T>(deadline: tokio::time::Instant, work: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout_at(deadline, work).await.ok()
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The revision in an answer's header.
