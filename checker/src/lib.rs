@@ -2,8 +2,11 @@
 //!
 //! A [`History`] comes from a file ([`History::load`]) or from events in memory ([`History::new`]);
 //! [`check`] judges it and gives a [`CheckReport`].
+pub mod budget;
 mod check;
+pub mod decode;
 pub mod history;
+pub mod linearizability;
 pub mod spec;
 pub mod verdict;
 

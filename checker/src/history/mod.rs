@@ -5,6 +5,7 @@
 mod assemble;
 pub mod event;
 pub mod file;
+pub mod import;
 pub mod lint;
 pub mod operation;
 

@@ -1,0 +1,3 @@
+//! The checkers against other judges: brute force, stateright's tester, published verdicts, and histories
+//! that were made wrong on purpose.
+mod published;
