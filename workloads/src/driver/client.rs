@@ -110,7 +110,8 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn status(&mut self) -> Result<StatusResponse, DriverError> {
-        self.maintenance(StatusRequest {}, async |maintenance, request| maintenance.status(request).await).await
+        self.maintenance(StatusRequest {}, async |maintenance, request| maintenance.status(request).await)
+            .await
     }
 
     /// Hash of the member's key-value state at `revision`, 0 for its newest.
@@ -118,7 +119,10 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn hash_kv(&mut self, revision: i64) -> Result<HashKvResponse, DriverError> {
-        self.maintenance(HashKvRequest { revision }, async |maintenance, request| maintenance.hash_kv(request).await).await
+        self.maintenance(HashKvRequest { revision }, async |maintenance, request| {
+            maintenance.hash_kv(request).await
+        })
+        .await
     }
 
     async fn kv<Q, A>(

@@ -12,7 +12,7 @@ use crate::{
     report::Tally,
     workload::{Completion, Generator, Invocation, Workload},
 };
-use checker::history::event::{OpError, ProcessId, What};
+use checker::history::event::{ProcessId, What};
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -195,7 +195,9 @@ impl<W: Workload> Context<W> {
                 let ok = matches!(completion, Completion::Ok { .. });
                 let error = match &completion {
                     Completion::Ok { .. } => String::new(),
-                    Completion::Fail(error) | Completion::Info(error) => format!("{}: {}", error.kind, error.text),
+                    Completion::Fail(error) | Completion::Info(error) => {
+                        format!("{}: {}", error.kind, error.text)
+                    }
                 };
                 self.record_completion(&self.workload.invocation(op), slot.process, completion)?;
                 if ok {
@@ -203,7 +205,9 @@ impl<W: Workload> Context<W> {
                 }
                 if self.stop.is_stopped() || Instant::now() >= end {
                     let member = &self.members[slot.member].name;
-                    return Err(io::Error::other(format!("{member} did not answer the final reads: {error}")));
+                    return Err(io::Error::other(format!(
+                        "{member} did not answer the final reads: {error}"
+                    )));
                 }
                 tokio::time::sleep(REFUSED_PAUSE).await;
             }
@@ -241,9 +245,4 @@ impl<W: Workload> Context<W> {
 /// What a task came to; its panic is an error of the harness, which leaves an operation open.
 fn finished<T>(done: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
     done.map_err(|error| io::Error::other(format!("the harness failed within an operation: {error}")))?
-}
-
-/// The kind of error that answers which break the API's contract are recorded with.
-pub(super) fn is_malformed(error: &OpError) -> bool {
-    error.kind == "malformed"
 }

@@ -76,7 +76,8 @@ async fn look(
     clients: &mut [Client],
     written: &mut Option<Instant>,
 ) -> Result<Vec<What>, String> {
-    let silent = |(name, error): (String, crate::driver::DriverError)| format!("{name} does not answer: {error}");
+    let silent =
+        |(name, error): (String, crate::driver::DriverError)| format!("{name} does not answer: {error}");
     let before = statuses(members, clients).await.map_err(silent)?;
     if written.is_none_or(|at| at.elapsed() > WRITE_AGAIN) {
         let request = DeleteRangeRequest { key: ABSENT.into(), ..DeleteRangeRequest::default() };
