@@ -4,6 +4,7 @@ use super::{
     Block, ClusterError, Cuts, Link, MemberStatus, Node, NodeIndex, Probe, Spec, network::Network,
     process::Process, status::MemberClient,
 };
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
@@ -38,6 +39,26 @@ pub enum ProcessState {
         /// How it ended.
         status: String,
     },
+}
+
+/// A process that was ended on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// Its process id.
+    pub pid: u32,
+    /// How it ended, as the kernel tells its parent.
+    pub status: String,
+}
+
+/// A process that ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Crash {
+    /// The node's name.
+    pub node: String,
+    /// How it ended.
+    pub status: String,
+    /// The last lines that it wrote, when this was noticed.
+    pub log_tail: String,
 }
 
 /// A running cluster. Its processes die with it, and with this process, however that ends.
@@ -159,11 +180,14 @@ impl Cluster {
     /// Ends a node's process with SIGKILL, paused or not, and waits until it is gone. What it had not
     /// written to a file is lost.
     ///
+    /// Returns the process that was ended; `None` when there was none to end.
+    ///
     /// # Errors
     /// When the process does not end.
-    pub async fn kill(&self, index: NodeIndex) -> Result<ProcessState, ClusterError> {
+    pub async fn kill(&self, index: NodeIndex) -> Result<Option<Ended>, ClusterError> {
+        let node = self.node(index);
         let mut process = self.processes[index.0].lock().await;
-        process.kill().await
+        process.kill(node).await
     }
 
     /// Stops a node's process with SIGSTOP, and waits until the kernel says that it is stopped. Its
@@ -188,6 +212,16 @@ impl Cluster {
     /// What a node's process is doing now.
     pub async fn state(&self, index: NodeIndex) -> ProcessState {
         self.processes[index.0].lock().await.state()
+    }
+
+    /// Every process that has ended by itself since the start, whether or not it was started again since.
+    /// A server that crashes is a finding, whatever the histories say.
+    pub async fn crashes(&self) -> Vec<Crash> {
+        let mut all = Vec::new();
+        for (node, process) in self.nodes.iter().zip(&self.processes) {
+            all.extend(process.lock().await.crashes(node));
+        }
+        all
     }
 
     /// Whether the node's client port refuses connections, as one does that nobody listens on.
@@ -236,7 +270,8 @@ impl Cluster {
     /// The leader, as the member with the highest term says. `None` when no member knows of one.
     pub async fn leader(&self) -> Option<NodeIndex> {
         let mut answers = tokio::task::JoinSet::new();
-        for client in self.clients.iter().cloned() {
+        for client in &self.clients {
+            let client = client.clone();
             answers.spawn(async move { client.status().await });
         }
         let statuses = answers.join_all().await;

@@ -20,8 +20,9 @@ mod status;
 mod system;
 
 pub use error::{ClusterError, Tool};
-pub use handle::{Cluster, ProcessState};
+pub use handle::{Cluster, Crash, Ended, ProcessState};
 pub use links::{Block, Cuts, Link, Probe};
+pub(crate) use process::proc_state;
 pub use spec::{Kind, Node, NodeIndex, Spec, Tuning};
 pub use status::MemberStatus;
 pub use system::{SERVER_ARGV0, System, etcd_dir};

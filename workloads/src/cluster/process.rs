@@ -1,6 +1,6 @@
 //! One node's process.
 
-use super::{ClusterError, Node, ProcessState, network::Network};
+use super::{ClusterError, Crash, Ended, Node, ProcessState, network::Network};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -29,6 +29,9 @@ pub(super) struct Process {
     child: Option<Child>,
     paused: bool,
     starts: u32,
+    /// Whether the end of the present child is among the crashes.
+    noted: bool,
+    crashes: Vec<Crash>,
 }
 
 impl Process {
@@ -43,6 +46,7 @@ impl Process {
         if let ProcessState::Running { pid } | ProcessState::Paused { pid } = self.state() {
             return Ok(pid);
         }
+        self.note_crash(node);
         let mut command = command();
         let opening = || ClusterError::io(format!("opening {}", node.log.display()));
         let mut log = OpenOptions::new().create(true).append(true).open(&node.log).map_err(opening())?;
@@ -59,7 +63,23 @@ impl Process {
         let pid = child.id().expect("a child that was never waited for has its id");
         self.child = Some(child);
         self.paused = false;
+        self.noted = false;
         Ok(pid)
+    }
+
+    /// Every end that nobody asked for.
+    pub(super) fn crashes(&mut self, node: &Node) -> Vec<Crash> {
+        self.note_crash(node);
+        self.crashes.clone()
+    }
+
+    fn note_crash(&mut self, node: &Node) {
+        if let ProcessState::Exited { status } = self.state()
+            && !self.noted
+        {
+            self.noted = true;
+            self.crashes.push(Crash { node: node.name.clone(), status, log_tail: Process::log_tail(node) });
+        }
     }
 
     /// What the process is doing. Notices one that has ended by itself.
@@ -76,24 +96,25 @@ impl Process {
     }
 
     /// Ends the process with SIGKILL and waits for it.
-    pub(super) async fn kill(&mut self) -> Result<ProcessState, ClusterError> {
-        if let Some(mut child) = self.child.take() {
-            let ended = async {
-                // An error means that it has ended already.
-                let _ = child.start_kill();
-                child.wait().await
-            };
-            match timeout(SIGNAL_TIMEOUT, ended).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(e)) => return Err(ClusterError::io("waiting for a killed process")(e)),
-                Err(_) => {
-                    self.child = Some(child);
-                    return Err(ClusterError::io("waiting for a killed process")(timed_out()));
-                }
+    pub(super) async fn kill(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        let pid = match self.state() {
+            ProcessState::Running { pid } | ProcessState::Paused { pid } => pid,
+            ProcessState::Killed => return Ok(None),
+            ProcessState::Exited { .. } => {
+                self.note_crash(node);
+                return Ok(None);
             }
-        }
+        };
+        let child = self.child.as_mut().expect("a process that runs is there");
+        let doing = || ClusterError::io(format!("ending {}, process {pid}", node.name));
+        child.start_kill().map_err(doing())?;
+        let status = match timeout(SIGNAL_TIMEOUT, child.wait()).await {
+            Ok(status) => status.map_err(doing())?,
+            Err(_) => return Err(doing()(timed_out())),
+        };
+        self.child = None;
         self.paused = false;
-        Ok(ProcessState::Killed)
+        Ok(Some(Ended { pid, status: status.to_string() }))
     }
 
     /// Stops the process with SIGSTOP.
