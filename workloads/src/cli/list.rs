@@ -3,6 +3,7 @@
 use super::{Failure, Format, print};
 use crate::{
     cluster::{Kind, netns},
+    nemesis::{Family, Fault},
     scenario::WorkloadName,
 };
 use serde_json::json;
@@ -21,7 +22,7 @@ struct Item {
 }
 
 pub(super) fn list(args: &ListArgs) -> Result<u8, Failure> {
-    let sections = [("workloads", workloads()), ("clusters", clusters())];
+    let sections = [("workloads", workloads()), ("faults", faults()), ("clusters", clusters())];
     let text = match args.format {
         Format::Text => {
             sections.iter().map(|(title, items)| section(title, items)).collect::<Vec<_>>().join("\n")
@@ -52,6 +53,24 @@ fn workloads() -> Vec<Item> {
     WorkloadName::ALL
         .iter()
         .map(|workload| Item { name: workload.to_string(), about: workload.about().into() })
+        .collect()
+}
+
+fn faults() -> Vec<Item> {
+    Family::ALL
+        .iter()
+        .map(|family| {
+            let about = match family {
+                Family::Kill => "SIGKILL, and a start on the data that is left",
+                Family::Pause => "SIGSTOP, and SIGCONT",
+                Family::Partition => "links between nodes are cut, and mended",
+            };
+            let faults: Vec<String> = Fault::all()
+                .filter(|fault| fault.family() == *family)
+                .map(|fault| fault.to_string())
+                .collect();
+            Item { name: family.to_string(), about: format!("{about}: {}", faults.join(", ")) }
+        })
         .collect()
 }
 

@@ -23,11 +23,13 @@ const UNKNOWN: u8 = 3;
 
 /// Verifies etcd-compatible key-value stores: load, faults, and a verdict.
 #[derive(Debug, Parser)]
-#[command(name = "assay", version, max_term_width = 100)]
+#[command(name = "assay", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Cli {
-    /// What to do; without one, `run` with its defaults.
+    /// What to do; without one, `run`.
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,8 +77,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let outcome = match cli.command {
-        None => run::run(run::RunArgs::defaults(), &program),
-        Some(Command::Run(args)) => run::run(*args, &program),
+        None => run::run(&cli.run, &program),
+        Some(Command::Run(args)) => run::run(&args, &program),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::List(args)) => list::list(&args),
@@ -137,12 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn no_arguments_mean_a_run_with_defaults() {
-        let cli = parse(vec!["assay".into()]).unwrap();
-        assert!(cli.command.is_none());
-        let Some(Command::Run(args)) = parse(vec!["assay".into(), "run".into()]).unwrap().command else {
+    fn without_a_subcommand_it_is_a_run() {
+        let parse = |words: &[&str]| parse(words.iter().map(Into::into).collect()).unwrap();
+        let Some(Command::Run(defaults)) = parse(&["assay", "run"]).command else { panic!("not a run") };
+        let bare = parse(&["assay"]);
+        assert!(bare.command.is_none());
+        assert_eq!(bare.run, *defaults);
+        let Some(Command::Run(seeded)) = parse(&["assay", "run", "--seed", "7"]).command else {
             panic!("not a run");
         };
-        assert_eq!(*args, run::RunArgs::defaults());
+        assert_eq!(parse(&["assay", "--seed", "7"]).run, *seeded);
+        assert_ne!(*seeded, *defaults);
     }
 }

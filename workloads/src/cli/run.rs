@@ -4,11 +4,12 @@ use super::{Failure, Format, colour, duration, out, print};
 use crate::{
     cluster::{Kind, Spec, System, etcd_dir, netns},
     generator::Rate,
+    nemesis::FaultSet,
     report,
     runner::{self, Config, Member, RunError, Stop, Target},
     scenario::WorkloadName,
 };
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 use std::{
     collections::BTreeSet,
     io::Write,
@@ -80,16 +81,6 @@ enum SystemArg {
 }
 
 impl RunArgs {
-    /// What `assay run` without any flag means.
-    pub(super) fn defaults() -> RunArgs {
-        #[derive(Parser)]
-        struct Alone {
-            #[command(flatten)]
-            args: RunArgs,
-        }
-        Alone::parse_from(["assay"]).args
-    }
-
     fn workloads(&self) -> Result<BTreeSet<WorkloadName>, Failure> {
         if self.workload == "all" {
             return Ok(WorkloadName::ALL.into());
@@ -103,16 +94,47 @@ impl RunArgs {
         Ok(workloads)
     }
 
+    /// The faults that the target can do; what it cannot is noted.
+    fn faults(&self, target: &Target, notes: &mut Vec<String>) -> Result<FaultSet, Failure> {
+        let parse = |names: &str| {
+            FaultSet::parse(names)
+                .map_err(|error| Failure::Usage(format!("--faults: {error}; see `assay list`")))
+        };
+        match target {
+            Target::Start { nodes, .. } => {
+                let (faults, left_out) = parse(self.faults.as_deref().unwrap_or("all"))?.for_nodes(*nodes);
+                if !left_out.is_empty() {
+                    let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+                    notes.push(format!("{nodes} nodes are too few for {}", names.join(", ")));
+                }
+                Ok(faults)
+            }
+            Target::Running { .. } => {
+                let faults = parse(self.faults.as_deref().unwrap_or("none"))?;
+                if faults.is_empty() {
+                    return Ok(faults);
+                }
+                let text =
+                    "--endpoints: a store that was not started here gets no faults; leave --faults out";
+                Err(Failure::Usage(text.into()))
+            }
+        }
+    }
+
     fn system(&self) -> Result<System, Failure> {
-        if self.plant.is_some() && !cfg!(feature = "plant") {
-            let text = "--plant: this program carries no planted bugs; build it with `--features plant`";
-            return Err(Failure::Usage(text.into()));
+        if let Some(plant) = &self.plant {
+            known_plant(plant)?;
         }
         match (self.system, &self.etcd_bin) {
             (SystemArg::Etcd, _) if self.plant.is_some() => {
                 Err(Failure::Usage("--plant: bugs can be planted in --system assay only".into()))
             }
-            (SystemArg::Etcd, Some(path)) => Ok(System::Etcd { dir: etcd_dir(path) }),
+            (SystemArg::Etcd, Some(path)) => {
+                let system = System::Etcd { dir: etcd_dir(path) };
+                // Asked before anything is made for the run.
+                system.version().map_err(|error| Failure::Usage(error.to_string()))?;
+                Ok(system)
+            }
             (SystemArg::Etcd, None) => Err(Failure::Usage(
                 "--system etcd needs --etcd-bin PATH, the folder that holds `etcd`".into(),
             )),
@@ -141,6 +163,24 @@ impl RunArgs {
     }
 }
 
+/// Whether this program carries that planted bug.
+#[cfg(feature = "plant")]
+fn known_plant(name: &str) -> Result<(), Failure> {
+    use server::plant::Plant;
+    let known = || Plant::ALL.iter().map(|plant| plant.name()).collect::<Vec<_>>().join(", ");
+    match name.parse::<Plant>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::Usage(format!("--plant: there is no bug `{name}`; known are {}", known()))),
+    }
+}
+
+/// Whether this program carries that planted bug: an ordinary build carries none.
+#[cfg(not(feature = "plant"))]
+fn known_plant(_name: &str) -> Result<(), Failure> {
+    let text = "--plant: this program carries no planted bugs; build it with `--features plant`";
+    Err(Failure::Usage(text.into()))
+}
+
 /// Moves into namespaces where the cluster needs them: the rest of the program then runs in there.
 fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
     match arg {
@@ -157,7 +197,7 @@ fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
     Ok(Kind::Netns)
 }
 
-pub(super) fn run(args: RunArgs, program: &str) -> Result<u8, Failure> {
+pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
     args.bounds()?;
     let workloads = args.workloads()?;
     let mut notes = Vec::new();
@@ -169,6 +209,7 @@ pub(super) fn run(args: RunArgs, program: &str) -> Result<u8, Failure> {
             Member::at(&args.endpoints).map_err(|error| Failure::Usage(format!("--endpoints: {error}")))?;
         Target::Running { members, prefix: format!("assay-{:x}/", fresh_number()) }
     };
+    let faults = args.faults(&target, &mut notes)?;
     let seed = args.seed.unwrap_or_else(|| fresh_number() % 1_000_000_000);
     let name = if workloads.len() == WorkloadName::ALL.len() {
         "all".to_string()
@@ -176,9 +217,10 @@ pub(super) fn run(args: RunArgs, program: &str) -> Result<u8, Failure> {
         workloads.iter().map(|workload| workload.name()).collect::<Vec<_>>().join("+")
     };
     let config = Config {
-        command: command(&args, &target, program, seed),
+        command: command(args, &target, program, seed),
         target,
         workloads,
+        faults,
         time_limit: args.time_limit,
         rate: args.rate,
         concurrency: args.concurrency,
@@ -278,6 +320,17 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    /// What `assay run` without any flag means.
+    fn defaults() -> RunArgs {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: RunArgs,
+        }
+        Alone::parse_from(["assay"]).args
+    }
 
     #[test]
     fn a_command_survives_the_shell() {
@@ -289,7 +342,7 @@ mod tests {
 
     #[test]
     fn the_command_that_repeats_a_run_says_everything() {
-        let args = RunArgs { workload: "register,kv".into(), ..RunArgs::defaults() };
+        let args = RunArgs { workload: "register,kv".into(), ..defaults() };
         let system = System::Etcd { dir: PathBuf::from("/opt/my etcd") };
         let target = Target::Start { kind: Kind::Local, system, nodes: 5 };
         assert_eq!(
@@ -313,7 +366,6 @@ mod tests {
             | (_, _, Err(Failure::Usage(text))) => text,
             _ => panic!("taken: {args:?}"),
         };
-        let defaults = RunArgs::defaults;
         for (args, say) in [
             (RunArgs { workload: "bank".into(), ..defaults() }, "`assay list`"),
             (RunArgs { workload: ",".into(), ..defaults() }, "names none"),

@@ -25,7 +25,6 @@ impl Latencies {
         to_ms(self.0.value_at_quantile(q))
     }
 
-
     pub(super) fn percentiles(&self) -> Percentiles {
         if self.0.is_empty() {
             return Percentiles::default();

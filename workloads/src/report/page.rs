@@ -1,11 +1,10 @@
 //! The layout of the page. No script, and nothing from elsewhere: it can be kept, sent and read alone.
 
 use super::{
-    progress::describe,
+    progress::{describe, plain},
     results::{Anomaly, Check, Conclusion, Results, WorkloadResult},
     series::Series,
     svg::{Line, Scale, chart},
-    text::one_line,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::{fs, path::Path};
@@ -196,7 +195,7 @@ fn faults(results: &Results) -> Markup {
                     td.n { (format!("{:.2}", fault.start_s)) }
                     td.n { @match fault.end_s { Some(end) => (format!("{end:.2}")), None => "never" } }
                     td { (describe(&fault.f, &fault.value)) }
-                    td.proof { (one_line(&fault.proof)) }
+                    td.proof { (plain(&fault.proof)) }
                     td { @for error in &fault.errors { p { (error) } } }
                 }
             }

@@ -175,14 +175,14 @@ impl Record for Watched {
 
 /// A fault in a few words: its name, and whom it hit.
 pub(super) fn describe(f: &str, value: &Value) -> String {
-    match value {
-        Value::Null => f.to_string(),
-        Value::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
-            format!("{f} {}", fields.join(" "))
-        }
-        other => format!("{f} {}", plain(other)),
+    let Value::Object(fields) = value else {
+        return if value.is_null() { f.to_string() } else { format!("{f} {}", plain(value)) };
+    };
+    // The nemesis says which fault of its family it was, and its nodes or groups; the rest is in the report.
+    let name = fields.get("fault").and_then(Value::as_str).unwrap_or(f);
+    match fields.get("groups").or_else(|| fields.get("nodes")) {
+        Some(hit) => format!("{name} {}", plain(hit)),
+        None => name.to_string(),
     }
 }
 
@@ -193,6 +193,11 @@ pub(super) fn plain(value: &Value) -> String {
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(plain).collect();
             format!("[{}]", items.join(" "))
+        }
+        Value::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+            fields.join(" ")
         }
         other => other.to_string(),
     }
@@ -266,7 +271,9 @@ mod tests {
         for (value, want) in [
             (Value::Null, "kill"),
             (json!(["n1", "n2"]), "kill [n1 n2]"),
-            (json!({"nodes": ["n1"], "role": "leader"}), "kill nodes=[n1] role=leader"),
+            (json!({"fault": "kill-leader", "leader": "n1", "nodes": ["n1"]}), "kill-leader [n1]"),
+            (json!({"groups": [["n1"], ["n2", "n3"]]}), "kill [[n1] [n2 n3]]"),
+            (json!({"other": 1}), "kill"),
         ] {
             assert_eq!(describe("kill", &value), want);
         }

@@ -123,7 +123,7 @@ fn write_faults(out: &mut String, faults: &[FaultResult]) -> fmt::Result {
         let end = fault.end_s.map_or("never healed".to_string(), |end| format!("{end:.1} s"));
         writeln!(out, "  {:>6.1} s - {end}  {}", fault.start_s, describe(&fault.f, &fault.value))?;
         if !fault.proof.is_null() {
-            writeln!(out, "      proof: {}", describe("", &fault.proof).trim())?;
+            writeln!(out, "      proof: {}", plain(&fault.proof))?;
         }
         for error in &fault.errors {
             writeln!(out, "      ERROR: {error}")?;
@@ -163,11 +163,6 @@ fn paint(verdict: Conclusion, colour: bool) -> String {
         Conclusion::Anomaly => "1;31",
     };
     format!("\x1b[{code}m{verdict}\x1b[0m")
-}
-
-/// A JSON value in one line, as the page shows it.
-pub(super) fn one_line(value: &serde_json::Value) -> String {
-    plain(value)
 }
 
 #[cfg(test)]
@@ -220,7 +215,7 @@ mod tests {
             "ANOMALY stale-read in register, found by linearizable",
             "... 10 more lines are in the report",
             "errors: 2 deadline, 1 refused",
-            "kill nodes=[n1]",
+            "kill [n1]",
             "proof: probe=refused",
             "store/x/register/history.jsonl",
         ] {

@@ -4,6 +4,7 @@ use super::member::Member;
 use crate::{
     cluster::{Kind, System},
     generator::Rate,
+    nemesis::FaultSet,
     scenario::WorkloadName,
 };
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -15,6 +16,8 @@ pub struct Config {
     pub target: Target,
     /// The workloads, at least one.
     pub workloads: BTreeSet<WorkloadName>,
+    /// What may strike while the load goes on; nothing, where the store is not this run's own.
+    pub faults: FaultSet,
     /// Time under load, shared by all phases.
     pub time_limit: Duration,
     /// Operations per second, shared by the workloads of a phase.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     cluster::Cluster,
     generator::Rate,
+    nemesis::{self, Plan},
     recorder::{Record, Recorder},
     report::{Progress, Tally},
     scenario::{PhasePlan, WorkloadName},
@@ -23,7 +24,7 @@ use tokio::task::JoinSet;
 /// How long a cluster may take, once healed, until all its members agree; and to answer the final reads.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// How long the store may take to give its revision before the load.
-const BASE_LIMIT: Duration = Duration::from_secs(10);
+const BASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the phases of a run share.
 pub(super) struct Env {
@@ -86,7 +87,9 @@ impl Env {
             recorders.push(Arc::clone(&recorder));
             jobs.push((index, self.job(workload, base, rate, duration, recorder, tally)));
         }
-        if let Err(error) = self.steps(jobs, &recorders, number, duration, base, &mut phase).await {
+        let steps = self.steps(jobs, &recorders, number, duration, base, &mut phase).await;
+        let flushed: io::Result<()> = recorders.iter().try_for_each(|recorder| recorder.flush());
+        if let Err(error) = steps.and(flushed) {
             phase.doubts.push(error.to_string());
         }
         Ok(phase)
@@ -129,7 +132,7 @@ impl Env {
             v: VERSION,
             seed: self.config.seed,
             scenario: workload.name().into(),
-            faults: Vec::new(),
+            faults: self.config.faults.iter().map(|fault| fault.to_string()).collect(),
             system: self.system.clone(),
             nodes: self.members.len(),
             clock: "monotonic_ns".into(),
@@ -179,7 +182,8 @@ impl Env {
         self.settle(recorders, phase).await
     }
 
-    /// The jobs that are still there afterwards, and what went wrong.
+    /// Lets the faults of the phase strike while the load goes on. Gives the jobs that are still there
+    /// afterwards, and what went wrong with the load.
     async fn load_beside_faults(
         &self,
         loads: impl Future<Output = (Jobs, Vec<String>, Vec<(usize, LoadOutcome)>)>,
@@ -188,12 +192,54 @@ impl Env {
         duration: Duration,
         phase: &mut PhaseOutcome,
     ) -> (Jobs, Vec<String>) {
-        let _ = (recorders, number, duration);
-        let (jobs, errors, outcomes) = loads.await;
+        let loaded = Stop::default();
+        let load = async {
+            let done = loads.await;
+            loaded.stop();
+            done
+        };
+        let ((jobs, errors, outcomes), doubts) =
+            tokio::join!(load, self.faults(recorders, number, duration, &loaded));
+        phase.doubts.extend(doubts);
         for (index, outcome) in outcomes {
             phase.parts[index].outcome = Some(outcome);
         }
         (jobs, errors)
+    }
+
+    /// Carries out the phase's faults until the load is over, or the run is told to stop. Gives why they
+    /// prove less than they should.
+    async fn faults(
+        &self,
+        recorders: &[Arc<Recorder>],
+        number: usize,
+        duration: Duration,
+        loaded: &Stop,
+    ) -> Vec<String> {
+        let Some(cluster) = &self.cluster else { return Vec::new() };
+        if self.config.faults.is_empty() {
+            return Vec::new();
+        }
+        // Each phase has a plan of its own, all from the one seed.
+        let seed = self.config.seed.wrapping_add(number as u64);
+        let plan = Plan::draw(&nemesis::Options::new(seed, duration, self.config.faults.clone()));
+        let watched = self.progress.watch(recorders.to_vec());
+        let sink: nemesis::Sink = Arc::new(move |what| {
+            // The recorders tell of it again when the phase ends.
+            if let Err(error) = watched.record(what) {
+                tracing::error!(%error, "a fault is missing from a history");
+            }
+        });
+        let stop = async {
+            tokio::select! {
+                () = self.stop.stopped() => {}
+                () = loaded.stopped() => {}
+            }
+        };
+        let mut summary = nemesis::run(&plan, Arc::clone(cluster), sink, stop).await;
+        // The load's end is the plan's end too; that the run was interrupted is told elsewhere.
+        summary.stopped = false;
+        summary.doubts(&plan)
     }
 
     /// Does the same with every job at the same time. A job that panics is lost, and leaves an error.

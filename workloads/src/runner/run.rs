@@ -217,7 +217,7 @@ fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
             seed: config.seed,
             system: known.system.clone().unwrap_or_default(),
             cluster: config.target.cluster_name(),
-            faults: Vec::new(),
+            faults: config.faults.iter().map(|fault| fault.to_string()).collect(),
             rate_per_s: config.rate.per_s(),
             concurrency: config.concurrency,
             time_limit_s: config.time_limit.as_secs_f64(),
