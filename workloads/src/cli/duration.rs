@@ -34,7 +34,7 @@ fn bounded(ms: u128) -> Option<Duration> {
 /// The shortest text that is read back as the same duration, to the ms.
 pub(super) fn format(duration: Duration) -> String {
     let ms = duration.as_millis();
-    if ms % 1000 == 0 { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }
 
 #[cfg(test)]

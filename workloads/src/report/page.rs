@@ -178,7 +178,7 @@ fn workload(workload: &WorkloadResult) -> Markup {
 }
 
 fn badge(verdict: Conclusion) -> Markup {
-    html! { span.badge class=(verdict.to_string()) { (verdict) } }
+    html! { span class={ "badge " (verdict) } { (verdict) } }
 }
 
 fn faults(results: &Results) -> Markup {
@@ -294,9 +294,16 @@ mod tests {
         assert!(!page.contains("<script"), "{page}");
         assert!(page.matches("&lt;script&gt;").count() >= 15, "{page}");
         assert!(page.contains("data:image/svg+xml,%3C/pre%3E%3Cscript%3E"), "{page}");
+        assert!(!duplicate_attribute(&page), "an element has an attribute twice: {page}");
         for elsewhere in ["http://", "https://", "src=\"/", "@import", "url("] {
             assert!(!page.contains(elsewhere), "{elsewhere} in {page}");
         }
+    }
+
+    /// Whether a tag names `class` twice: the second would be lost.
+    fn duplicate_attribute(page: &str) -> bool {
+        let tags = page.split('<').filter_map(|tag| tag.split('>').next());
+        tags.into_iter().any(|tag| tag.matches(" class=").count() > 1)
     }
 
     #[test]

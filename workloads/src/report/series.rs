@@ -54,7 +54,7 @@ pub(crate) fn faults(history: &History, phase: usize) -> Vec<FaultResult> {
 }
 
 fn count(operation: &Operation, result: &mut WorkloadResult) {
-    let counts = result.counts.entry(operation.f.clone()).or_insert(Counts::default());
+    let counts = result.counts.entry(operation.f.clone()).or_default();
     let error = match &operation.outcome {
         Outcome::Ok { .. } => {
             counts.ok += 1;

@@ -10,7 +10,7 @@ const RIGHT: f64 = 8.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 24.0;
 /// About how many marks an axis has.
-const MARKS: f64 = 5.0;
+const MARKS: f64 = 6.0;
 
 /// One line of a chart: a value for each bucket, where there is one.
 pub(super) struct Line {
@@ -50,14 +50,14 @@ pub(super) fn chart(
             @for mark in steps(end_s) {
                 text.mark x=(round(x_at(mark, end_s))) y=(HEIGHT - 6.0) text-anchor="middle" { (label(mark)) "s" }
             }
-            text.mark x="4" y="16" { (unit) }
             @for line in lines {
                 path class=(line.class) d=(path(line, bucket_s, end_s, &y)) {}
             }
         }
         p.legend {
+            span { (unit) }
             @for line in lines { span class=(line.class) { (line.name) } " " }
-            @for f in kinds(faults) { span.fault class=(fault_class(f)) { (f) } " " }
+            @for f in kinds(faults) { span class={ "fault " (fault_class(f)) } { (f) } " " }
         }
     }
 }
@@ -66,7 +66,7 @@ fn band(fault: &FaultResult, end_s: f64) -> Markup {
     let from = x_at(fault.start_s.min(end_s), end_s);
     let to = x_at(fault.end_s.unwrap_or(end_s).min(end_s), end_s);
     html! {
-        rect.fault class=(fault_class(&fault.f)) x=(round(from)) y=(TOP) width=(round((to - from).max(1.0)))
+        rect class={ "fault " (fault_class(&fault.f)) } x=(round(from)) y=(TOP) width=(round((to - from).max(1.0)))
             height=(HEIGHT - TOP - BOTTOM) {
             title { (describe(&fault.f, &fault.value)) }
         }

@@ -237,7 +237,10 @@ impl Env {
             }
         };
         let mut summary = nemesis::run(&plan, Arc::clone(cluster), sink, stop).await;
-        // The load's end is the plan's end too; that the run was interrupted is told elsewhere.
+        if self.stop.is_stopped() {
+            return summary.heal_errors;
+        }
+        // The load's end is the plan's end too.
         summary.stopped = false;
         summary.doubts(&plan)
     }

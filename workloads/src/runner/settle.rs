@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn the_leader_is_observed_by_its_name() {
         let hash = HashKvResponse { hash: 3, ..HashKvResponse::default() };
-        let all = observations(&members(), &[status(11, 22, 7), status(22, 22, 7)], &[hash.clone(), hash]);
+        let all = observations(&members(), &[status(11, 22, 7), status(22, 22, 7)], &[hash, hash]);
         assert_eq!(all.len(), 4);
         let What::Observe { node, f, value } = &all[0] else { panic!("{all:?}") };
         assert_eq!((node.as_str(), f.as_str(), value["leader"].as_str()), ("n1", "status", Some("n2")));
