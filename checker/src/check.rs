@@ -6,9 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::budget::Budget;
+use crate::checks::{self, Context};
 use crate::history::History;
-use crate::history::lint::Problem;
-use crate::verdict::{CheckResult, Verdict};
+use crate::history::lint::{self, Problem};
+use crate::verdict::{CheckResult, Verdict, Why};
+
+/// Problems that a verdict repeats; the report has all.
+const PROBLEMS_TOLD: usize = 5;
 
 /// How a history is judged.
 #[derive(Clone, Debug)]
@@ -89,11 +94,30 @@ pub struct CheckReport {
 /// Judges a history by everything that its workload (`header.scenario`) promises: `register`, `kv`,
 /// `append` or `set`.
 ///
-/// Never panics on what a history says, and never takes much longer than `options.time_limit`.
+/// Never panics on what a history says, and never takes much longer than `options.time_limit`. A history
+/// that breaks an assumption of the checks, or in which too little succeeded, is never valid.
 pub fn check(history: &History, options: &Options) -> CheckReport {
     let started = Instant::now();
-    let _ = options;
-    let verdict =
-        Verdict::unknown(crate::verdict::Why::NotObserved { what: history.header().scenario.clone() });
-    CheckReport { verdict, problems: Vec::new(), results: Vec::new(), elapsed: started.elapsed() }
+    let budget = Budget::new(options);
+    let mut problems = history.problems().to_vec();
+    let mut results = Vec::new();
+    if problems.is_empty() {
+        problems = lint::check(history, options.shared_store);
+    }
+    if problems.is_empty() {
+        match checks::all(Context { history, options, budget: &budget }) {
+            Ok(all) => results = all,
+            Err(found) => problems = found,
+        }
+    }
+    // An anomaly is one however little there is to see; its absence is not.
+    if problems.is_empty() {
+        problems = lint::too_few(history, options.ok_min);
+    }
+    let doubts = problems.iter().take(PROBLEMS_TOLD).cloned().map(Why::Assumption).collect();
+    let mut verdict = if problems.is_empty() { Verdict::Valid } else { Verdict::Unknown(doubts) };
+    for result in &results {
+        verdict = verdict.merge(result.verdict.clone());
+    }
+    CheckReport { verdict, problems, results, elapsed: started.elapsed() }
 }

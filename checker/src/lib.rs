@@ -4,11 +4,15 @@
 //! [`check`] judges it and gives a [`CheckReport`].
 pub mod budget;
 mod check;
+mod checks;
 pub mod decode;
 pub mod history;
 pub mod linearizability;
+pub mod render;
+pub mod revision;
 pub mod spec;
 pub mod verdict;
+pub mod witness;
 
 pub use check::{Cancel, CheckReport, Engine, Options, check};
 pub use history::History;

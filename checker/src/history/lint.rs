@@ -4,9 +4,58 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::History;
 use super::event::ProcessId;
-use super::operation::OpId;
+use super::operation::{OpId, Operation};
+
+/// Whether the history begins with an empty store: no answer that came before the first write began shows
+/// anything. In a store that is `shared`, revisions may be others'.
+pub fn check(history: &History, shared: bool) -> Vec<Problem> {
+    let operations = history.operations();
+    let writes = |operation: &&Operation| !matches!(operation.f.as_str(), "read" | "range");
+    // What failed for certain wrote nothing.
+    let first = operations.iter().filter(writes).find(|operation| !operation.is_fail());
+    let first_write = first.map_or(u64::MAX, |operation| operation.invoked.i);
+    let early = operations.iter().take_while(|operation| operation.invoked.i < first_write);
+    let shows = early.filter(|operation| operation.returned().is_some_and(|at| at.i < first_write));
+    let problem = |operation: &Operation| {
+        let saw = match operation.rev() {
+            Some(rev) if rev > 1 && !shared => format!("revision {rev}"),
+            Some(_) | None => content(operation.answer()?)?,
+        };
+        Some(Problem { line: None, kind: ProblemKind::StartsNonEmpty { op: operation.id, saw } })
+    };
+    shows.filter_map(problem).take(1).collect()
+}
+
+/// Whether so few operations succeeded that nothing follows from their being right.
+pub fn too_few(history: &History, ok_min: u64) -> Vec<Problem> {
+    let ok = || history.operations().iter().filter(|operation| operation.is_ok());
+    let reads =
+        ok().filter(|operation| matches!(operation.f.as_str(), "read" | "range" | "txn")).count() as u64;
+    let all = ok().count() as u64;
+    let few = |what: &str, found: u64, least: u64| {
+        let kind = ProblemKind::TooFew { what: what.to_owned(), found, least };
+        (found < least).then_some(Problem { line: None, kind })
+    };
+    let all = few("operations that succeeded", all, ok_min);
+    all.or(few("reads that succeeded", reads, ok_min.min(1))).into_iter().collect()
+}
+
+/// What a read shows, if it shows anything.
+fn content(answer: &Value) -> Option<String> {
+    match answer {
+        Value::Null | Value::Bool(_) => None,
+        Value::Array(elements) if elements.is_empty() => None,
+        Value::Object(fields) => match fields.get("range") {
+            Some(range) => (range.get("count").and_then(Value::as_i64) > Some(0)).then(|| range.to_string()),
+            None => fields.contains_key("value").then(|| answer.to_string()),
+        },
+        Value::Number(_) | Value::String(_) | Value::Array(_) => Some(answer.to_string()),
+    }
+}
 
 /// One assumption that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -65,6 +65,16 @@ impl SequentialSpec for Lists {
         None
     }
 
+    fn observes(&self, op: &ListTxn, write: &ListTxn) -> bool {
+        op.0.iter().any(|step| match step {
+            ListStep::Read { key, found: Some(found) } => write.0.iter().any(|other| match other {
+                ListStep::Append { key: other, element } => other == key && found.contains(element),
+                ListStep::Read { .. } => false,
+            }),
+            ListStep::Append { .. } | ListStep::Read { found: None, .. } => false,
+        })
+    }
+
     fn describe(&self, state: &Self::State) -> String {
         let lists: Vec<String> = state.iter().map(|(key, list)| format!("{key}={list:?}")).collect();
         if lists.is_empty() { "all lists empty".to_owned() } else { lists.join(" ") }

@@ -34,6 +34,16 @@ pub trait SequentialSpec: Sync {
     /// `None` if the state has no parts.
     fn part<'a>(&self, op: &'a Self::Op) -> Option<&'a str>;
 
+    /// Whether what `op` answered may depend on `write` having taken effect, or having done so at most once,
+    /// where `op` may also be legal without. Must be true unless it surely is false: a history without
+    /// `write` and without all that may have observed it is legal if the history was.
+    fn observes(&self, op: &Self::Op, write: &Self::Op) -> bool;
+
+    /// The same operation with an answer that says less, and so is legal wherever `op` is.
+    fn weaken(&self, op: &Self::Op) -> Self::Op {
+        op.clone()
+    }
+
     /// The state in a few words, for a witness.
     fn describe(&self, state: &Self::State) -> String;
 }

@@ -155,6 +155,41 @@ impl SequentialSpec for Register {
         Some(&op.key)
     }
 
+    fn observes(&self, op: &RegisterOp, write: &RegisterOp) -> bool {
+        let written = match write.action {
+            Action::Read(_) => return false,
+            Action::Write { value, .. } => value,
+            Action::Cas { new, .. } => new,
+        };
+        match &op.action {
+            Action::Read(None) => false,
+            // A version counts every write.
+            Action::Read(Some(found)) => {
+                found.value == written || found.version.is_some() || found.mod_revision.is_some()
+            }
+            Action::Write { rev, .. } => rev.is_some(),
+            Action::Cas { old, swapped: Some(true), rev, .. } => *old == Some(written) || rev.is_some(),
+            // It needed the register to hold something else, which may have been this.
+            Action::Cas { swapped: Some(false), .. } => true,
+            // Without this it could not have swapped, and others may have seen what it swapped in.
+            Action::Cas { old, swapped: None, .. } => *old == Some(written),
+        }
+    }
+
+    fn weaken(&self, op: &RegisterOp) -> RegisterOp {
+        let action = match &op.action {
+            Action::Read(found) => {
+                let bare = |found: &Found| Found { value: found.value, mod_revision: None, version: None };
+                Action::Read(found.as_ref().map(bare))
+            }
+            Action::Write { value, .. } => Action::Write { value: *value, rev: None },
+            Action::Cas { old, new, swapped, .. } => {
+                Action::Cas { old: *old, new: *new, swapped: *swapped, rev: None }
+            }
+        };
+        RegisterOp { key: op.key.clone(), action }
+    }
+
     fn describe(&self, state: &RegisterState) -> String {
         let Some(value) = state.value else { return "absent".to_owned() };
         let mut text = format!("{value}");

@@ -47,6 +47,13 @@ impl SequentialSpec for Set {
         None
     }
 
+    fn observes(&self, op: &SetOp, write: &SetOp) -> bool {
+        match (op, write) {
+            (SetOp::Read(found), SetOp::Add(element)) => found.contains(element),
+            (SetOp::Add(_), _) | (SetOp::Read(_), SetOp::Read(_)) => false,
+        }
+    }
+
     fn describe(&self, state: &BTreeSet<i64>) -> String {
         format!("{state:?}")
     }

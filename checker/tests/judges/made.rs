@@ -47,7 +47,8 @@ pub fn linearizable<S: SequentialSpec, R: Rng>(
         }
         let chosen = rng.random_range(0..open.len());
         let (index, done, info) = open[chosen];
-        if !done && !(info && rng.random_bool(0.5)) {
+        let never = info && rng.random_bool(0.5);
+        if !done && !never {
             if !info {
                 calls[index].op = answer(&state, &calls[index].op);
             }

@@ -4,3 +4,6 @@ mod brute;
 mod engines;
 mod made;
 mod published;
+mod revisions;
+mod stores;
+mod synthetic;

@@ -63,6 +63,11 @@ impl SequentialSpec for Kv {
         None
     }
 
+    fn observes(&self, op: &KvOp, write: &KvOp) -> bool {
+        // Every answer carries the revision, which counts every write.
+        op.answer.is_some() && !self.read_only(write)
+    }
+
     fn describe(&self, state: &Store) -> String {
         state.describe()
     }
