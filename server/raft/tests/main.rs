@@ -3,3 +3,4 @@
 mod dice;
 mod disk;
 mod random;
+mod script;
