@@ -172,10 +172,7 @@ pub fn call(
 ///
 /// # Errors
 /// What differs, after telling the caller; or the connection's error.
-pub fn answer(
-    stream: &mut (impl Read + Write),
-    own: Party,
-) -> Result<(NodeId, Purpose), HandshakeError> {
+pub fn answer(stream: &mut (impl Read + Write), own: Party) -> Result<(NodeId, Purpose), HandshakeError> {
     let call = Words::read(stream)?;
     let purpose = match call.word {
         1 => Some(Purpose::Messages),
@@ -195,8 +192,7 @@ pub fn answer(
         Err(HandshakeError::Alien)
     };
     let word = if verdict.is_ok() { ACCEPTED } else { REFUSED };
-    let answer =
-        Words { version: VERSION, word, cluster: own.cluster, own: own.node.0, other: call.own };
+    let answer = Words { version: VERSION, word, cluster: own.cluster, own: own.node.0, other: call.own };
     stream.write_all(&answer.bytes())?;
     verdict
 }

@@ -116,8 +116,7 @@ impl Network {
     pub fn send_image(&self, message: Message, mut source: Box<dyn ImageSource>) {
         let to = message.to;
         let Some(peer) = self.peers.get(&to) else { return self.receiver.image_sent(to, false) };
-        let (addresses, settings, receiver) =
-            (peer.addresses.clone(), self.settings, self.receiver.clone());
+        let (addresses, settings, receiver) = (peer.addresses.clone(), self.settings, self.receiver.clone());
         let run = move || {
             let address = addresses.first().expect("a peer has an address");
             let result = image::send(address, &settings, &message, source.as_mut());
