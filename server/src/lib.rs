@@ -1,5 +1,6 @@
 //! A replicated key-value store that speaks etcd's v3 API.
 pub mod backend;
+pub mod clock;
 pub mod cluster;
 pub mod codec;
 pub mod disk;
@@ -14,3 +15,4 @@ pub mod plant;
 pub mod proto;
 pub mod replica;
 pub mod state_machine;
+pub mod telemetry;

@@ -8,6 +8,8 @@ mod apply;
 pub mod peer;
 mod reads;
 mod replica;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Answers, Applier, Batch};
 pub use peer::{Outgoing, PeerMessage, Refusal, Tag};
