@@ -1,6 +1,7 @@
 //! A replicated key-value store that speaks etcd's v3 API.
 pub mod api;
 pub mod backend;
+pub mod clock;
 pub mod cluster;
 pub mod codec;
 pub mod disk;
@@ -18,3 +19,4 @@ pub mod plant;
 pub mod proto;
 pub mod replica;
 pub mod state_machine;
+pub mod telemetry;

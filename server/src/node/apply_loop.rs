@@ -110,10 +110,6 @@ impl<F: Files> ApplyLoop<F> {
             self.apply(entries, &mut answers);
             self.shared.waiters.answer(&mut answers);
             scrub = self.scrub();
-            if scrub == Scrub::Done && !answers.physical.is_empty() {
-                answers.outcomes.append(&mut answers.physical);
-                self.shared.waiters.answer(&mut answers);
-            }
         }
     }
 

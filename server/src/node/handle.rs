@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, MemberInfo, NodeStatus},
+    clock::Ticker,
     disk::{Files, Opened},
     error::ApiError,
     metrics::Metrics,
@@ -37,7 +38,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{oneshot, watch};
 
@@ -140,8 +141,7 @@ impl Running {
             images: images.clone(),
             network,
             apply: work.clone(),
-            tick: timing.tick,
-            ticks_max: timing.heartbeat_ticks,
+            ticker: Ticker::new(timing.tick, timing.heartbeat_ticks, Instant::now()),
         };
         let snapshots = Snapshots::new(image.index);
         let apply_loop = ApplyLoop { shared: shared.clone(), applier, images, work: work.clone(), snapshots };

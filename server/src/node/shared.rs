@@ -43,6 +43,11 @@ pub struct Options {
     pub plant: Option<crate::plant::Plant>,
 }
 
+impl Options {
+    /// [`Options::catch_up_entries`] as etcd has it.
+    pub const CATCH_UP_ENTRIES: u64 = 5000;
+}
+
 /// What the raft thread is told.
 #[derive(Debug)]
 pub(super) enum Event {

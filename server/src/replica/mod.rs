@@ -7,9 +7,11 @@
 mod apply;
 pub mod peer;
 mod reads;
-mod replica;
+mod core;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Answers, Applier, Batch};
 pub use peer::{Outgoing, PeerMessage, Refusal, Tag};
 pub use reads::Decided;
-pub use replica::{Input, Replica, Settings, Turn};
+pub use self::core::{Input, Replica, Settings, Turn};
