@@ -51,7 +51,7 @@ impl Process {
         let opening = || ClusterError::io(format!("opening {}", node.log.display()));
         let mut log = OpenOptions::new().create(true).append(true).open(&node.log).map_err(opening())?;
         self.starts += 1;
-        writeln!(log, "--- start {} of {}: {command:?}", self.starts, node.name).map_err(opening())?;
+        writeln!(log, "--- start {} of {}: {}", self.starts, node.name, line(&command)).map_err(opening())?;
         let errors = log.try_clone().map_err(opening())?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let program = command.get_program().to_owned();
@@ -161,6 +161,12 @@ impl Process {
             Err(e) => format!("({}: {e})", node.log.display()),
         }
     }
+}
+
+/// A command as one would type it. None of our arguments needs quotes.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// The letter for a process's state in /proc: `R`, `S`, `T` (stopped), `Z`, ... `None` when it is gone.

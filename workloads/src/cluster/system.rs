@@ -4,8 +4,13 @@ use super::{ClusterError, Node, Tuning};
 use std::{
     fmt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long a program may take to tell its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A system under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,30 +50,37 @@ impl System {
         }
     }
 
-    /// Asks the program for its version: `3.5.30`. Takes as long as the program does.
+    /// Asks the program for its version: `3.5.30`. Blocks for as long as the program takes, at most ten
+    /// seconds.
     ///
     /// # Errors
     /// [`ClusterError::Program`] when it is missing, cannot be run, or says something else.
     pub fn version(&self) -> Result<String, ClusterError> {
-        let program = self.program();
         let fault = |message: String| ClusterError::Program {
-            program: program.clone(),
+            program: self.program(),
             message,
             remedy: self.remedy(),
         };
-        let output =
-            self.command().arg("--version").output().map_err(|e| fault(format!("cannot be run: {e}")))?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut command = self.command();
+        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| fault(format!("cannot be run: {e}")))?;
+        let start = Instant::now();
+        while let Ok(None) = child.try_wait() {
+            if start.elapsed() > VERSION_TIMEOUT {
+                // It may end by itself this very moment.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(fault(format!("--version takes longer than {} s", VERSION_TIMEOUT.as_secs())));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        let output = child.wait_with_output().map_err(|e| fault(format!("--version cannot be read: {e}")))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(fault(format!("--version ended with {}: {}", output.status, said.trim())));
         }
-        // "etcd Version: 3.5.30", "assay-server 0.1.0": the first word that starts with a digit.
-        let version = text.lines().next().unwrap_or_default().split_whitespace();
-        version
-            .into_iter()
-            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
-            .map(str::to_owned)
+        let text = String::from_utf8_lossy(&output.stdout);
+        version_in(&text)
             .ok_or_else(|| fault(format!("--version says {:?} instead of a version", text.trim())))
     }
 
@@ -127,6 +139,13 @@ impl System {
         command.arg("--data-dir").arg(&node.data);
         command
     }
+}
+
+/// The version in the first line of what `--version` prints, such as `etcd Version: 3.5.30` or
+/// `assay-server 0.1.0`: the first word that starts with a digit.
+fn version_in(text: &str) -> Option<String> {
+    let mut words = text.lines().next()?.split_whitespace();
+    words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
 
 /// Finds the folder of etcd's programs in a path that names either the folder or the program itself.

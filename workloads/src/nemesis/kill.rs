@@ -6,7 +6,7 @@
 //! Proof: the kernel says how each process ended, and its client port refuses connections. Undone when each
 //! node answers for itself again.
 
-use super::run::FaultError;
+use super::strike::FaultError;
 use crate::cluster::{Cluster, NodeIndex};
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};

@@ -8,7 +8,7 @@
 //! and the link's drop counter has moved; one-way, a probe the other way arrives. Undone when probes arrive
 //! again; what was dropped in all goes into the history then.
 
-use super::run::FaultError;
+use super::strike::FaultError;
 use crate::cluster::{Block, Cluster, Link, Probe};
 use serde_json::{Map, Value, json};
 use std::{
@@ -31,22 +31,17 @@ pub(super) struct Active {
     dropped_before: BTreeMap<Link, u64>,
 }
 
-/// Blocks `links` as fault `number`, and proves it.
+/// Blocks `links` as fault `number`, and proves it. What was blocked without proof is to be undone too.
 pub(super) async fn start(
     cluster: &Arc<Cluster>,
     number: u64,
     links: BTreeMap<Link, Block>,
-) -> Result<(Active, Value), FaultError> {
+) -> Result<(Active, Result<Value, FaultError>), FaultError> {
     let dropped_before = cluster.dropped().await?;
     cluster.cut(number, links.clone()).await?;
     let active = Active { links, dropped_before };
-    match prove(cluster, &active).await {
-        Ok(proof) => Ok((active, proof)),
-        Err(error) => {
-            cluster.mend(number).await?;
-            Err(error)
-        }
-    }
+    let proof = prove(cluster, &active).await;
+    Ok((active, proof))
 }
 
 async fn prove(cluster: &Arc<Cluster>, active: &Active) -> Result<Value, FaultError> {
