@@ -1,15 +1,19 @@
 //! From a stored history to a verdict, in the terms of the results.
 
 use crate::report::{Anomaly, Check, Conclusion, WorkloadResult};
-use checker::{CheckReport, History, Options, Verdict};
+use checker::{CheckReport, History, Options, Verdict, render};
+use std::{fs, path::Path};
 
 /// So many operations must have succeeded, whatever the share.
 const OK_MIN: u64 = 30;
+/// Witnesses beyond these are told in text only.
+const DRAWINGS_MAX: usize = 20;
 /// One in so many must have succeeded.
 const OK_SHARE: u64 = 20;
 
-/// Judges a history, and puts the verdict and its evidence into `result`.
-pub fn judge(history: &History, options: &Options, result: &mut WorkloadResult) {
+/// Judges a history, and puts the verdict and its evidence into `result`. Witnesses are drawn into files
+/// beside the history where `out`, the run's folder, is given.
+pub fn judge(history: &History, options: &Options, result: &mut WorkloadResult, out: Option<&Path>) {
     let options = Options {
         ok_min: (history.operations().len() as u64 / OK_SHARE).max(OK_MIN),
         shared_store: !is_alone(history),
@@ -17,7 +21,27 @@ pub fn judge(history: &History, options: &Options, result: &mut WorkloadResult) 
     };
     let report = checker::check(history, &options);
     result.verdict = conclusion(&report.verdict);
-    result.checks = checks(history, &report);
+    result.checks = checks(&report);
+    let anomalies = report.results.iter().flat_map(|result| result.verdict.anomalies());
+    let evidence = result.checks.iter_mut().flat_map(|check| &mut check.anomalies);
+    if let Some(out) = out {
+        for (number, (anomaly, evidence)) in anomalies.zip(evidence).enumerate().take(DRAWINGS_MAX) {
+            let file = Path::new(&result.name).join(format!("witness-{}.svg", number + 1));
+            match fs::write(out.join(&file), standalone(&render::svg(&anomaly.witness))) {
+                Ok(()) => evidence.drawing = Some(file),
+                Err(error) => tracing::warn!(file = %file.display(), %error, "a witness is not drawn"),
+            }
+        }
+    }
+}
+
+/// A drawing that stands alone must name its namespace.
+fn standalone(svg: &str) -> String {
+    if svg.contains("xmlns=") {
+        svg.to_string()
+    } else {
+        svg.replacen("<svg", "<svg xmlns=\"http://www.w3.org/2000/svg\"", 1)
+    }
 }
 
 /// Whether nobody else wrote to the store meanwhile, as the runner noted when the history began.
@@ -34,7 +58,7 @@ fn conclusion(verdict: &Verdict) -> Conclusion {
     }
 }
 
-fn checks(history: &History, report: &CheckReport) -> Vec<Check> {
+fn checks(report: &CheckReport) -> Vec<Check> {
     let mut checks: Vec<Check> = report
         .results
         .iter()
@@ -43,7 +67,7 @@ fn checks(history: &History, report: &CheckReport) -> Vec<Check> {
             verdict: conclusion(&result.verdict),
             decided_by: result.decided_by.to_string(),
             reasons: reasons(&result.verdict),
-            anomalies: result.verdict.anomalies().iter().map(|anomaly| evidence(history, anomaly)).collect(),
+            anomalies: result.verdict.anomalies().iter().map(|anomaly| evidence(anomaly)).collect(),
             counts: result.counts.iter().map(|(what, count)| ((*what).to_string(), *count)).collect(),
             elapsed_ms: u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
         })
@@ -70,11 +94,9 @@ fn reasons(verdict: &Verdict) -> Vec<String> {
     }
 }
 
-fn evidence(_history: &History, anomaly: &checker::Anomaly) -> Anomaly {
-    let mut text = String::new();
-    for line in &anomaly.witness.because {
-        text.push_str(line);
-        text.push('\n');
-    }
+fn evidence(anomaly: &checker::Anomaly) -> Anomaly {
+    let text = render::anomaly(anomaly);
+    // Its first line is the sentence.
+    let text = text.split_once('\n').map_or("", |(_, witness)| witness).to_string();
     Anomaly { kind: anomaly.kind.to_string(), sentence: anomaly.sentence.clone(), text, drawing: None }
 }
