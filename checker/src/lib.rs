@@ -9,6 +9,7 @@ pub mod decode;
 pub mod history;
 pub mod isolation;
 pub mod linearizability;
+pub mod models;
 pub mod render;
 pub mod revision;
 pub mod spec;
