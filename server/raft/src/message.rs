@@ -127,6 +127,9 @@ impl Message {
                 if meta.term > self.term {
                     return Err("its image is newer than its term");
                 }
+                if meta.membership.voters.is_empty() {
+                    return Err("its image has no voters");
+                }
                 meta.index
             }
             Body::PreVoteReply { .. }

@@ -16,12 +16,17 @@ pub struct Ghost {
     /// For each read that was asked for, what was committed anywhere at that time.
     reads: BTreeMap<ReadId, LogIndex>,
     pub reads_served: u64,
-    pub elections: u64,
+    /// How often things happened that a driver must bring about to be worth anything.
+    pub seen: BTreeMap<&'static str, u64>,
 }
 
 impl Ghost {
     pub fn committed(&self) -> LogIndex {
         LogIndex(self.committed.len() as u64)
+    }
+
+    pub fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
     }
 
     pub fn read_asked(&mut self, id: ReadId) {
@@ -34,6 +39,7 @@ impl Ghost {
         let asked_at = self.reads.remove(&id).unwrap_or_else(|| panic!("{id:?} was answered twice"));
         if let Some(index) = index {
             self.reads_served += 1;
+            self.saw("a read is served");
             assert!(
                 index >= asked_at,
                 "stale read: {id:?} is served at {index}, but {asked_at} was committed when it was asked for"
@@ -43,6 +49,12 @@ impl Ghost {
 
     /// One vote a term, also across crashes.
     pub fn sent(&mut self, message: &Message) {
+        match message.body {
+            raft::Body::InstallSnapshot { .. } => self.saw("an image is sent"),
+            raft::Body::TimeoutNow => self.saw("leadership is handed over"),
+            raft::Body::AppendRejected { .. } => self.saw("an append is rejected"),
+            _ => {}
+        }
         if let raft::Body::VoteReply { granted: true } = message.body {
             let candidate = *self.votes.entry((message.from, message.term)).or_insert(message.to);
             let (voter, term) = (message.from, message.term);
@@ -85,7 +97,7 @@ impl Ghost {
             return;
         }
         self.leaders.insert(term, id);
-        self.elections += 1;
+        self.saw("an election is won");
         for (entry, committed_in) in &self.committed {
             // What was committed in this term or later says nothing about this election.
             if *committed_in < term && entry.index > raft.log().base_index() {
@@ -123,6 +135,13 @@ impl Ghost {
         }
         if raft.role() == Role::Leader {
             check_durable_on_majority(raft, servers);
+            self.saw("a leader commits");
+            if raft.membership().is_joint() {
+                self.saw("a leader commits during a change of membership");
+            }
+            if !raft.membership().is_voter(id) {
+                self.saw("a leader commits that is being removed");
+            }
         }
     }
 
