@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
     pub(crate) config: Config,
-    rng: Rng,
+    pub(crate) rng: Rng,
     pub(crate) term: Term,
     pub(crate) vote: Option<NodeId>,
     /// Leader of `term`, where known.
@@ -120,6 +120,14 @@ impl Disk {
     fn replaced(&mut self, last: LogIndex) {
         self.truncated(LogIndex::ZERO);
         self.written = last;
+    }
+
+    /// Starts the numbering of turns again, unless a turn waits to be saved.
+    pub(crate) fn renumber(&mut self) {
+        if self.unsaved.is_empty() {
+            self.mark = Mark::default();
+            self.persisted_mark = Mark::default();
+        }
     }
 
     fn persisted_up_to(&mut self, mark: Mark) -> Result<(), StepError> {
