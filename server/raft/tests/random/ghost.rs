@@ -1,6 +1,6 @@
 //! What must hold over a whole cluster and its history. Names and definitions: Raft paper, figure 3.
 
-use super::world::Server;
+use super::world::{App, Server};
 use raft::{Entry, LogIndex, Message, NodeId, Payload, Raft, ReadId, Role, Term};
 use std::collections::BTreeMap;
 
@@ -13,6 +13,8 @@ pub struct Ghost {
     entries: BTreeMap<(LogIndex, Term), (Term, Payload)>,
     /// Every entry that any node ever knew to be committed, and the term of that node then.
     committed: Vec<(Entry, Term)>,
+    /// The state after each entry.
+    states: BTreeMap<LogIndex, App>,
     /// For each read that was asked for, what was committed anywhere at that time.
     reads: BTreeMap<ReadId, LogIndex>,
     pub reads_served: u64,
@@ -143,6 +145,13 @@ impl Ghost {
                 self.saw("a leader commits that is being removed");
             }
         }
+    }
+
+    /// Every node is in the same state after the same entry, whether it applied all entries or began from an
+    /// image; that goes for the membership too.
+    pub fn reached(&mut self, id: NodeId, app: &App) {
+        let known = self.states.entry(app.applied).or_insert_with(|| app.clone());
+        assert!(known == app, "state machine safety: {id} reached {app:?}, elsewhere that is {known:?}");
     }
 
     /// State Machine Safety, where it matters: what is applied is what was committed.

@@ -272,6 +272,7 @@ impl World {
         for entry in &ready.committed {
             self.ghost.applied(id, entry);
             server.app.apply(entry);
+            self.ghost.reached(id, &server.app);
         }
         if server.turns.iter().filter(|turn| turn.write().must_sync).count() > 1 {
             self.ghost.saw("several writes wait for the disk");
