@@ -117,6 +117,16 @@ impl<F: Files> Images<F> {
         }
     }
 
+    /// Where the newest image ends, intact or not.
+    ///
+    /// # Errors
+    /// The operating system's, and where there is none.
+    pub fn newest_index(&self) -> Result<LogIndex, OpenError> {
+        let images = self.list().doing("list", &self.dir)?;
+        let missing = || OpenError::Missing { place: self.dir.clone(), what: "the snapshot image".into() };
+        images.first().map(|(index, _)| *index).ok_or_else(missing)
+    }
+
     /// The newest image that is intact, read through. Damaged ones are named in the log and passed over.
     ///
     /// # Errors

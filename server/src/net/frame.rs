@@ -155,8 +155,9 @@ fn put_message(out: &mut Vec<u8>, message: &PeerMessage) {
             out.put_u8(kind::RAFT);
             put_raft(out, message);
         }
-        PeerMessage::Propose { tag, command } => {
+        PeerMessage::Propose { tag, term, command } => {
             put_tag(out, kind::PROPOSE, *tag);
+            out.put_u64_le(term.0);
             out.put_slice(command);
         }
         PeerMessage::ProposeRefused { tag, refusal } => {
@@ -246,8 +247,8 @@ pub fn decode(content: Bytes, from: NodeId, to: NodeId) -> Result<Frame, DecodeE
     let frame = match bytes.u8()? {
         kind::RAFT => Frame::Message(PeerMessage::Raft(take_raft(&mut bytes, from, to)?)),
         kind::PROPOSE => {
-            let tag = take_tag(&mut bytes)?;
-            return Ok(Frame::Message(PeerMessage::Propose { tag, command: bytes.rest() }));
+            let (tag, term) = (take_tag(&mut bytes)?, bytes.term()?);
+            return Ok(Frame::Message(PeerMessage::Propose { tag, term, command: bytes.rest() }));
         }
         kind::PROPOSE_REFUSED => {
             let tag = take_tag(&mut bytes)?;

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use raft::{
     message::Message,
-    types::{LogIndex, NodeId},
+    types::{LogIndex, NodeId, Term},
 };
 
 /// One message, from one member to another.
@@ -14,10 +14,13 @@ use raft::{
 pub enum PeerMessage {
     /// Raft's own.
     Raft(Message),
-    /// Propose this command. No answer unless it is refused: who asked sees it come back in the log.
+    /// Propose this command, if you lead this term. No answer unless it is refused: who asked sees it come
+    /// back in the log, or sees a later term's entry there and knows that it never will.
     Propose {
         /// Names the request.
         tag: Tag,
+        /// The term that the receiver is thought to lead.
+        term: Term,
         /// An encoded `internal::Command`.
         command: Bytes,
     },

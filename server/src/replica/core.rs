@@ -10,7 +10,7 @@ use raft::{
     Raft, StepError,
     message::Message,
     ready::{Mark, Ready},
-    types::{LogIndex, NodeId, ReadId},
+    types::{LogIndex, NodeId, ReadId, Term},
 };
 use std::collections::VecDeque;
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub read_retry_ticks: u64,
     /// Requests that may wait for a leader.
     pub parked_max: usize,
+    /// A proposal is remembered for so many ticks: for as long as somebody waits for it.
+    pub remember_ticks: u64,
 }
 
 /// The cause of one step.
@@ -95,6 +97,20 @@ pub struct Turn {
     pub refused: Vec<(u64, ApiError)>,
     /// Reads that may be served once an index is applied.
     pub reads: Vec<Decided>,
+    /// Proposals that, unless they are among those that `ready.committed` and what was committed before it
+    /// answer, surely never have an effect.
+    pub lost: Vec<u64>,
+}
+
+/// A proposal that was appended here, or handed to the leader. Once an entry of a later term than `term` is
+/// committed, it is in the log before that entry or will never be: terms only rise along a log, and whoever
+/// leads another term refuses it.
+#[derive(Debug)]
+struct Handed {
+    number: u64,
+    term: Term,
+    /// Tick at which it was handed out.
+    at: u64,
 }
 
 #[derive(Debug)]
@@ -116,9 +132,12 @@ pub struct Replica {
     /// Proposals that wait for a leader. None was ever handed out.
     parked: VecDeque<Parked>,
     /// Proposals among `outgoing` that had been parked, and since when.
-    handing: Vec<(u64, u64)>,
+    unparking: Vec<(u64, u64)>,
     /// The same of the last turn.
-    handed: Vec<(u64, u64)>,
+    unparked: Vec<(u64, u64)>,
+    /// Proposals whose outcome is not known, in order of their terms; those that were answered, too, for a
+    /// while.
+    handed: VecDeque<Handed>,
     reads: Reads,
     /// The commit index at the last turn: raft may take reads now that it would not take then.
     committed: LogIndex,
@@ -138,8 +157,9 @@ impl Replica {
             now: 0,
             applied,
             parked: VecDeque::new(),
-            handing: Vec::new(),
-            handed: Vec::new(),
+            unparking: Vec::new(),
+            unparked: Vec::new(),
+            handed: VecDeque::new(),
             reads: Reads::default(),
             outgoing: Vec::new(),
             refused: Vec::new(),
@@ -207,13 +227,15 @@ impl Replica {
     pub fn turn(&mut self) -> Turn {
         self.notice_leader();
         self.begin_reads();
-        self.handed = std::mem::take(&mut self.handing);
+        self.unparked = std::mem::take(&mut self.unparking);
         let mut ready = self.raft.ready();
         for state in std::mem::take(&mut ready.reads) {
             self.resolve(state.id, state.index);
         }
+        let lost = self.lost(&ready);
         Turn {
             ready,
+            lost,
             outgoing: std::mem::take(&mut self.outgoing),
             refused: std::mem::take(&mut self.refused),
             reads: std::mem::take(&mut self.decided),
@@ -232,6 +254,10 @@ impl Replica {
             }
             keep
         });
+        let forgotten = self.now.saturating_sub(self.settings.remember_ticks);
+        while self.handed.front().is_some_and(|handed| handed.at < forgotten) {
+            self.handed.pop_front();
+        }
         if self.leader.is_none() {
             let expired = self.reads.expire(waited);
             self.refused.extend(expired.into_iter().map(|number| (number, ApiError::NoLeader)));
@@ -247,14 +273,19 @@ impl Replica {
             self.refused.push((number, ApiError::TooManyRequests));
             return;
         }
-        let Err(error) = self.raft.step(raft::Input::Propose(command.clone())) else { return };
+        let term = self.raft.term();
+        let Err(error) = self.raft.step(raft::Input::Propose(command.clone())) else {
+            self.handed.push_back(Handed { number, term, at: self.now });
+            return;
+        };
         match Why::of(&error) {
             Why::Leader(to) => {
                 if since < self.now {
-                    self.handing.push((number, since));
+                    self.unparking.push((number, since));
                 }
+                self.handed.push_back(Handed { number, term, at: self.now });
                 let tag = Tag { epoch: self.settings.epoch, number };
-                self.outgoing.push(Outgoing { to, message: PeerMessage::Propose { tag, command } });
+                self.outgoing.push(Outgoing { to, message: PeerMessage::Propose { tag, term, command } });
             }
             Why::NoLeader => self.park(number, command, since),
             Why::Busy => self.refused.push((number, ApiError::TooManyRequests)),
@@ -286,7 +317,7 @@ impl Replica {
     fn receive(&mut self, from: NodeId, message: PeerMessage) -> Result<(), StepError> {
         match message {
             PeerMessage::Raft(message) => return self.raft.step(raft::Input::Receive(message)),
-            PeerMessage::Propose { tag, command } => self.propose_for(from, tag, command),
+            PeerMessage::Propose { tag, term, command } => self.propose_for(from, tag, term, command),
             PeerMessage::ProposeRefused { tag, refusal } => {
                 if tag.epoch == self.settings.epoch {
                     let why = match refusal {
@@ -309,9 +340,11 @@ impl Replica {
         Ok(())
     }
 
-    fn propose_for(&mut self, from: NodeId, tag: Tag, command: Bytes) {
+    fn propose_for(&mut self, from: NodeId, tag: Tag, term: Term, command: Bytes) {
         let refusal = if self.is_busy() {
             Refusal::Busy
+        } else if self.raft.term() != term {
+            Refusal::NotLeader
         } else {
             let Err(error) = self.raft.step(raft::Input::Propose(command)) else { return };
             match Why::of(&error) {
@@ -325,9 +358,12 @@ impl Replica {
     fn undelivered(&mut self, outgoing: Outgoing) {
         match outgoing.message {
             // It was never handed out, so it may be tried again: at the next tick.
-            PeerMessage::Propose { tag, command } => {
-                let handed = self.handed.iter().find(|(number, _)| *number == tag.number);
-                let since = handed.map_or(self.now, |(_, since)| *since);
+            PeerMessage::Propose { tag, command, .. } => {
+                if let Some(at) = self.handed.iter().rposition(|handed| handed.number == tag.number) {
+                    self.handed.remove(at);
+                }
+                let parked = self.unparked.iter().find(|(number, _)| *number == tag.number);
+                let since = parked.map_or(self.now, |(_, since)| *since);
                 self.park(tag.number, command, since);
             }
             PeerMessage::ReadIndex { tag } => self.resolve(ReadId(tag.number), None),
@@ -338,6 +374,19 @@ impl Replica {
             // Whoever asked gives up by itself.
             PeerMessage::ProposeRefused { .. } | PeerMessage::ReadIndexed { .. } => {}
         }
+    }
+
+    /// What the newly committed entries show to be lost.
+    fn lost(&mut self, ready: &Ready) -> Vec<u64> {
+        if let Some(meta) = &ready.write().install {
+            // The image may hold them: nothing is known.
+            while self.handed.front().is_some_and(|handed| handed.term <= meta.term) {
+                self.handed.pop_front();
+            }
+        }
+        let Some(newest) = ready.committed.last().map(|entry| entry.term) else { return Vec::new() };
+        let count = self.handed.iter().take_while(|handed| handed.term < newest).count();
+        self.handed.drain(..count).map(|handed| handed.number).collect()
     }
 
     fn notice_leader(&mut self) {
