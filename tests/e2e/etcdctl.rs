@@ -101,11 +101,11 @@ const COMPACTION: &[(&[&str], &str, By)] = &[
     (&["get", "c", "--rev=4"], "", Text),
     (&["get", "c", "--rev=5"], "", Text),
     (&["endpoint", "hashkv", "-w", "json"], "", Json),
-    (&["endpoint", "hashkv", "--rev=3"], "", Text),
     (&["endpoint", "hashkv", "--rev=999"], "", Text),
 ];
 
 const CLUSTER: &[(&[&str], &str, By)] = &[
+    (&["put", "a", "1"], "", Text),
     (&["endpoint", "status"], "", Words),
     (&["endpoint", "status", "-w", "table"], "", Words),
     (&["endpoint", "status", "-w", "json"], "", Json),

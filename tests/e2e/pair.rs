@@ -4,19 +4,17 @@
 //! What two stores of their own cannot agree on (identities, terms, sizes, times) is masked; everything else
 //! must be the same.
 
+use clap::Parser as _;
 use serde_json::Value;
-use server::{
-    api::{Limits, app, serve},
-    fake::Fake,
-};
+use server::{cli::Flags, config::Config};
 use std::{
     env,
     fs::File,
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -67,10 +65,11 @@ pub struct Etcd {
     pub endpoint: String,
 }
 
-/// Our own server, within this process.
+/// Our own server, a single member within this process; stopped when dropped.
 pub struct Ours {
     stop: Option<oneshot::Sender<()>>,
-    runtime: Runtime,
+    running: Option<JoinHandle<()>>,
+    _data: TempDir,
     pub endpoint: String,
 }
 
@@ -100,24 +99,33 @@ impl Pair {
     }
 }
 
+/// The flags of a single member, which are the same for both.
+fn flags(data: &TempDir) -> ([String; 12], String) {
+    let [client, peer] = free_ports();
+    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let folder = data.path().join("data").display().to_string();
+    let cluster = format!("default={peer}");
+    let flags = [
+        ("--data-dir", &folder),
+        ("--listen-client-urls", &client),
+        ("--advertise-client-urls", &client),
+        ("--listen-peer-urls", &peer),
+        ("--initial-advertise-peer-urls", &peer),
+        ("--initial-cluster", &cluster),
+    ];
+    let mut flags = flags.iter().flat_map(|(flag, value)| [flag.to_string(), value.to_string()]);
+    (std::array::from_fn(|_| flags.next().expect("twelve words")), client)
+}
+
 impl Etcd {
-    fn start(bin: &std::path::Path) -> Etcd {
+    fn start(bin: &Path) -> Etcd {
         let data = TempDir::new().expect("a temporary folder");
-        let [client, peer] = free_ports();
-        let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let (flags, endpoint) = flags(&data);
         let log = File::create(data.path().join("log")).expect("a log file");
-        let process = Command::new(bin.join("etcd"))
-            .env_clear()
-            .arg("--data-dir")
-            .arg(data.path().join("data"))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("etcd starts");
-        let etcd = Etcd { process, _data: data, endpoint: client };
+        let mut command = Command::new(bin.join("etcd"));
+        command.env_clear().args(flags).stdout(Stdio::null()).stderr(log);
+        let process = command.spawn().expect("etcd starts");
+        let etcd = Etcd { process, _data: data, endpoint };
         await_health(&etcd.endpoint);
         etcd
     }
@@ -133,21 +141,30 @@ impl Drop for Etcd {
 
 impl Ours {
     fn start() -> Ours {
-        let runtime = Runtime::new().expect("a runtime");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let listener = listener.expect("a free port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let data = TempDir::new().expect("a temporary folder");
+        let (flags, endpoint) = flags(&data);
+        let flags = Flags::try_parse_from(["assay-server".to_string()].into_iter().chain(flags));
+        let config = Config::from_flags(&flags.expect("flags that parse")).expect("flags that fit");
         let (stop, stopped) = oneshot::channel::<()>();
-        let app = app(Fake::new(), Limits::default(), Arc::default());
-        runtime.spawn(serve(listener, app, async { stopped.await.unwrap_or_default() }));
-        Ours { stop: Some(stop), runtime, endpoint }
+        let running = thread::spawn(move || {
+            // Dropping the sender stops it too.
+            let shutdown = async { stopped.await.unwrap_or_default() };
+            let runtime = Runtime::new().expect("a runtime");
+            runtime.block_on(server::run(config, shutdown)).expect("the server runs until it is stopped");
+        });
+        let ours = Ours { stop: Some(stop), running: Some(running), _data: data, endpoint };
+        await_health(&ours.endpoint);
+        ours
     }
 }
 
 impl Drop for Ours {
     fn drop(&mut self) {
         drop(self.stop.take());
-        let _inside = self.runtime.enter();
+        let ended = self.running.take().map(JoinHandle::join);
+        if !thread::panicking() {
+            ended.expect("dropped once").expect("the server stops in good order");
+        }
     }
 }
 
@@ -161,7 +178,7 @@ fn await_health(endpoint: &str) {
     let deadline = Instant::now() + START_MAX;
     while !curl(&[&format!("{endpoint}/health")], "").stdout.contains("\"true\"") {
         assert!(Instant::now() < deadline, "{endpoint} is not healthy after {START_MAX:?}");
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -183,7 +200,7 @@ fn run(command: &mut Command, stdin: &str) -> Outcome {
     let text = stdin.to_string();
     // On a thread of its own: a large input must not wait for output that nobody reads. A program that does
     // not want its input is no mistake.
-    let writer = std::thread::spawn(move || drop(input.write_all(text.as_bytes())));
+    let writer = thread::spawn(move || drop(input.write_all(text.as_bytes())));
     let output = child.wait_with_output().expect("the program ends");
     writer.join().expect("the input is written");
     Outcome {
@@ -223,7 +240,9 @@ fn mask(value: &mut Value) {
 /// A table or list with every word that holds a digit masked, and no matter how wide its columns are.
 pub fn mask_words(text: &str) -> String {
     let mask = |word: &str| {
-        let rule = word.chars().all(|c| c == '-' || c == '+');
+        let rule = word.chars().all(|c| {
+            "-+\u{2500}\u{250c}\u{252c}\u{2510}\u{251c}\u{253c}\u{2524}\u{2514}\u{2534}\u{2518}".contains(c)
+        });
         let own = word.chars().any(|c| c.is_ascii_digit())
             || ["kB", "MB", "B"].contains(&word.trim_end_matches(','));
         if rule {
