@@ -192,7 +192,7 @@ fn lists() {
     differ(&Lists, 1000, ask, answer_lists, spoil);
 }
 
-fn answer_lists(state: &<Lists as SequentialSpec>::State, txn: &ListTxn) -> ListTxn {
+pub fn answer_lists(state: &<Lists as SequentialSpec>::State, txn: &ListTxn) -> ListTxn {
     let mut now = state.clone();
     let steps = txn.0.iter().map(|step| match step {
         ListStep::Append { key, element } => {
@@ -276,5 +276,5 @@ fn whole_stores() {
             _ => answer.rev,
         };
     };
-    differ(&Kv, 1000, ask, answer_kv, spoil);
+    differ(&Kv::default(), 1000, ask, answer_kv, spoil);
 }

@@ -7,3 +7,4 @@ mod published;
 mod revisions;
 mod stores;
 mod synthetic;
+mod transactions;
