@@ -1,3 +1,22 @@
 //! A replicated key-value store that speaks etcd's v3 API.
+pub mod api;
+pub mod backend;
+pub mod clock;
+pub mod cluster;
+pub mod codec;
+pub mod disk;
 pub mod error;
+pub mod fake;
+pub mod gateway;
+pub mod health;
+pub mod lease;
+pub mod metrics;
+pub mod mvcc;
+pub mod net;
+pub mod node;
+#[cfg(feature = "plant")]
+pub mod plant;
 pub mod proto;
+pub mod replica;
+pub mod state_machine;
+pub mod telemetry;

@@ -1,1 +1,3 @@
-//! Whole-system tests.
+//! Whole-system tests: layering, real clients, real clusters, planted bugs.
+
+mod layering;

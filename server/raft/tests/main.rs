@@ -1,0 +1,6 @@
+//! The tests of the crate, in one binary: golden scripts, one behaviour each, and a seeded random driver.
+
+mod dice;
+mod disk;
+mod random;
+mod script;
