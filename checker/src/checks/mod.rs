@@ -105,7 +105,8 @@ fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
         asked: revision::kv_requests(&decoded.calls),
         failed: revision::kv_requests(&decoded.failed),
     };
-    let exact = |running| linearizable::exact(context, &Kv, &decoded.calls, running);
+    let revision = context.history.base_revision().unwrap_or(1);
+    let exact = |running| linearizable::exact(context, &Kv { revision }, &decoded.calls, running);
     // A search knows nothing of what others wrote meanwhile.
     let search_can = !context.options.shared_store && decoded.calls.len() <= KV_SEARCH_MAX;
     Ok(store_checks(context, steps, &requests, search_can.then_some(exact)))

@@ -276,5 +276,5 @@ fn whole_stores() {
             _ => answer.rev,
         };
     };
-    differ(&Kv, 1000, ask, answer_kv, spoil);
+    differ(&Kv::default(), 1000, ask, answer_kv, spoil);
 }
