@@ -33,6 +33,7 @@ pub(super) fn page(results: &Results, series: &Series, dir: &Path) -> String {
                 (charts(results, series))
                 h2 { "Workloads" }
                 @for workload in &results.workloads { (self::workload(workload)) }
+                @if !results.checks.is_empty() { h3 { "The run" } (checks(&results.checks)) }
                 (faults(results))
                 (nodes(results, dir))
             }
@@ -63,11 +64,7 @@ fn head(results: &Results) -> Markup {
 
 fn anomalies(results: &Results, dir: &Path) -> Markup {
     html! {
-        @for workload in &results.workloads {
-            @for check in &workload.checks {
-                @for anomaly in &check.anomalies { (self::anomaly(&workload.name, check, anomaly, dir)) }
-            }
-        }
+        @for (name, check, anomaly) in results.anomalies() { (self::anomaly(name, check, anomaly, dir)) }
     }
 }
 
@@ -161,9 +158,16 @@ fn workload(workload: &WorkloadResult) -> Markup {
         @if workload.not_begun > 0 {
             p.note { (workload.not_begun) " operations were due and not begun: all processes were busy." }
         }
+        (checks(&workload.checks))
+        p.note { "History: " a href=(workload.history.display()) { (workload.history.display()) } }
+    }
+}
+
+fn checks(checks: &[Check]) -> Markup {
+    html! {
         table {
             tr { th { "check" } th { "verdict" } th { "decided by" } th { "looked at" } th { "ms" } }
-            @for check in &workload.checks {
+            @for check in checks {
                 tr {
                     td { (check.name) }
                     td { (badge(check.verdict)) @for reason in &check.reasons { p { (reason) } } }
@@ -173,7 +177,6 @@ fn workload(workload: &WorkloadResult) -> Markup {
                 }
             }
         }
-        p.note { "History: " a href=(workload.history.display()) { (workload.history.display()) } }
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Results {
     pub run: Run,
     /// Each workload's part.
     pub workloads: Vec<WorkloadResult>,
+    /// Checks of the run as a whole.
+    #[serde(default)]
+    pub checks: Vec<Check>,
     /// The faults, in order.
     pub faults: Vec<FaultResult>,
     /// Faults or clusters that were not to be had here, and why.
@@ -232,6 +235,18 @@ impl Results {
     pub fn doubt(&mut self, reason: String) {
         self.verdict = self.verdict.max(Conclusion::Unknown);
         self.reasons.push(reason);
+    }
+
+    /// Every anomaly, with the name of what it was found in, and the check that found it.
+    pub fn anomalies(&self) -> impl Iterator<Item = (&str, &Check, &Anomaly)> {
+        let of_workloads = self
+            .workloads
+            .iter()
+            .flat_map(|workload| workload.checks.iter().map(|check| (workload.name.as_str(), check)));
+        let of_run = self.checks.iter().map(|check| ("the run", check));
+        of_workloads
+            .chain(of_run)
+            .flat_map(|(name, check)| check.anomalies.iter().map(move |anomaly| (name, check, anomaly)))
     }
 
     /// Operations of all workloads.

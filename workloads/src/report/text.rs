@@ -39,12 +39,13 @@ fn write(out: &mut String, results: &Results, dir: &Path, colour: bool) -> fmt::
         write_workload(out, workload, colour)?;
     }
     write_faults(out, &results.faults)?;
-    let anomalies = results.workloads.iter().flat_map(|workload| {
-        workload.checks.iter().flat_map(move |check| {
-            check.anomalies.iter().map(move |anomaly| (workload.name.as_str(), check, anomaly))
-        })
-    });
-    for (workload, check, anomaly) in anomalies {
+    if !results.checks.is_empty() {
+        writeln!(out)?;
+    }
+    for check in &results.checks {
+        write_check(out, check, colour)?;
+    }
+    for (workload, check, anomaly) in results.anomalies() {
         write_anomaly(out, workload, check, anomaly)?;
     }
     for note in &results.notes {
@@ -97,14 +98,12 @@ fn write_workload(out: &mut String, workload: &WorkloadResult, colour: bool) -> 
     if workload.not_begun > 0 {
         writeln!(out, "  {} operations were due and not begun: all processes were busy", workload.not_begun)?;
     }
-    for check in &workload.checks {
-        let time = format!("{} ms", check.elapsed_ms);
-        writeln!(out, "  {} {} ({time})", paint(check.verdict, colour), check.name)?;
-        for reason in &check.reasons {
-            writeln!(out, "    {reason}")?;
-        }
-    }
-    Ok(())
+    workload.checks.iter().try_for_each(|check| write_check(out, check, colour))
+}
+
+fn write_check(out: &mut String, check: &Check, colour: bool) -> fmt::Result {
+    writeln!(out, "  {} {} ({} ms)", paint(check.verdict, colour), check.name, check.elapsed_ms)?;
+    check.reasons.iter().try_for_each(|reason| writeln!(out, "    {reason}"))
 }
 
 fn write_percentiles(out: &mut String, p: Percentiles) -> fmt::Result {

@@ -9,7 +9,7 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, NodeIndex, ProcessState},
     generator::Rate,
     nemesis::{self, Plan},
     recorder::{Record, Recorder},
@@ -25,6 +25,9 @@ use tokio::task::JoinSet;
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// How long the store may take to give its revision before the load.
 const BASE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Between two looks whether a member has ended by itself.
+const GONE_POLL: Duration = Duration::from_millis(200);
 
 /// What the phases of a run share.
 pub(super) struct Env {
@@ -173,14 +176,15 @@ impl Env {
             phase.doubts.extend(errors);
             return Ok(());
         }
-        self.settle(recorders, phase).await?;
-
+        if !self.settle(recorders, phase).await? {
+            return Ok(());
+        }
         recorders.record(What::Phase { f: "final".into() })?;
         self.progress.phase(&format!("{name}: final reads"), Vec::new());
         let (_, errors, _) = self.each(jobs, |job| job.final_reads(SETTLE_LIMIT)).await;
         phase.doubts.extend(errors);
         // Again, for what the reads may have brought about.
-        self.settle(recorders, phase).await
+        self.settle(recorders, phase).await.map(drop)
     }
 
     /// Lets the faults of the phase strike while the load goes on. Gives the jobs that are still there
@@ -284,13 +288,42 @@ impl Env {
         }
     }
 
-    async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<()> {
-        match settle(&self.members, SETTLE_LIMIT, &self.stop).await {
-            Ok(observations) => observations.into_iter().try_for_each(|what| recorders.record(what)),
+    /// Waits until the members agree, and records what they say then. False when they do not come to it.
+    async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<bool> {
+        let settled = tokio::select! {
+            settled = settle(&self.members, SETTLE_LIMIT, &self.stop) => settled,
+            gone = self.member_gone() => Err(format!("{gone} has ended by itself")),
+        };
+        match settled {
+            Ok(observations) => {
+                observations.into_iter().try_for_each(|what| recorders.record(what))?;
+                Ok(true)
+            }
             Err(missing) => {
                 phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));
-                Ok(())
+                Ok(false)
             }
         }
+    }
+
+    /// Returns once a member's process has ended by itself: it will not come back.
+    async fn member_gone(&self) -> NodeIndex {
+        loop {
+            if let Some(gone) = self.gone().await {
+                return gone;
+            }
+            tokio::time::sleep(GONE_POLL).await;
+        }
+    }
+
+    /// A member whose process has ended by itself, if there is one.
+    pub(super) async fn gone(&self) -> Option<NodeIndex> {
+        let cluster = self.cluster.as_ref()?;
+        for index in cluster.indexes() {
+            if let ProcessState::Exited { .. } = cluster.state(index).await {
+                return Some(index);
+            }
+        }
+        None
     }
 }

@@ -8,8 +8,8 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    cluster::{Cluster, Spec},
-    report::{self, Conclusion, NodeResult, Progress, Results, Run, WorkloadResult},
+    cluster::{Cluster, Crash, Spec},
+    report::{self, Anomaly, Check, Conclusion, NodeResult, Progress, Results, Run, WorkloadResult},
     scenario::phases,
 };
 use checker::History;
@@ -49,6 +49,7 @@ struct Known {
     system: Option<String>,
     nodes: Vec<NodeResult>,
     phases: Vec<PhaseOutcome>,
+    crashes: Vec<Crash>,
     doubts: Vec<String>,
     usage: Option<String>,
 }
@@ -137,6 +138,10 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
         if stop.is_stopped() {
             break;
         }
+        if let Some(gone) = env.gone().await {
+            lock(&known).doubts.push(format!("phase {} was left out, since {gone} has ended", index + 1));
+            break;
+        }
         match env.phase(phase, index + 1, duration).await {
             Ok(outcome) => lock(&known).phases.push(outcome),
             Err(error) => lock(&known).doubts.push(format!("phase {}: {error}", index + 1)),
@@ -144,6 +149,10 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
     }
     progress.phase("ending the cluster", Vec::new());
     drop(env);
+    if let Some(cluster) = &cluster {
+        let crashes = cluster.crashes().await;
+        lock(&known).crashes = crashes;
+    }
     if let Some(cluster) = cluster.and_then(Arc::into_inner) {
         cluster.stop().await;
     }
@@ -266,12 +275,30 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
         }
         phase.doubts.into_iter().for_each(|doubt| results.doubt(format!("phase {}: {doubt}", index + 1)));
     }
+    let stayed_up = members_stay_up(&known.crashes);
+    results.verdict = results.verdict.max(stayed_up.verdict);
+    results.checks.push(stayed_up);
     if results.workloads.is_empty() {
         results.doubt("no operation was done".into());
     }
     let problems = std::mem::take(&mut results.reasons);
     results.reasons = verdict_reasons(results);
     results.reasons.extend(problems);
+}
+
+/// The check that every member's process ran until it was told to end.
+fn members_stay_up(crashes: &[Crash]) -> Check {
+    let anomalies: Vec<Anomaly> = crashes
+        .iter()
+        .map(|Crash { node, status, log_tail }| Anomaly {
+            kind: "crash".into(),
+            sentence: format!("a member runs until it is told to end, but {node} ended by itself: {status}"),
+            text: log_tail.clone(),
+            drawing: None,
+        })
+        .collect();
+    let verdict = if anomalies.is_empty() { Conclusion::Valid } else { Conclusion::Anomaly };
+    Check { name: "members".into(), verdict, anomalies, ..Check::default() }
 }
 
 /// A checker that panics has not judged.
@@ -305,19 +332,36 @@ fn doubts_of(part: &Part, workload: &WorkloadResult, results: &mut Results) {
 
 /// One sentence for each check that did not end in valid.
 fn verdict_reasons(results: &Results) -> Vec<String> {
+    let of_workloads = results.workloads.iter().flat_map(|workload| {
+        workload.checks.iter().map(|check| (format!("{}: {}", workload.name, check.name), check))
+    });
+    let of_run = results.checks.iter().map(|check| (check.name.clone(), check));
     let mut reasons = Vec::new();
-    for workload in &results.workloads {
-        for check in workload.checks.iter().filter(|check| check.verdict != Conclusion::Valid) {
-            for anomaly in &check.anomalies {
-                reasons.push(format!(
-                    "{}: {} ({}): {}",
-                    workload.name, check.name, anomaly.kind, anomaly.sentence
-                ));
-            }
-            for reason in &check.reasons {
-                reasons.push(format!("{}: {}: {reason}", workload.name, check.name));
-            }
-        }
+    for (name, check) in of_workloads.chain(of_run) {
+        reasons.extend(
+            check.anomalies.iter().map(|anomaly| format!("{name} ({}): {}", anomaly.kind, anomaly.sentence)),
+        );
+        reasons.extend(check.reasons.iter().map(|reason| format!("{name}: {reason}")));
     }
     reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_ends_by_itself_is_an_anomaly_with_its_last_words() {
+        assert_eq!(members_stay_up(&[]).verdict, Conclusion::Valid);
+        let crash = Crash { node: "n2".into(), status: "signal: 6".into(), log_tail: "panicked".into() };
+        let check = members_stay_up(&[crash]);
+        assert_eq!(check.verdict, Conclusion::Anomaly);
+        assert!(check.anomalies[0].sentence.contains("n2") && check.anomalies[0].text == "panicked");
+        let results = Results { checks: vec![check], ..Results::default() };
+        assert!(
+            verdict_reasons(&results)[0].starts_with("members (crash): "),
+            "{:?}",
+            verdict_reasons(&results)
+        );
+    }
 }
