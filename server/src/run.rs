@@ -25,6 +25,8 @@ use tokio::{sync::watch, task::JoinSet};
 const REPLAY_POLL: Duration = Duration::from_millis(2);
 /// Pause before a member tells its attributes again.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(50);
+/// What a command has beside its request: three numbers, each of at most eleven bytes.
+const COMMAND_HEAD_BYTES_MAX: usize = 33;
 
 /// Why a server ended.
 #[derive(Debug)]
@@ -162,7 +164,8 @@ fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> R
         election: config.election,
         snapshot_count: config.snapshot_count,
         catch_up_entries: Options::CATCH_UP_ENTRIES,
-        max_request_bytes: config.max_request_bytes,
+        // The API has measured the request as etcd does; what the log adds to it may come on top.
+        max_request_bytes: config.max_request_bytes + COMMAND_HEAD_BYTES_MAX,
         request_timeout: config.request_timeout(),
         seed: seed(),
         #[cfg(feature = "plant")]

@@ -8,6 +8,7 @@
 //! asks for them is told so.
 
 mod app;
+mod authority;
 pub(crate) mod cluster;
 mod grpc;
 mod header;

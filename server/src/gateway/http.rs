@@ -149,7 +149,7 @@ impl<B: Backend> Gateway<B> {
             Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, "false", reason),
         };
         if status == StatusCode::OK { &self.healthy } else { &self.unhealthy }.inc();
-        text(status, serde_json::json!({ "health": healthy, "reason": reason }).to_string())
+        reply(status, TEXT, serde_json::json!({ "health": healthy, "reason": reason }).to_string())
     }
 
     /// `verbose` lists the checks, `exclude=NAME` leaves one out. What failed is always listed.
