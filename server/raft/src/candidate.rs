@@ -25,11 +25,7 @@ impl Candidate {
 
     /// A candidate's own vote is a promise like any other: it counts once it is durable.
     pub(crate) fn count_own_vote(&mut self, node: &Node) {
-        #[cfg(feature = "plant")]
-        let durable = node.config.plants(Mutation::OwnVoteBeforeDurable);
-        #[cfg(not(feature = "plant"))]
-        let durable = false;
-        if durable || node.disk.holds_vote(node.term, node.id()) {
+        if node.disk.holds_vote(node.term, node.id()) {
             self.count(node.id(), true);
         }
     }

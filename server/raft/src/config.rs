@@ -23,12 +23,13 @@ pub struct Config {
     /// A leader that does not hear from a majority within `election_ticks` steps down, and who hears from a
     /// leader does not vote for others. Raft thesis, sections 6.2 and 4.2.3.
     pub check_quorum: bool,
-    /// Payload bytes per append message, at least 1; a single larger entry still travels, alone.
+    /// Bytes per append message, at least 1: payloads, and 16 for each entry. A single larger entry still
+    /// travels, alone.
     pub max_append_bytes: usize,
     /// Append messages with entries that may be unanswered per peer; at least 1.
     pub max_inflight: usize,
-    /// Payload bytes that a leader holds uncommitted before it refuses proposals, at least 1; a single
-    /// larger entry is still taken when nothing else waits.
+    /// Bytes that a leader holds uncommitted before it refuses proposals, at least 1, counted likewise. A
+    /// single larger entry is still taken when nothing else waits.
     pub max_uncommitted_bytes: usize,
     /// Seed of the election timeouts. The node's id is mixed in, so a cluster may share one seed.
     pub seed: u64,

@@ -95,6 +95,9 @@ impl Node {
     /// log can be in the leader's at or before `prev_index`. Raft paper, section 5.3.
     fn reject(&mut self, from: NodeId, prev_index: LogIndex, prev_term: Term) {
         let hint_index = self.log.last_at_most(prev_index.min(self.log.last_index()), prev_term);
+        #[cfg(feature = "plant")]
+        let hint_index =
+            if self.config.plants(Mutation::AckWholeLog) { self.commit.min(hint_index) } else { hint_index };
         let hint_term = self.log.term_at(hint_index).unwrap_or(Term::ZERO);
         self.send(from, Body::AppendRejected { prev_index, hint_index, hint_term });
     }

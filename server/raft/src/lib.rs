@@ -30,6 +30,7 @@
 //! Sources: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (the *Raft paper*);
 //! Ongaro, "Consensus: Bridging Theory and Practice" (the *Raft thesis*).
 mod candidate;
+mod canonical;
 pub mod config;
 mod follower;
 pub mod input;

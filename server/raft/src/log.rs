@@ -14,9 +14,9 @@ pub struct Log {
 }
 
 impl Payload {
-    /// Bytes that count against the limits of messages and of uncommitted entries.
-    pub fn size_bytes(&self) -> usize {
-        match self {
+    /// Size of the entry that carries this: term, index and payload.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        16 + match self {
             Payload::Empty => 0,
             Payload::Command(command) => command.len(),
             Payload::Membership { membership, context } => {
@@ -24,6 +24,13 @@ impl Payload {
                 context.len() + 8 * nodes
             }
         }
+    }
+}
+
+impl Entry {
+    /// Bytes that count against the limits of messages and of uncommitted entries: term, index and payload.
+    pub fn size_bytes(&self) -> usize {
+        self.payload.entry_bytes()
     }
 }
 
@@ -105,7 +112,7 @@ impl Log {
         let mut bytes = 0usize;
         let mut count = 0usize;
         for entry in self.range(after, self.last_index()) {
-            bytes = bytes.saturating_add(entry.payload.size_bytes());
+            bytes = bytes.saturating_add(entry.size_bytes());
             if count > 0 && bytes > bytes_max {
                 break;
             }
@@ -205,8 +212,8 @@ mod tests {
     fn batch_holds_at_least_one_entry_and_at_most_the_bytes() {
         for (from, bytes_max, want, why) in [
             (5, 1, 1, "a larger entry travels alone"),
-            (5, 20, 2, "two fit exactly"),
-            (5, 29, 2, "a third would not fit"),
+            (5, 52, 2, "two of 26 bytes fit exactly"),
+            (5, 77, 2, "a third would not fit"),
             (9, 1000, 2, "no more than there are"),
             (11, 1000, 0, "none after the end"),
         ] {

@@ -44,11 +44,10 @@ mutations! {
     AckBeforeDurable = "ack-before-durable",
     /// A leader counts itself before its own write is durable.
     CountsUnsaved = "counts-unsaved",
-    /// A candidate counts its own vote before it is durable.
-    OwnVoteBeforeDurable = "own-vote-before-durable",
     /// A follower drops the end of its log at every append, not only where it contradicts the leader's.
     TruncatesAlways = "truncates-always",
-    /// A follower acknowledges its whole log, not what the leader is known to have.
+    /// A follower acknowledges its whole log, not what the leader is known to have. It also lets the leader
+    /// probe from its commit index on; that is no mistake, but with exact hints the other one never shows.
     AckWholeLog = "ack-whole-log",
     /// A follower does not compare the term of the entry before the new ones.
     PrevTermUnchecked = "prev-term-unchecked",

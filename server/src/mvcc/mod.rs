@@ -30,7 +30,7 @@ mod txn;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use compaction::Scrub;
 pub use digest::HashKv;

@@ -174,7 +174,7 @@ fn sort(found: &mut [Pair<'_>], order: Order) {
         Order::Key(Direction::Descend) => found.reverse(),
         Order::Version(direction) => by(found, direction, |pair| pair.1.number),
         Order::Create(direction) => by(found, direction, |pair| pair.1.created),
-        Order::Mod(direction) => by(found, direction, |pair| pair.1.modified()),
+        Order::Mod(direction) => by(found, direction, |pair| pair.1.main),
         Order::Value(direction) => by(found, direction, |pair| &pair.1.value[..]),
     }
 }

@@ -12,6 +12,9 @@ use super::{
 use bytes::Bytes;
 use std::{error::Error, fmt};
 
+/// Larger counters than any store reaches would leave no room for the next write.
+const MOST: i64 = 1 << 62;
+
 /// Why records are no image of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
@@ -87,11 +90,8 @@ struct Written {
 
 impl Builder {
     pub(crate) fn new(revision: i64, compacted: i64) -> Result<Builder, Damage> {
-        if revision < FIRST_REVISION
-            || revision == i64::MAX
-            || compacted < NOT_COMPACTED
-            || compacted > revision
-        {
+        let ordered = NOT_COMPACTED <= compacted && compacted <= revision;
+        if !ordered || !(FIRST_REVISION..MOST).contains(&revision) {
             return Err(Damage::Revisions { revision, compacted });
         }
         Ok(Builder { revision, compacted, keys: Vec::new(), totals: Totals::default() })
@@ -223,7 +223,7 @@ impl Builder {
 /// Whether a store at `revision`, compacted at `compacted`, can hold `version` as the next one after `before`
 /// of the same key.
 fn is_possible(revision: i64, compacted: i64, before: Option<&Version>, version: &Version) -> bool {
-    if version.main <= FIRST_REVISION || version.main > revision {
+    if version.main <= FIRST_REVISION || version.main > revision || version.number >= MOST {
         return false;
     }
     let is_first = version.created == version.main && version.number == 1;

@@ -194,6 +194,9 @@ impl Restore {
 
 fn read_head(payload: &mut Reader<'_>) -> Result<(Head, Builder), RestoreError> {
     let applied = LogIndex(payload.u64()?);
+    if applied.0 >= 1 << 63 {
+        return Err(Malformed::Number.into());
+    }
     let builder = Builder::new(payload.i64()?, payload.i64()?)?;
     let mut attributes = BTreeMap::new();
     for _ in 0..payload.u64()? {
