@@ -104,8 +104,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             Err(RunError::Failed(why))
         }
     };
+    if outcome.is_ok() {
+        node.resign().await;
+    }
     // Joins threads.
     let _ = tokio::task::spawn_blocking(move || running.stop()).await;
+    tracing::info!("stopped");
     outcome
 }
 
@@ -205,6 +209,7 @@ async fn serve_clients(
     drop(stopping);
     let publish = tokio::spawn(publish(node, config.name.clone(), config.advertise_client_urls.clone()));
     shutdown.await;
+    // Connections end while requests under way are still answered.
     drop(stop);
     publish.abort();
     while servers.join_next().await.is_some() {}
@@ -233,5 +238,5 @@ async fn publish(node: Node, name: String, client_urls: Vec<String>) {
             }
         }
     }
-    tracing::info!(node = status.id.0, cluster = status.cluster_id, "ready to serve client requests");
+    tracing::info!(node = %status.id, "ready to serve client requests");
 }

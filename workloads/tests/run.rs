@@ -65,6 +65,15 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
         assert!(!fault["proof"].is_null() && fault["end_s"].is_number(), "{fault}");
     }
 
+    // Of the nodes, logs stay and data goes.
+    let mut left: Vec<String> = fs::read_dir(out.join("nodes"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("n1."))
+        .collect();
+    left.sort();
+    assert_eq!(left, ["n1.log"]);
+
     // The page stands alone and shows the faults; it can be made again.
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("<h1>valid</h1>") && page.contains("kill-one") && page.contains("<svg"), "{page}");

@@ -23,6 +23,8 @@ use tokio::task::JoinSet;
 
 /// How long a cluster may take, once healed, until all its members agree; and to answer the final reads.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// The same where a member has ended by itself.
+const CRASHED_LIMIT: Duration = Duration::from_secs(2);
 /// How long the store may take to give its revision before the load.
 const BASE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -176,15 +178,15 @@ impl Env {
             phase.doubts.extend(errors);
             return Ok(());
         }
-        if !self.settle(recorders, phase).await? {
-            return Ok(());
-        }
+        self.settle(recorders, phase).await?;
+
         recorders.record(What::Phase { f: "final".into() })?;
         self.progress.phase(&format!("{name}: final reads"), Vec::new());
-        let (_, errors, _) = self.each(jobs, |job| job.final_reads(SETTLE_LIMIT)).await;
+        let patience = self.patience().await;
+        let (_, errors, _) = self.each(jobs, move |job| job.final_reads(patience)).await;
         phase.doubts.extend(errors);
         // Again, for what the reads may have brought about.
-        self.settle(recorders, phase).await.map(drop)
+        self.settle(recorders, phase).await
     }
 
     /// Lets the faults of the phase strike while the load goes on. Gives the jobs that are still there
@@ -288,20 +290,26 @@ impl Env {
         }
     }
 
-    /// Waits until the members agree, and records what they say then. False when they do not come to it.
-    async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<bool> {
+    /// How long to wait for all members: who has ended by itself will not answer any more, though the others
+    /// may still tell something.
+    async fn patience(&self) -> Duration {
+        match self.gone().await {
+            Some(_) => CRASHED_LIMIT,
+            None => SETTLE_LIMIT,
+        }
+    }
+
+    /// Waits until the members agree, and records what they say then.
+    async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<()> {
         let settled = tokio::select! {
             settled = settle(&self.members, SETTLE_LIMIT, &self.stop) => settled,
             gone = self.member_gone() => Err(format!("{gone} has ended by itself")),
         };
         match settled {
-            Ok(observations) => {
-                observations.into_iter().try_for_each(|what| recorders.record(what))?;
-                Ok(true)
-            }
+            Ok(observations) => observations.into_iter().try_for_each(|what| recorders.record(what)),
             Err(missing) => {
                 phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));
-                Ok(false)
+                Ok(())
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    cluster::{Cluster, Crash, Spec},
+    cluster::{Cluster, Crash, Spec, is_panic},
     report::{self, Anomaly, Check, Conclusion, NodeResult, Progress, Results, Run, WorkloadResult},
     scenario::phases,
 };
@@ -103,8 +103,22 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
         results.doubt("the run was interrupted: faults are healed and all processes ended".into());
     }
     results.run.duration_s = start.elapsed().as_secs_f64();
+    if results.verdict == Conclusion::Valid {
+        remove_data(&config);
+    }
     finish(&config.out, &results).map_err(RunError::Report)?;
     Ok(results)
+}
+
+/// The nodes' data is large, and of no use where nothing is wrong; their logs stay.
+fn remove_data(config: &Config) {
+    let Target::Start { nodes, .. } = &config.target else { return };
+    for number in 1..=*nodes {
+        let data = config.out.join("nodes").join(format!("n{number}.data"));
+        if let Err(error) = std::fs::remove_dir_all(&data) {
+            tracing::debug!(data = %data.display(), %error, "data of a node stays");
+        }
+    }
 }
 
 /// Writes `results.json` and `report.html` into a run's folder.
@@ -138,13 +152,15 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
         if stop.is_stopped() {
             break;
         }
-        if let Some(gone) = env.gone().await {
-            lock(&known).doubts.push(format!("phase {} was left out, since {gone} has ended", index + 1));
-            break;
-        }
         match env.phase(phase, index + 1, duration).await {
             Ok(outcome) => lock(&known).phases.push(outcome),
             Err(error) => lock(&known).doubts.push(format!("phase {}: {error}", index + 1)),
+        }
+        // What a broken cluster does further says little.
+        if let Some(cluster) = &cluster
+            && !cluster.crashes().await.is_empty()
+        {
+            break;
         }
     }
     progress.phase("ending the cluster", Vec::new());
@@ -286,19 +302,38 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
     results.reasons.extend(problems);
 }
 
-/// The check that every member's process ran until it was told to end.
+/// The check that every member's process ran until it was told to end. One that ends by itself broke a
+/// promise, and mostly says which: servers stop rather than go on with a state that cannot be. Only who was
+/// killed from outside, as by a kernel without memory, did not.
 fn members_stay_up(crashes: &[Crash]) -> Check {
-    let anomalies: Vec<Anomaly> = crashes
-        .iter()
-        .map(|Crash { node, status, log_tail }| Anomaly {
+    let mut check = Check { name: "members".into(), ..Check::default() };
+    for Crash { node, status, log_tail } in crashes {
+        if status.contains("SIGKILL") {
+            check.verdict = check.verdict.max(Conclusion::Unknown);
+            check.reasons.push(format!("{node} was killed, and not by this run: {status}"));
+            continue;
+        }
+        let words = last_words(log_tail);
+        check.verdict = Conclusion::Anomaly;
+        check.anomalies.push(Anomaly {
             kind: "crash".into(),
-            sentence: format!("a member runs until it is told to end, but {node} ended by itself: {status}"),
+            sentence: format!(
+                "a member runs until it is told to end, but {node} ended by itself ({status}): {words}"
+            ),
             text: log_tail.clone(),
             drawing: None,
-        })
-        .collect();
-    let verdict = if anomalies.is_empty() { Conclusion::Valid } else { Conclusion::Anomaly };
-    Check { name: "members".into(), verdict, anomalies, ..Check::default() }
+        });
+    }
+    check
+}
+
+/// What a program said of its own end: its panic, else its last line.
+fn last_words(log_tail: &str) -> String {
+    let lines: Vec<&str> = log_tail.lines().filter(|line| !line.trim().is_empty()).collect();
+    match lines.iter().position(|line| is_panic(line)) {
+        Some(at) => lines[at..].iter().take(2).copied().collect::<Vec<_>>().join(": "),
+        None => lines.last().copied().unwrap_or_default().to_owned(),
+    }
 }
 
 /// A checker that panics has not judged.
@@ -353,10 +388,21 @@ mod tests {
     #[test]
     fn a_member_that_ends_by_itself_is_an_anomaly_with_its_last_words() {
         assert_eq!(members_stay_up(&[]).verdict, Conclusion::Valid);
-        let crash = Crash { node: "n2".into(), status: "signal: 6".into(), log_tail: "panicked".into() };
+        let crash = Crash {
+            node: "n2".into(),
+            status: "signal: 6".into(),
+            log_tail: "x\nthread panicked at y\nsplit brain\nz".into(),
+        };
         let check = members_stay_up(&[crash]);
         assert_eq!(check.verdict, Conclusion::Anomaly);
-        assert!(check.anomalies[0].sentence.contains("n2") && check.anomalies[0].text == "panicked");
+        let sentence = &check.anomalies[0].sentence;
+        assert!(
+            sentence.contains("n2") && sentence.ends_with("thread panicked at y: split brain"),
+            "{sentence}"
+        );
+        let killed =
+            Crash { node: "n2".into(), status: "signal: 9 (SIGKILL)".into(), log_tail: String::new() };
+        assert_eq!(members_stay_up(&[killed]).verdict, Conclusion::Unknown, "nobody's fault");
         let results = Results { checks: vec![check], ..Results::default() };
         assert!(
             verdict_reasons(&results)[0].starts_with("members (crash): "),
