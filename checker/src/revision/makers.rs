@@ -2,6 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::demand::Demand;
 use super::evidence::{Evidence, may_put, may_write};
 use super::step::Step;
 use crate::spec::kv::Store;
@@ -19,11 +20,27 @@ pub(super) enum Maker {
 /// How far the makers of one revision have been tried.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
+    stage: Stage,
     other: bool,
-    /// Unknown steps before this one are still to be tried, the newest first.
+    /// Free steps before this one had begun.
+    begun: usize,
+    /// Those before this one are still to be tried at this stage, the newest first.
     next: usize,
     /// Steps that were tried: equal requests can stand in for each other.
     tried: Vec<usize>,
+}
+
+/// The likeliest makers first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The step that is known to have made it.
+    Pinned,
+    /// Steps without which a later answer is not explained.
+    Demanded,
+    /// Others: most of what nothing is seen of is theirs, where there are others.
+    Other,
+    /// All steps that can.
+    Any,
 }
 
 /// The steps in order, and those of unknown outcome.
@@ -37,8 +54,12 @@ pub(super) struct Makers<'a> {
     first_return: Vec<u64>,
     /// Steps of unknown outcome that may have written, in order of invocation.
     unknown: Vec<usize>,
+    /// Of these, the ones that are not pinned.
+    free: Vec<usize>,
     /// The only revision that a step of unknown outcome can have made, since its values were seen there.
     pinned: FxHashMap<usize, i64>,
+    pinned_at: FxHashMap<i64, usize>,
+    demand: Demand,
 }
 
 impl<'a> Makers<'a> {
@@ -59,7 +80,10 @@ impl<'a> Makers<'a> {
         unknown.sort_by_key(|index| steps[*index].invoked);
         let evidence = Evidence::gather(steps);
         let pinned = pin(steps, &unknown, &evidence);
-        Makers { steps, shared, evidence, order, first_return, unknown, pinned }
+        let free = unknown.iter().copied().filter(|index| !pinned.contains_key(index)).collect();
+        let pinned_at = pinned.iter().map(|(index, revision)| (*revision, *index)).collect();
+        let demand = Demand::new(steps, &evidence);
+        Makers { steps, shared, evidence, order, first_return, unknown, free, pinned, pinned_at, demand }
     }
 
     /// Answered steps, in the order of their revisions.
@@ -86,10 +110,9 @@ impl<'a> Makers<'a> {
     /// Steps that can have made a revision by what does not depend on the state.
     pub(super) fn possible(&self, revision: i64, position: usize) -> impl Iterator<Item = usize> + '_ {
         let seen = self.evidence.of(revision);
-        self.begun(position).iter().copied().filter(move |index| {
-            if self.pinned_elsewhere(*index, revision) {
-                return false;
-            }
+        let begun = self.free[..self.begun(position)].iter().copied();
+        let pinned = self.pinned_at.get(&revision).copied();
+        begun.chain(pinned.filter(|index| self.had_begun(*index, position))).filter(move |index| {
             let mut keys = Vec::new();
             may_write(&self.steps[*index].request, &mut keys);
             seen.iter().all(|seen| keys.iter().any(|keys| keys.key == seen.key))
@@ -98,16 +121,18 @@ impl<'a> Makers<'a> {
 
     /// Whether only others can have made a revision, without a look at the state.
     pub(super) fn surely_other(&self, revision: i64, position: usize) -> bool {
-        self.shared && self.evidence.of(revision).is_empty() && self.begun(position).is_empty()
+        self.shared && self.evidence.of(revision).is_empty() && self.begun(position) == 0
     }
 
     pub(super) fn cursor(&self, revision: i64, position: usize) -> Cursor {
-        // Most of what nothing is seen of is others', where there are others.
+        let begun = self.begun(position);
         let other = self.shared && self.evidence.of(revision).is_empty();
-        Cursor { other, next: self.begun(position).len(), tried: Vec::new() }
+        let pinned = self.pinned_at.get(&revision).is_some_and(|index| self.had_begun(*index, position));
+        let stage = if pinned { Stage::Pinned } else { Stage::Demanded };
+        Cursor { stage, other, begun, next: begun, tried: Vec::new() }
     }
 
-    /// The next that can have made a revision: others, then who began last.
+    /// The next that can have made a revision; at each stage, who began last comes first.
     pub(super) fn next(
         &self,
         store: &Store,
@@ -115,31 +140,73 @@ impl<'a> Makers<'a> {
         cursor: &mut Cursor,
         used: &FxHashSet<usize>,
     ) -> Option<Maker> {
-        if std::mem::take(&mut cursor.other) {
-            return Some(Maker::Other);
-        }
-        while let Some(at) = cursor.next.checked_sub(1) {
-            cursor.next = at;
-            let index = self.unknown[at];
-            let request = &self.steps[index].request;
-            if !used.contains(&index)
-                && !self.pinned_elsewhere(index, revision)
-                && !cursor.tried.iter().any(|tried| self.steps[*tried].request == *request)
-                && self.can_make(store, revision, request)
-            {
+        loop {
+            let found = match cursor.stage {
+                Stage::Pinned => {
+                    cursor.stage = Stage::Demanded;
+                    let pinned = self.pinned_at.get(&revision).copied();
+                    pinned.filter(|index| {
+                        !used.contains(index) && self.can_make(store, revision, &self.steps[*index].request)
+                    })
+                }
+                Stage::Other => {
+                    cursor.stage = Stage::Any;
+                    if cursor.other {
+                        return Some(Maker::Other);
+                    }
+                    None
+                }
+                Stage::Demanded | Stage::Any => match cursor.next.checked_sub(1) {
+                    Some(at) => {
+                        cursor.next = at;
+                        self.at(at, store, revision, cursor, used)
+                    }
+                    None if cursor.stage == Stage::Any => return None,
+                    None => {
+                        cursor.next = cursor.begun;
+                        cursor.stage = Stage::Other;
+                        None
+                    }
+                },
+            };
+            if let Some(index) = found {
                 cursor.tried.push(index);
                 return Some(Maker::Step(index));
             }
         }
-        None
     }
 
-    fn begun(&self, position: usize) -> &[usize] {
-        let begun = self.unknown.partition_point(|index| self.had_begun(*index, position));
-        &self.unknown[..begun]
+    /// A free step, if it can have made a revision and belongs to the stage.
+    fn at(
+        &self,
+        at: usize,
+        store: &Store,
+        revision: i64,
+        cursor: &Cursor,
+        used: &FxHashSet<usize>,
+    ) -> Option<usize> {
+        let index = self.free[at];
+        let request = &self.steps[index].request;
+        if used.contains(&index) || (cursor.stage == Stage::Demanded && !self.demand.demands(store, request))
+        {
+            return None;
+        }
+        let tried = cursor.tried.iter().any(|tried| self.steps[*tried].request == *request);
+        (!tried && self.can_make(store, revision, request)).then_some(index)
+    }
+
+    /// How many free steps had begun before everything from a position on had returned.
+    fn begun(&self, position: usize) -> usize {
+        self.free.partition_point(|index| self.had_begun(*index, position))
     }
 
     fn can_make(&self, store: &Store, revision: i64, request: &Request) -> bool {
+        // The common reason first: it needs no copy of the store.
+        if let Request::Put(put) = request
+            && self.evidence.excludes_write(&put.key, revision)
+        {
+            return false;
+        }
         let mut keys: Vec<KeyRange> = Vec::new();
         may_write(request, &mut keys);
         let seen = self.evidence.of(revision);
@@ -158,7 +225,10 @@ impl<'a> Makers<'a> {
     fn excluded(&self, before: &Store, after: &Store, keys: &KeyRange) -> bool {
         let revision = after.rev();
         let put = after.get(&keys.key).is_some_and(|pair| pair.mod_revision == revision);
-        if put && self.evidence.excludes_write(&keys.key, revision) {
+        if put
+            && (self.evidence.excludes_write(&keys.key, revision)
+                || self.demand.has_too_many(after, &keys.key))
+        {
             return true;
         }
         before

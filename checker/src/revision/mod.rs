@@ -11,6 +11,7 @@
 //! ([`compaction`]); an operation of unknown outcome is never refused for a compaction.
 mod blame;
 mod compaction;
+mod demand;
 mod evidence;
 mod makers;
 mod order;

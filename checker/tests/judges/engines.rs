@@ -50,6 +50,7 @@ fn differ<S: SequentialSpec>(
     answer: impl Fn(&S::State, &S::Op) -> S::Op,
     mut spoil: impl FnMut(&mut ChaCha8Rng, &mut S::Op),
 ) {
+    let rounds = made::rounds(rounds);
     let mut illegal = 0;
     for seed in 0..rounds {
         let mut rng = made::rng(seed);
