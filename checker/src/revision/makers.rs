@@ -64,12 +64,10 @@ pub(super) struct Makers<'a> {
 
 impl<'a> Makers<'a> {
     pub(super) fn new(steps: &'a [Step], shared: bool) -> Makers<'a> {
-        let mut order: Vec<usize> = (0..steps.len())
-            .filter(|index| steps[*index].rev > 0 && !steps[*index].is_compaction())
-            .collect();
+        let mut order: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].rev > 0).collect();
         order.sort_by_cached_key(|index| {
             let step = &steps[*index];
-            (step.rev, !step.is_write(), step.invoked)
+            (step.proves(), !step.is_write(), step.invoked)
         });
         let mut first_return = vec![u64::MAX; order.len() + 1];
         for (position, index) in order.iter().enumerate().rev() {

@@ -75,7 +75,7 @@ pub enum Wrong {
     },
 }
 
-/// Replays `steps`. Compactions among them are left out.
+/// Replays `steps`. Of compactions among them, only that their revision was there is checked.
 pub fn replay(steps: &[Step], beginning: Beginning, budget: &Budget) -> Outcome {
     Replayer::new(steps, beginning, budget).run()
 }
@@ -180,7 +180,7 @@ impl<'a> Replayer<'a> {
             // What others did before is no concern of these steps.
             Some(&first) if self.beginning.shared => {
                 let step = &self.steps[first];
-                Store::at((step.rev - i64::from(step.is_write())).max(1))
+                Store::at((step.proves() - i64::from(step.is_write())).max(1))
             }
             Some(_) | None => Store::new(),
         }
@@ -191,8 +191,11 @@ impl<'a> Replayer<'a> {
         let index = self.makers.order()[position];
         let step = &self.steps[index];
         let writes = step.is_write();
-        if store.rev() < step.rev - i64::from(writes) {
+        if store.rev() < step.proves() - i64::from(writes) {
             return self.fill_gap(store, position);
+        }
+        if step.is_compaction() {
+            return Ok(Done::Step);
         }
         let given = if writes || !may_mutate(&step.request) {
             store.apply(&step.request)
