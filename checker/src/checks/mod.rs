@@ -6,6 +6,7 @@ mod linearizable;
 mod order;
 mod provenance;
 mod replayed;
+mod serializable;
 mod set;
 
 use std::collections::BTreeMap;
@@ -95,7 +96,10 @@ fn register(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
         matches!(&call.op, RegisterOp { action: Action::Read(Some(found)), .. } if found.version.is_some())
     });
     let exact = |running| linearizable::exact(context, &Register { versions }, &decoded.calls, running);
-    Ok(store_checks(context, steps, &requests, Some(exact)))
+    let by_value = steps.is_none() && !decoded.serializable.is_empty();
+    let mut results = store_checks(context, steps, &requests, Some(exact));
+    results.extend(by_value.then(|| serializable::by_value(context, &decoded)));
+    Ok(results)
 }
 
 fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
@@ -109,7 +113,13 @@ fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let exact = |running| linearizable::exact(context, &Kv { revision }, &decoded.calls, running);
     // A search knows nothing of what others wrote meanwhile.
     let search_can = !context.options.shared_store && decoded.calls.len() <= KV_SEARCH_MAX;
-    Ok(store_checks(context, steps, &requests, search_can.then_some(exact)))
+    let unjudged = steps.is_none() && !decoded.serializable.is_empty();
+    let mut results = store_checks(context, steps, &requests, search_can.then_some(exact));
+    results.extend(unjudged.then(|| {
+        let verdict = not_observed("the revision of every answer, which serializable ranges are judged by");
+        Running::new("serializable").end("nothing", verdict)
+    }));
+    Ok(results)
 }
 
 fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {

@@ -78,7 +78,8 @@ impl Demand {
         if create.is_some_and(|create| create != pair.create_revision) {
             return None;
         }
-        Some(version - pair.version - count(&facts.puts, revision + 1, modified + 1))
+        let known = count(&facts.puts, revision + 1, modified.saturating_add(1));
+        Some(version.saturating_sub(pair.version).saturating_sub(known))
     }
 
     /// Whether a store that has just made its revision by a put of a key has one put too many of it.
@@ -112,7 +113,9 @@ impl Demand {
         let next = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
         let born =
             facts.shown.get(next).and_then(|(_, create, _)| *create).filter(|create| *create > revision);
-        let Some(limit) = gone.map(|at| at + 1).into_iter().chain(born).min() else { return false };
+        let Some(limit) = gone.map(|at| at.saturating_add(1)).into_iter().chain(born).min() else {
+            return false;
+        };
         let covered = |(at, keys): &(i64, KeyRange)| {
             (revision + 1..limit).contains(at) && crate::spec::kv::covers(keys, key)
         };

@@ -60,6 +60,8 @@ pub(super) struct Makers<'a> {
     pinned: FxHashMap<usize, i64>,
     pinned_at: FxHashMap<i64, usize>,
     demand: Demand,
+    /// Revisions of which something was seen, in order.
+    seen: Vec<i64>,
 }
 
 impl<'a> Makers<'a> {
@@ -81,7 +83,21 @@ impl<'a> Makers<'a> {
         let free = unknown.iter().copied().filter(|index| !pinned.contains_key(index)).collect();
         let pinned_at = pinned.iter().map(|(index, revision)| (*revision, *index)).collect();
         let demand = Demand::new(steps, &evidence);
-        Makers { steps, shared, evidence, order, first_return, unknown, free, pinned, pinned_at, demand }
+        let mut seen: Vec<i64> = evidence.all().map(|(revision, _)| revision).collect();
+        seen.sort_unstable();
+        Makers {
+            steps,
+            shared,
+            evidence,
+            order,
+            first_return,
+            unknown,
+            free,
+            pinned,
+            pinned_at,
+            demand,
+            seen,
+        }
     }
 
     /// Answered steps, in the order of their revisions.
@@ -120,6 +136,12 @@ impl<'a> Makers<'a> {
     /// Whether only others can have made a revision, without a look at the state.
     pub(super) fn surely_other(&self, revision: i64, position: usize) -> bool {
         self.shared && self.evidence.of(revision).is_empty() && self.begun(position) == 0
+    }
+
+    /// The last revision, from one to another, before the first of which something was seen.
+    pub(super) fn last_unseen(&self, from: i64, to: i64) -> i64 {
+        let next = self.seen.partition_point(|revision| *revision < from);
+        self.seen.get(next).map_or(to, |seen| to.min(seen - 1))
     }
 
     pub(super) fn cursor(&self, revision: i64, position: usize) -> Cursor {

@@ -19,6 +19,8 @@ use crate::spec::kv::{Refused, Reply, Store, may_mutate};
 
 /// Steps of the replay between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 256;
+/// Choices that are open at once before the replay gives up.
+const CHOICES_MAX: usize = 1 << 20;
 /// Choices that are taken back before the replay gives up.
 const TAKEN_BACK_MAX: u64 = 50_000;
 
@@ -166,7 +168,7 @@ impl<'a> Replayer<'a> {
 
     fn look(&mut self) -> Result<(), Stop> {
         self.turns += 1;
-        if self.taken_back > TAKEN_BACK_MAX {
+        if self.taken_back > TAKEN_BACK_MAX || self.choices.len() > CHOICES_MAX {
             return Err(Stop::Ambiguous);
         }
         if self.turns.is_multiple_of(STEPS_PER_LOOK) { self.budget.go_on() } else { Ok(()) }
@@ -213,7 +215,9 @@ impl<'a> Replayer<'a> {
     fn fill_gap(&mut self, store: &mut Store, position: usize) -> Result<Done, Wrong> {
         let revision = store.rev() + 1;
         if self.makers.surely_other(revision, position) {
-            store.skip_revision();
+            let step = &self.steps[self.makers.order()[position]];
+            let last = step.proves() - i64::from(step.is_write());
+            store.skip_to(self.makers.last_unseen(revision, last));
             return Ok(Done::Gap);
         }
         let mut rest = self.makers.cursor(revision, position);
@@ -230,7 +234,7 @@ impl<'a> Replayer<'a> {
 
     fn choose(&mut self, store: &mut Store, maker: Maker) {
         match maker {
-            Maker::Other => store.skip_revision(),
+            Maker::Other => store.skip_to(store.rev() + 1),
             Maker::Step(index) => {
                 let applied = store.apply(&self.steps[index].request);
                 assert!(applied.is_ok(), "a maker was tried on this store: {:?}", self.steps[index]);

@@ -63,7 +63,7 @@ impl Step {
     /// proves the one that it compacts at, its header is filled later.
     pub fn proves(&self) -> i64 {
         match self.request {
-            Request::Compact { revision } => revision,
+            Request::Compact { revision } => revision.min(self.rev),
             Request::Range(_) | Request::Put(_) | Request::Delete(_) | Request::Txn(_) => self.rev,
         }
     }
