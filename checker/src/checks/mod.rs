@@ -178,15 +178,19 @@ fn store_checks(
     let stamps = stamps_of(context, &steps);
     results.push(provenance::check(context, &steps, requests));
     results.push(order::sessions(context, &stamps));
-    results.push(order::real_time(context, &stamps));
+    let real_time = order::real_time(context, &stamps);
+    let in_order = real_time.verdict.is_valid();
+    results.push(real_time);
     match context.options.engine {
-        Engine::Assay => match replayed::check(context, &steps, requests, search.is_some(), running) {
-            replayed::Decided::Yes(decided) => results.extend(decided),
-            replayed::Decided::No(running, decided) => {
-                results.push(searched(running, search));
-                results.extend(decided);
+        Engine::Assay => {
+            match replayed::check(context, &steps, requests, search.is_some(), in_order, running) {
+                replayed::Decided::Yes(decided) => results.extend(decided),
+                replayed::Decided::No(running, decided) => {
+                    results.push(searched(running, search));
+                    results.extend(decided);
+                }
             }
-        },
+        }
         Engine::Stateright => results.push(searched(running, search)),
     }
     results

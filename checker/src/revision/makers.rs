@@ -2,6 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::blame::Wanted;
 use super::demand::Demand;
 use super::evidence::{Evidence, may_put, may_write};
 use super::step::Step;
@@ -21,6 +22,9 @@ pub(super) enum Maker {
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     stage: Stage,
+    /// The step that is known to have made it, if that had begun.
+    pinned: Option<usize>,
+    /// Whether it may be others, and was not tried.
     other: bool,
     /// Free steps before this one had begun.
     begun: usize,
@@ -28,6 +32,13 @@ pub(super) struct Cursor {
     next: usize,
     /// Steps that were tried: equal requests can stand in for each other.
     tried: Vec<usize>,
+}
+
+impl Cursor {
+    /// Begins again, leaving out what was tried: more is wanted now.
+    pub(super) fn restart(&mut self) {
+        (self.stage, self.next) = (Stage::Pinned, self.begun);
+    }
 }
 
 /// The likeliest makers first.
@@ -54,6 +65,8 @@ pub(super) struct Makers<'a> {
     first_return: Vec<u64>,
     /// Steps of unknown outcome that may have written, in order of invocation.
     unknown: Vec<usize>,
+    /// What each of these may write.
+    written: FxHashMap<usize, Vec<KeyRange>>,
     /// Of these, the ones that are not pinned.
     free: Vec<usize>,
     /// The only revision that a step of unknown outcome can have made, since its values were seen there.
@@ -78,6 +91,12 @@ impl<'a> Makers<'a> {
         let mut unknown: Vec<usize> =
             (0..steps.len()).filter(|index| steps[*index].may_have_written()).collect();
         unknown.sort_by_key(|index| steps[*index].invoked);
+        let written = |index: &usize| {
+            let mut keys = Vec::new();
+            may_write(&steps[*index].request, &mut keys);
+            (*index, keys)
+        };
+        let written = unknown.iter().map(written).collect();
         let evidence = Evidence::gather(steps);
         let pinned = pin(steps, &unknown, &evidence);
         let free = unknown.iter().copied().filter(|index| !pinned.contains_key(index)).collect();
@@ -92,6 +111,7 @@ impl<'a> Makers<'a> {
             order,
             first_return,
             unknown,
+            written,
             free,
             pinned,
             pinned_at,
@@ -108,6 +128,11 @@ impl<'a> Makers<'a> {
     /// Steps of unknown outcome, in order of invocation.
     pub(super) fn unknown(&self) -> &[usize] {
         &self.unknown
+    }
+
+    /// What a step of unknown outcome may write.
+    pub(super) fn written(&self, index: usize) -> &[KeyRange] {
+        self.written.get(&index).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a step of unknown outcome had begun before everything from a position on had returned, and
@@ -127,9 +152,8 @@ impl<'a> Makers<'a> {
         let begun = self.free[..self.begun(position)].iter().copied();
         let pinned = self.pinned_at.get(&revision).copied();
         begun.chain(pinned.filter(|index| self.had_begun(*index, position))).filter(move |index| {
-            let mut keys = Vec::new();
-            may_write(&self.steps[*index].request, &mut keys);
-            seen.iter().all(|seen| keys.iter().any(|keys| keys.key == seen.key))
+            let written = self.written(*index);
+            seen.iter().all(|seen| written.iter().any(|keys| keys.key == seen.key))
         })
     }
 
@@ -147,9 +171,9 @@ impl<'a> Makers<'a> {
     pub(super) fn cursor(&self, revision: i64, position: usize) -> Cursor {
         let begun = self.begun(position);
         let other = self.shared && self.evidence.of(revision).is_empty();
-        let pinned = self.pinned_at.get(&revision).is_some_and(|index| self.had_begun(*index, position));
-        let stage = if pinned { Stage::Pinned } else { Stage::Demanded };
-        Cursor { stage, other, begun, next: begun, tried: Vec::new() }
+        let pinned = self.pinned_at.get(&revision).copied();
+        let pinned = pinned.filter(|index| self.had_begun(*index, position));
+        Cursor { stage: Stage::Pinned, pinned, other, begun, next: begun, tried: Vec::new() }
     }
 
     /// The next that can have made a revision; at each stage, who began last comes first.
@@ -159,19 +183,18 @@ impl<'a> Makers<'a> {
         revision: i64,
         cursor: &mut Cursor,
         used: &FxHashSet<usize>,
+        wanted: &Wanted,
     ) -> Option<Maker> {
         loop {
             let found = match cursor.stage {
                 Stage::Pinned => {
                     cursor.stage = Stage::Demanded;
-                    let pinned = self.pinned_at.get(&revision).copied();
-                    pinned.filter(|index| {
-                        !used.contains(index) && self.can_make(store, revision, &self.steps[*index].request)
-                    })
+                    cursor.pinned.filter(|index| self.fits(*index, store, revision, cursor, used, wanted))
                 }
                 Stage::Other => {
                     cursor.stage = Stage::Any;
-                    if cursor.other {
+                    if cursor.other && wanted.is_anything() {
+                        cursor.other = false;
                         return Some(Maker::Other);
                     }
                     None
@@ -179,7 +202,10 @@ impl<'a> Makers<'a> {
                 Stage::Demanded | Stage::Any => match cursor.next.checked_sub(1) {
                     Some(at) => {
                         cursor.next = at;
-                        self.at(at, store, revision, cursor, used)
+                        let index = self.free[at];
+                        let demanded = cursor.stage == Stage::Any
+                            || self.demand.demands(store, &self.steps[index].request);
+                        (demanded && self.fits(index, store, revision, cursor, used, wanted)).then_some(index)
                     }
                     None if cursor.stage == Stage::Any => return None,
                     None => {
@@ -196,23 +222,21 @@ impl<'a> Makers<'a> {
         }
     }
 
-    /// A free step, if it can have made a revision and belongs to the stage.
-    fn at(
+    /// Whether a step is wanted, was not tried, and can have made a revision.
+    fn fits(
         &self,
-        at: usize,
+        index: usize,
         store: &Store,
         revision: i64,
         cursor: &Cursor,
         used: &FxHashSet<usize>,
-    ) -> Option<usize> {
-        let index = self.free[at];
+        wanted: &Wanted,
+    ) -> bool {
         let request = &self.steps[index].request;
-        if used.contains(&index) || (cursor.stage == Stage::Demanded && !self.demand.demands(store, request))
-        {
-            return None;
-        }
-        let tried = cursor.tried.iter().any(|tried| self.steps[*tried].request == *request);
-        (!tried && self.can_make(store, revision, request)).then_some(index)
+        !used.contains(&index)
+            && wanted.includes(self.written(index))
+            && !cursor.tried.iter().any(|tried| self.steps[*tried].request == *request)
+            && self.can_make(store, revision, index)
     }
 
     /// How many free steps had begun before everything from a position on had returned.
@@ -220,15 +244,14 @@ impl<'a> Makers<'a> {
         self.free.partition_point(|index| self.had_begun(*index, position))
     }
 
-    fn can_make(&self, store: &Store, revision: i64, request: &Request) -> bool {
+    fn can_make(&self, store: &Store, revision: i64, index: usize) -> bool {
+        let (request, keys) = (&self.steps[index].request, self.written(index));
         // The common reason first: it needs no copy of the store.
         if let Request::Put(put) = request
             && self.evidence.excludes_write(&put.key, revision)
         {
             return false;
         }
-        let mut keys: Vec<KeyRange> = Vec::new();
-        may_write(request, &mut keys);
         let seen = self.evidence.of(revision);
         if !seen.iter().all(|seen| keys.iter().any(|keys| keys.key == seen.key)) {
             return false;

@@ -6,11 +6,9 @@
 //! algorithms for the constraint satisfaction problem", 1993). So a contradiction is only reported when
 //! every choice leads to one.
 
-use std::collections::BTreeSet;
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::blame::{Blame, Made, mentioned};
+use super::blame::{Blame, Blamed, Made, Wanted, mentioned};
 use super::makers::{Cursor, Maker, Makers};
 use super::step::Step;
 use crate::budget::{Budget, Stop};
@@ -91,8 +89,10 @@ struct Choice {
     chosen: Maker,
     /// What else it could be.
     rest: Cursor,
+    /// What has been wanted instead.
+    wanted: Wanted,
     /// Earlier choices that later contradictions may be due to as well.
-    blamed: BTreeSet<usize>,
+    blamed: Blamed,
 }
 
 struct Replayer<'a> {
@@ -221,14 +221,15 @@ impl<'a> Replayer<'a> {
             return Ok(Done::Gap);
         }
         let mut rest = self.makers.cursor(revision, position);
-        let Some(chosen) = self.makers.next(store, revision, &mut rest, &self.used) else {
+        let Some(chosen) = self.makers.next(store, revision, &mut rest, &self.used, &Wanted::anything())
+        else {
             let shown_by = self.steps[self.makers.order()[position]].id;
             return Err(Wrong::Unexplained { revision, shown_by });
         };
         let before = store.clone();
         self.choose(store, chosen);
-        let blamed = BTreeSet::new();
-        self.choices.push(Choice { position, store: before, revision, chosen, rest, blamed });
+        let (wanted, blamed) = (Wanted::default(), Blamed::default());
+        self.choices.push(Choice { position, store: before, revision, chosen, rest, wanted, blamed });
         Ok(Done::Gap)
     }
 
@@ -244,29 +245,32 @@ impl<'a> Replayer<'a> {
     }
 
     /// The choices that may be to blame for what does not fit.
-    fn blamed(&self, wrong: &Wrong, position: usize) -> BTreeSet<usize> {
+    fn blamed(&self, wrong: &Wrong, position: usize) -> Blamed {
         match wrong {
             Wrong::Answer { step, .. } => {
                 let keys = mentioned(&self.steps[*step].request);
                 self.blame.for_keys(&self.made(self.choices.len()), &self.makers, &keys, position)
             }
-            Wrong::Unexplained { revision, .. } => self.dead_end(*revision, position, self.choices.len()),
+            Wrong::Unexplained { revision, .. } => {
+                self.dead_end(*revision, position, self.choices.len(), &Wanted::anything())
+            }
         }
     }
 
-    /// The choices because of which no other operation can make a revision.
-    fn dead_end(&self, revision: i64, position: usize, before: usize) -> BTreeSet<usize> {
+    /// The choices because of which nothing else that is wanted can make a revision.
+    fn dead_end(&self, revision: i64, position: usize, before: usize, wanted: &Wanted) -> Blamed {
         let made = self.made(before);
-        let mut blamed = BTreeSet::new();
+        let mut blamed = Blamed::default();
         let mut keys = Vec::new();
-        for index in self.makers.possible(revision, position) {
+        let possible = self.makers.possible(revision, position);
+        for index in possible.filter(|index| wanted.includes(self.makers.written(*index))) {
             match made.iter().position(|made| made.by == Maker::Step(index)) {
-                Some(choice) => {
-                    blamed.insert(choice);
-                }
+                Some(choice) => blamed.add(choice, Wanted::anything()),
                 None => keys.extend(mentioned(&self.steps[index].request)),
             }
         }
+        keys.sort_unstable_by(|a, b| (&a.key, &a.end).cmp(&(&b.key, &b.end)));
+        keys.dedup();
         blamed.extend(self.blame.for_keys(&made, &self.makers, &keys, position));
         blamed
     }
@@ -281,9 +285,9 @@ impl<'a> Replayer<'a> {
     }
 
     /// Takes back choices up to the newest of the blamed that leaves another, and makes that.
-    fn take_back(&mut self, mut blamed: BTreeSet<usize>) -> Option<(usize, Store)> {
+    fn take_back(&mut self, mut blamed: Blamed) -> Option<(usize, Store)> {
         loop {
-            let newest = blamed.pop_last()?;
+            let (newest, wanted) = blamed.pop_newest()?;
             for choice in self.choices.drain(newest + 1..) {
                 if let Maker::Step(index) = choice.chosen {
                     self.used.remove(&index);
@@ -294,9 +298,12 @@ impl<'a> Replayer<'a> {
             if let Maker::Step(index) = choice.chosen {
                 self.used.remove(&index);
             }
-            choice.blamed.append(&mut blamed);
-            if let Some(next) = self.makers.next(&choice.store, choice.revision, &mut choice.rest, &self.used)
-            {
+            choice.blamed.extend(blamed);
+            if choice.wanted.add(wanted) {
+                choice.rest.restart();
+            }
+            let Choice { store, revision, rest, wanted, .. } = &mut choice;
+            if let Some(next) = self.makers.next(store, *revision, rest, &self.used, wanted) {
                 let mut store = choice.store.clone();
                 self.choose(&mut store, next);
                 let position = choice.position;
@@ -305,7 +312,7 @@ impl<'a> Replayer<'a> {
                 return Some((position, store));
             }
             blamed = choice.blamed;
-            blamed.extend(self.dead_end(choice.revision, choice.position, newest));
+            blamed.extend(self.dead_end(choice.revision, choice.position, newest, &choice.wanted));
         }
     }
 
