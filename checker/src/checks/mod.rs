@@ -138,44 +138,12 @@ fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>>
 
 fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let decoded: Decoded<SetOp> = sound(decode::set(context.history))?;
-    let sets = by_key(context, decoded);
-    let mut results: Vec<CheckResult> =
-        joined(sets.iter().map(|decoded| set::check(context, decoded))).into_iter().collect();
+    let mut results = vec![set::check(context, &decoded)];
     if context.options.engine == Engine::Stateright {
-        let exact = |decoded: &Decoded<SetOp>| {
-            linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable"))
-        };
-        results.extend(joined(sets.iter().map(exact)));
+        results.push(linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable")));
     }
     results.extend(order_checks(context, |operation| operation.f == "add"));
     Ok(results)
-}
-
-/// Each key is a set of its own. There is at least one, if an empty one.
-fn by_key(context: Context<'_>, decoded: Decoded<SetOp>) -> Vec<Decoded<SetOp>> {
-    let mut sets: BTreeMap<Option<&str>, Decoded<SetOp>> = BTreeMap::new();
-    for call in decoded.calls {
-        sets.entry(context.operation(call.id).key.as_deref()).or_default().calls.push(call);
-    }
-    for call in decoded.failed {
-        sets.entry(context.operation(call.id).key.as_deref()).or_default().failed.push(call);
-    }
-    if sets.is_empty() {
-        sets.insert(None, Decoded::default());
-    }
-    sets.into_values().collect()
-}
-
-/// What one check concluded of several parts: the worst, with all that was counted. `None` of no part.
-fn joined(results: impl Iterator<Item = CheckResult>) -> Option<CheckResult> {
-    results.reduce(|mut all, part| {
-        all.verdict = all.verdict.merge(part.verdict);
-        all.elapsed += part.elapsed;
-        for (name, count) in part.counts {
-            *all.counts.entry(name).or_insert(0) += count;
-        }
-        all
-    })
 }
 
 /// The checks of revisions, for workloads that are not judged by a replay; none where answers have none.
