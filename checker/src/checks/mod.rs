@@ -6,6 +6,7 @@ mod linearizable;
 mod order;
 mod provenance;
 mod replayed;
+mod serializable;
 mod set;
 
 use std::collections::BTreeMap;
@@ -95,7 +96,10 @@ fn register(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
         matches!(&call.op, RegisterOp { action: Action::Read(Some(found)), .. } if found.version.is_some())
     });
     let exact = |running| linearizable::exact(context, &Register { versions }, &decoded.calls, running);
-    Ok(store_checks(context, steps, &requests, Some(exact)))
+    let by_value = steps.is_none() && !decoded.serializable.is_empty();
+    let mut results = store_checks(context, steps, &requests, Some(exact));
+    results.extend(by_value.then(|| serializable::by_value(context, &decoded)));
+    Ok(results)
 }
 
 fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
@@ -109,7 +113,13 @@ fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let exact = |running| linearizable::exact(context, &Kv { revision }, &decoded.calls, running);
     // A search knows nothing of what others wrote meanwhile.
     let search_can = !context.options.shared_store && decoded.calls.len() <= KV_SEARCH_MAX;
-    Ok(store_checks(context, steps, &requests, search_can.then_some(exact)))
+    let unjudged = steps.is_none() && !decoded.serializable.is_empty();
+    let mut results = store_checks(context, steps, &requests, search_can.then_some(exact));
+    results.extend(unjudged.then(|| {
+        let verdict = not_observed("the revision of every answer, which serializable ranges are judged by");
+        Running::new("serializable").end("nothing", verdict)
+    }));
+    Ok(results)
 }
 
 fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
@@ -128,44 +138,12 @@ fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>>
 
 fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let decoded: Decoded<SetOp> = sound(decode::set(context.history))?;
-    let sets = by_key(context, decoded);
-    let mut results: Vec<CheckResult> =
-        joined(sets.iter().map(|decoded| set::check(context, decoded))).into_iter().collect();
+    let mut results = vec![set::check(context, &decoded)];
     if context.options.engine == Engine::Stateright {
-        let exact = |decoded: &Decoded<SetOp>| {
-            linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable"))
-        };
-        results.extend(joined(sets.iter().map(exact)));
+        results.push(linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable")));
     }
     results.extend(order_checks(context, |operation| operation.f == "add"));
     Ok(results)
-}
-
-/// Each key is a set of its own. There is at least one, if an empty one.
-fn by_key(context: Context<'_>, decoded: Decoded<SetOp>) -> Vec<Decoded<SetOp>> {
-    let mut sets: BTreeMap<Option<&str>, Decoded<SetOp>> = BTreeMap::new();
-    for call in decoded.calls {
-        sets.entry(context.operation(call.id).key.as_deref()).or_default().calls.push(call);
-    }
-    for call in decoded.failed {
-        sets.entry(context.operation(call.id).key.as_deref()).or_default().failed.push(call);
-    }
-    if sets.is_empty() {
-        sets.insert(None, Decoded::default());
-    }
-    sets.into_values().collect()
-}
-
-/// What one check concluded of several parts: the worst, with all that was counted. `None` of no part.
-fn joined(results: impl Iterator<Item = CheckResult>) -> Option<CheckResult> {
-    results.reduce(|mut all, part| {
-        all.verdict = all.verdict.merge(part.verdict);
-        all.elapsed += part.elapsed;
-        for (name, count) in part.counts {
-            *all.counts.entry(name).or_insert(0) += count;
-        }
-        all
-    })
 }
 
 /// The checks of revisions, for workloads that are not judged by a replay; none where answers have none.
@@ -200,15 +178,19 @@ fn store_checks(
     let stamps = stamps_of(context, &steps);
     results.push(provenance::check(context, &steps, requests));
     results.push(order::sessions(context, &stamps));
-    results.push(order::real_time(context, &stamps));
+    let real_time = order::real_time(context, &stamps);
+    let in_order = real_time.verdict.is_valid();
+    results.push(real_time);
     match context.options.engine {
-        Engine::Assay => match replayed::check(context, &steps, requests, search.is_some(), running) {
-            replayed::Decided::Yes(decided) => results.extend(decided),
-            replayed::Decided::No(running, decided) => {
-                results.push(searched(running, search));
-                results.extend(decided);
+        Engine::Assay => {
+            match replayed::check(context, &steps, requests, search.is_some(), in_order, running) {
+                replayed::Decided::Yes(decided) => results.extend(decided),
+                replayed::Decided::No(running, decided) => {
+                    results.push(searched(running, search));
+                    results.extend(decided);
+                }
             }
-        },
+        }
         Engine::Stateright => results.push(searched(running, search)),
     }
     results

@@ -30,12 +30,14 @@ struct Judged<'a> {
     requests: &'a Requests,
 }
 
-/// Judges by replay. Where a search could take over, only part of the time is spent here.
+/// Judges by replay. Where a search could take over, only part of the time is spent here. `in_order` says that
+/// real time agrees with the revisions.
 pub(super) fn check(
     context: Context<'_>,
     steps: &[Step],
     requests: &Requests,
     search_can: bool,
+    in_order: bool,
     mut running: Running,
 ) -> Decided {
     let judged = Judged { context, requests };
@@ -63,7 +65,10 @@ pub(super) fn check(
         Outcome::Fits(replay) => {
             running.count("unknown resolved", replay.resolved as usize);
             running.count("choices taken back", replay.taken_back as usize);
-            conclude(&revision::compactions(judged_steps), |misplaced| judged.misplaced(misplaced))
+            let mut misplaced = revision::compactions(judged_steps);
+            // Where real time contradicts the revisions themselves, compactions have no place to be in.
+            misplaced.retain(|misplaced| in_order || misplaced.reads_below);
+            conclude(&misplaced, |misplaced| judged.misplaced(misplaced))
         }
         Outcome::Wrong(Wrong::Answer { step, given }, replay) => {
             Verdict::of(vec![judged.wrong_answer(&judged_steps[step], &given, &replay)])

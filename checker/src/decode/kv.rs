@@ -45,13 +45,13 @@ fn name(request: &Request) -> &'static str {
 }
 
 /// Whether a member may answer from its own state: a serializable range, or a transaction of nothing else.
+/// One of nothing at all, which only compares, is such a transaction to etcd.
 fn serializable(request: &Request) -> bool {
     match request {
         Request::Range(range) => range.serializable,
         Request::Txn(txn) => {
-            let mut all = txn.success.iter().chain(&txn.failure).peekable();
-            all.peek().is_some()
-                && all.all(|request| matches!(request, Request::Range(range) if range.serializable))
+            let mut all = txn.success.iter().chain(&txn.failure);
+            all.all(|request| matches!(request, Request::Range(range) if range.serializable))
         }
         Request::Put(_) | Request::Delete(_) | Request::Compact { .. } => false,
     }

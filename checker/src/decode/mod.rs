@@ -17,6 +17,9 @@ use crate::history::lint::{Problem, ProblemKind};
 use crate::history::{History, Operation, Outcome};
 use crate::linearizability::Call;
 
+/// Revisions that a store can reach; arithmetic on them does not overflow.
+const REVISIONS: std::ops::Range<i64> = 1..1 << 60;
+
 /// The operations of a history, typed.
 #[derive(Clone, Debug)]
 pub struct Decoded<Op> {
@@ -28,12 +31,6 @@ pub struct Decoded<Op> {
     pub failed: Vec<Call<Op>>,
     /// What does not fit.
     pub problems: Vec<Problem>,
-}
-
-impl<Op> Default for Decoded<Op> {
-    fn default() -> Decoded<Op> {
-        Decoded { calls: Vec::new(), serializable: Vec::new(), failed: Vec::new(), problems: Vec::new() }
-    }
 }
 
 /// What became of an operation, as decoding needs it.
@@ -59,6 +56,11 @@ fn decode<Op>(
             Outcome::Ok { value, rev, .. } => Answered::Ok { value, rev: *rev },
             Outcome::Fail { .. } | Outcome::Info { .. } => Answered::No,
         };
+        if let Some(rev) = operation.rev().filter(|rev| !REVISIONS.contains(rev)) {
+            let kind = wrong(operation, format!("{rev} is no revision"));
+            decoded.problems.push(Problem { line: None, kind });
+            continue;
+        }
         let typed = match typed(operation, answered) {
             Ok(typed) => typed,
             Err(kind) => {

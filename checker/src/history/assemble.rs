@@ -103,7 +103,8 @@ impl History {
     /// `base`.
     pub fn base_revision(&self) -> Option<i64> {
         let base = self.observations.iter().find(|observation| observation.f == "base")?;
-        base.value.get("revision")?.as_i64()
+        // What is no revision of a store is no beginning.
+        base.value.get("revision")?.as_i64().filter(|revision| (1..1 << 60).contains(revision))
     }
 
     /// The phases, in order.

@@ -1,6 +1,6 @@
 //! Histories: what was asked of a system, what it answered, and which faults were active.
 //!
-//! [`file`] reads events from a file, [`History`] pairs them into operations, and [`lint`] says
+//! [`mod@file`] reads events from a file, [`History`] pairs them into operations, and [`lint`] says
 //! whether the result can be judged at all.
 mod assemble;
 pub mod event;

@@ -13,5 +13,5 @@ mod trail;
 
 pub use call::Call;
 pub use parts::{Part, decide_parts, split};
-pub use search::{Decision, Stuck, search};
+pub use search::{Decision, Stuck, search, search_from_width};
 pub use trail::{Longest, longest_order};

@@ -54,7 +54,17 @@ pub struct Stuck<State> {
 
 /// Decides whether calls on one part are linearizable.
 pub fn search<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], budget: &Budget) -> Decision<S::State> {
-    let mut search = Search::new(spec, calls, budget);
+    search_from_width(spec, calls, budget, WIDTH_FIRST)
+}
+
+/// [`search`], beginning with frontiers of another width: the answer is the same for every width.
+pub fn search_from_width<S: SequentialSpec>(
+    spec: &S,
+    calls: &[Call<S::Op>],
+    budget: &Budget,
+    width: usize,
+) -> Decision<S::State> {
+    let mut search = Search::new(spec, calls, budget, width.max(1));
     let decision = search.run();
     budget.give_back(search.taken);
     decision
@@ -117,7 +127,7 @@ struct Search<'a, S: SequentialSpec> {
 }
 
 impl<'a, S: SequentialSpec> Search<'a, S> {
-    fn new(spec: &'a S, calls: &'a [Call<S::Op>], budget: &'a Budget) -> Search<'a, S> {
+    fn new(spec: &'a S, calls: &'a [Call<S::Op>], budget: &'a Budget, width: usize) -> Search<'a, S> {
         let mut table = Table::new(spec);
         let classes: Vec<Class> = calls.iter().map(|call| table.class(&call.op)).collect();
         let mut order: Vec<(u64, Event)> = Vec::with_capacity(2 * calls.len());
@@ -144,7 +154,7 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
             bits,
             classes,
             events,
-            width: WIDTH_FIRST,
+            width,
             checkpoint: None,
             steps: 0,
             taken: 0,

@@ -2,13 +2,13 @@
 //!
 //! What a step is answered depends on the keys that it names and on nothing else. A choice matters for a
 //! key if it wrote it, or if something that may write it could have been chosen instead; but not if some
-//! answer between the two has shown all of the key: whatever was chosen before had to lead to that.
+//! answer between the two has shown all of the key: whatever was chosen before had to lead to that. Where the
+//! choice itself did not write the key, only what does is worth trying instead ([`Wanted`]).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::evidence::may_write;
 use super::makers::{Maker, Makers};
 use super::step::{Expect, Step};
 use crate::spec::kv::covers;
@@ -22,9 +22,66 @@ pub(super) struct Made {
     pub(super) position: usize,
 }
 
+/// What is wanted of a choice instead of what was chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Anything else may help.
+    anything: bool,
+    /// What writes one of these keys may help.
+    keys: Vec<KeyRange>,
+}
+
+impl Wanted {
+    pub(super) fn anything() -> Wanted {
+        Wanted { anything: true, keys: Vec::new() }
+    }
+
+    pub(super) fn is_anything(&self) -> bool {
+        self.anything
+    }
+
+    /// Whether something that writes these keys may help.
+    pub(super) fn includes(&self, written: &[KeyRange]) -> bool {
+        self.anything || written.iter().any(|written| self.keys.iter().any(|keys| overlap(written, keys)))
+    }
+
+    /// Wants more; whether that is new.
+    pub(super) fn add(&mut self, more: Wanted) -> bool {
+        let mut grown = more.anything && !self.anything;
+        self.anything |= more.anything;
+        for keys in more.keys {
+            if !self.keys.contains(&keys) {
+                self.keys.push(keys);
+                grown |= !self.anything;
+            }
+        }
+        grown
+    }
+}
+
+/// Choices that may be to blame, and what is wanted of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Blamed(BTreeMap<usize, Wanted>);
+
+impl Blamed {
+    pub(super) fn add(&mut self, choice: usize, wanted: Wanted) {
+        self.0.entry(choice).or_default().add(wanted);
+    }
+
+    pub(super) fn extend(&mut self, other: Blamed) {
+        for (choice, wanted) in other.0 {
+            self.add(choice, wanted);
+        }
+    }
+
+    /// Takes out the newest choice.
+    pub(super) fn pop_newest(&mut self) -> Option<(usize, Wanted)> {
+        self.0.pop_last()
+    }
+}
+
 /// What answers have shown in full.
 pub(super) struct Blame<'a> {
-    steps: &'a [Step],
     /// Keys whose state an answer shows in full, with the revision of that state; by position.
     shown: Vec<Vec<(&'a KeyRange, i64)>>,
 }
@@ -32,7 +89,7 @@ pub(super) struct Blame<'a> {
 impl<'a> Blame<'a> {
     pub(super) fn new(steps: &'a [Step], order: &[usize]) -> Blame<'a> {
         let shown = order.iter().map(|index| shown_in_full(&steps[*index])).collect();
-        Blame { steps, shown }
+        Blame { shown }
     }
 
     /// The choices, by index, that may matter for what `keys` hold at a position.
@@ -42,46 +99,58 @@ impl<'a> Blame<'a> {
         makers: &Makers<'_>,
         keys: &[KeyRange],
         position: usize,
-    ) -> BTreeSet<usize> {
+    ) -> Blamed {
+        let mut blamed = Blamed::default();
         if made.is_empty() || keys.is_empty() {
-            return BTreeSet::new();
+            return blamed;
         }
         // What may write the keys, and the newest revision at which that key was shown in full.
         let mut shown = FxHashMap::default();
         let writers: Vec<(usize, i64)> = makers
             .unknown()
             .iter()
-            .filter_map(|index| Some((*index, self.last_shown(*index, keys, position, &mut shown)?)))
-            .collect();
-        let matters = |made: &Made| {
-            writers.iter().any(|(index, shown)| {
-                // One that was used where it need not have been is missing elsewhere.
-                made.by == Maker::Step(*index)
-                    || (made.revision > *shown
-                        && makers.had_begun(*index, made.position)
-                        && !makers.pinned_elsewhere(*index, made.revision))
+            .filter_map(|index| {
+                let written = makers.written(*index);
+                Some((*index, self.last_shown(written, keys, position, &mut shown)?))
             })
-        };
-        (0..made.len()).filter(|choice| matters(&made[*choice])).collect()
+            .collect();
+        for (choice, made) in made.iter().enumerate() {
+            if writers.iter().any(|(index, _)| made.by == Maker::Step(*index)) {
+                // It wrote them; or it was used where it need not have been, and is missing elsewhere.
+                blamed.add(choice, Wanted::anything());
+            } else if writers.iter().any(|(index, shown)| {
+                made.revision > *shown
+                    && makers.had_begun(*index, made.position)
+                    && !makers.pinned_elsewhere(*index, made.revision)
+            }) {
+                blamed.add(choice, Wanted { anything: false, keys: keys.to_vec() });
+            }
+        }
+        blamed
     }
 
-    /// If a step may write one of the keys: the least revision, of those keys, at which the key was last
-    /// shown in full; 0 for never.
+    /// If one of the keys is written: the least revision, of those keys, at which the key was last shown in
+    /// full; 0 for never.
     fn last_shown(
         &self,
-        index: usize,
+        written: &[KeyRange],
         keys: &[KeyRange],
         position: usize,
         shown: &mut FxHashMap<String, i64>,
     ) -> Option<i64> {
-        let mut written = Vec::new();
-        may_write(&self.steps[index].request, &mut written);
-        let common = written.into_iter().filter(|written| keys.iter().any(|keys| overlap(written, keys)));
-        let last = |written: KeyRange| {
-            if !is_one_key(&written) {
+        let common = written.iter().filter(|written| keys.iter().any(|keys| overlap(written, keys)));
+        let last = |written: &KeyRange| {
+            if !is_one_key(written) {
                 return 0;
             }
-            *shown.entry(written.key).or_insert_with_key(|key| self.shown_at(key, position))
+            match shown.get(&written.key) {
+                Some(revision) => *revision,
+                None => {
+                    let revision = self.shown_at(&written.key, position);
+                    shown.insert(written.key.clone(), revision);
+                    revision
+                }
+            }
         };
         common.map(last).min()
     }

@@ -79,6 +79,11 @@ impl Evidence {
         self.by_revision.get(&revision).map_or(&[], Vec::as_slice)
     }
 
+    /// Everything that was seen, with the revision that made it.
+    pub(super) fn all(&self) -> impl Iterator<Item = (i64, &Seen)> {
+        self.by_revision.iter().flat_map(|(revision, seen)| seen.iter().map(move |seen| (*revision, seen)))
+    }
+
     /// For each pair that was seen: a revision that made it.
     pub(super) fn revisions_by_pair(&self) -> FxHashMap<(&str, &str), i64> {
         let all = self

@@ -2,6 +2,8 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::blame::Wanted;
+use super::demand::Demand;
 use super::evidence::{Evidence, may_put, may_write};
 use super::step::Step;
 use crate::spec::kv::Store;
@@ -19,11 +21,37 @@ pub(super) enum Maker {
 /// How far the makers of one revision have been tried.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
+    stage: Stage,
+    /// The step that is known to have made it, if that had begun.
+    pinned: Option<usize>,
+    /// Whether it may be others, and was not tried.
     other: bool,
-    /// Unknown steps before this one are still to be tried, the newest first.
+    /// Free steps before this one had begun.
+    begun: usize,
+    /// Those before this one are still to be tried at this stage, the newest first.
     next: usize,
     /// Steps that were tried: equal requests can stand in for each other.
     tried: Vec<usize>,
+}
+
+impl Cursor {
+    /// Begins again, leaving out what was tried: more is wanted now.
+    pub(super) fn restart(&mut self) {
+        (self.stage, self.next) = (Stage::Pinned, self.begun);
+    }
+}
+
+/// The likeliest makers first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The step that is known to have made it.
+    Pinned,
+    /// Steps without which a later answer is not explained.
+    Demanded,
+    /// Others: most of what nothing is seen of is theirs, where there are others.
+    Other,
+    /// All steps that can.
+    Any,
 }
 
 /// The steps in order, and those of unknown outcome.
@@ -37,18 +65,24 @@ pub(super) struct Makers<'a> {
     first_return: Vec<u64>,
     /// Steps of unknown outcome that may have written, in order of invocation.
     unknown: Vec<usize>,
+    /// What each of these may write.
+    written: FxHashMap<usize, Vec<KeyRange>>,
+    /// Of these, the ones that are not pinned.
+    free: Vec<usize>,
     /// The only revision that a step of unknown outcome can have made, since its values were seen there.
     pinned: FxHashMap<usize, i64>,
+    pinned_at: FxHashMap<i64, usize>,
+    demand: Demand,
+    /// Revisions of which something was seen, in order.
+    seen: Vec<i64>,
 }
 
 impl<'a> Makers<'a> {
     pub(super) fn new(steps: &'a [Step], shared: bool) -> Makers<'a> {
-        let mut order: Vec<usize> = (0..steps.len())
-            .filter(|index| steps[*index].rev > 0 && !steps[*index].is_compaction())
-            .collect();
+        let mut order: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].rev > 0).collect();
         order.sort_by_cached_key(|index| {
             let step = &steps[*index];
-            (step.rev, !step.is_write(), step.invoked)
+            (step.proves(), !step.is_write(), step.invoked)
         });
         let mut first_return = vec![u64::MAX; order.len() + 1];
         for (position, index) in order.iter().enumerate().rev() {
@@ -57,9 +91,33 @@ impl<'a> Makers<'a> {
         let mut unknown: Vec<usize> =
             (0..steps.len()).filter(|index| steps[*index].may_have_written()).collect();
         unknown.sort_by_key(|index| steps[*index].invoked);
+        let written = |index: &usize| {
+            let mut keys = Vec::new();
+            may_write(&steps[*index].request, &mut keys);
+            (*index, keys)
+        };
+        let written = unknown.iter().map(written).collect();
         let evidence = Evidence::gather(steps);
         let pinned = pin(steps, &unknown, &evidence);
-        Makers { steps, shared, evidence, order, first_return, unknown, pinned }
+        let free = unknown.iter().copied().filter(|index| !pinned.contains_key(index)).collect();
+        let pinned_at = pinned.iter().map(|(index, revision)| (*revision, *index)).collect();
+        let demand = Demand::new(steps, &evidence);
+        let mut seen: Vec<i64> = evidence.all().map(|(revision, _)| revision).collect();
+        seen.sort_unstable();
+        Makers {
+            steps,
+            shared,
+            evidence,
+            order,
+            first_return,
+            unknown,
+            written,
+            free,
+            pinned,
+            pinned_at,
+            demand,
+            seen,
+        }
     }
 
     /// Answered steps, in the order of their revisions.
@@ -70,6 +128,11 @@ impl<'a> Makers<'a> {
     /// Steps of unknown outcome, in order of invocation.
     pub(super) fn unknown(&self) -> &[usize] {
         &self.unknown
+    }
+
+    /// What a step of unknown outcome may write.
+    pub(super) fn written(&self, index: usize) -> &[KeyRange] {
+        self.written.get(&index).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a step of unknown outcome had begun before everything from a position on had returned, and
@@ -86,62 +149,109 @@ impl<'a> Makers<'a> {
     /// Steps that can have made a revision by what does not depend on the state.
     pub(super) fn possible(&self, revision: i64, position: usize) -> impl Iterator<Item = usize> + '_ {
         let seen = self.evidence.of(revision);
-        self.begun(position).iter().copied().filter(move |index| {
-            if self.pinned_elsewhere(*index, revision) {
-                return false;
-            }
-            let mut keys = Vec::new();
-            may_write(&self.steps[*index].request, &mut keys);
-            seen.iter().all(|seen| keys.iter().any(|keys| keys.key == seen.key))
+        let begun = self.free[..self.begun(position)].iter().copied();
+        let pinned = self.pinned_at.get(&revision).copied();
+        begun.chain(pinned.filter(|index| self.had_begun(*index, position))).filter(move |index| {
+            let written = self.written(*index);
+            seen.iter().all(|seen| written.iter().any(|keys| keys.key == seen.key))
         })
     }
 
     /// Whether only others can have made a revision, without a look at the state.
     pub(super) fn surely_other(&self, revision: i64, position: usize) -> bool {
-        self.shared && self.evidence.of(revision).is_empty() && self.begun(position).is_empty()
+        self.shared && self.evidence.of(revision).is_empty() && self.begun(position) == 0
+    }
+
+    /// The last revision, from one to another, before the first of which something was seen.
+    pub(super) fn last_unseen(&self, from: i64, to: i64) -> i64 {
+        let next = self.seen.partition_point(|revision| *revision < from);
+        self.seen.get(next).map_or(to, |seen| to.min(seen - 1))
     }
 
     pub(super) fn cursor(&self, revision: i64, position: usize) -> Cursor {
-        // Most of what nothing is seen of is others', where there are others.
+        let begun = self.begun(position);
         let other = self.shared && self.evidence.of(revision).is_empty();
-        Cursor { other, next: self.begun(position).len(), tried: Vec::new() }
+        let pinned = self.pinned_at.get(&revision).copied();
+        let pinned = pinned.filter(|index| self.had_begun(*index, position));
+        Cursor { stage: Stage::Pinned, pinned, other, begun, next: begun, tried: Vec::new() }
     }
 
-    /// The next that can have made a revision: others, then who began last.
+    /// The next that can have made a revision; at each stage, who began last comes first.
     pub(super) fn next(
         &self,
         store: &Store,
         revision: i64,
         cursor: &mut Cursor,
         used: &FxHashSet<usize>,
+        wanted: &Wanted,
     ) -> Option<Maker> {
-        if std::mem::take(&mut cursor.other) {
-            return Some(Maker::Other);
-        }
-        while let Some(at) = cursor.next.checked_sub(1) {
-            cursor.next = at;
-            let index = self.unknown[at];
-            let request = &self.steps[index].request;
-            if !used.contains(&index)
-                && !self.pinned_elsewhere(index, revision)
-                && !cursor.tried.iter().any(|tried| self.steps[*tried].request == *request)
-                && self.can_make(store, revision, request)
-            {
+        loop {
+            let found = match cursor.stage {
+                Stage::Pinned => {
+                    cursor.stage = Stage::Demanded;
+                    cursor.pinned.filter(|index| self.fits(*index, store, revision, cursor, used, wanted))
+                }
+                Stage::Other => {
+                    cursor.stage = Stage::Any;
+                    if cursor.other && wanted.is_anything() {
+                        cursor.other = false;
+                        return Some(Maker::Other);
+                    }
+                    None
+                }
+                Stage::Demanded | Stage::Any => match cursor.next.checked_sub(1) {
+                    Some(at) => {
+                        cursor.next = at;
+                        let index = self.free[at];
+                        let demanded = cursor.stage == Stage::Any
+                            || self.demand.demands(store, &self.steps[index].request);
+                        (demanded && self.fits(index, store, revision, cursor, used, wanted)).then_some(index)
+                    }
+                    None if cursor.stage == Stage::Any => return None,
+                    None => {
+                        cursor.next = cursor.begun;
+                        cursor.stage = Stage::Other;
+                        None
+                    }
+                },
+            };
+            if let Some(index) = found {
                 cursor.tried.push(index);
                 return Some(Maker::Step(index));
             }
         }
-        None
     }
 
-    fn begun(&self, position: usize) -> &[usize] {
-        let begun = self.unknown.partition_point(|index| self.had_begun(*index, position));
-        &self.unknown[..begun]
+    /// Whether a step is wanted, was not tried, and can have made a revision.
+    fn fits(
+        &self,
+        index: usize,
+        store: &Store,
+        revision: i64,
+        cursor: &Cursor,
+        used: &FxHashSet<usize>,
+        wanted: &Wanted,
+    ) -> bool {
+        let request = &self.steps[index].request;
+        !used.contains(&index)
+            && wanted.includes(self.written(index))
+            && !cursor.tried.iter().any(|tried| self.steps[*tried].request == *request)
+            && self.can_make(store, revision, index)
     }
 
-    fn can_make(&self, store: &Store, revision: i64, request: &Request) -> bool {
-        let mut keys: Vec<KeyRange> = Vec::new();
-        may_write(request, &mut keys);
+    /// How many free steps had begun before everything from a position on had returned.
+    fn begun(&self, position: usize) -> usize {
+        self.free.partition_point(|index| self.had_begun(*index, position))
+    }
+
+    fn can_make(&self, store: &Store, revision: i64, index: usize) -> bool {
+        let (request, keys) = (&self.steps[index].request, self.written(index));
+        // The common reason first: it needs no copy of the store.
+        if let Request::Put(put) = request
+            && self.evidence.excludes_write(&put.key, revision)
+        {
+            return false;
+        }
         let seen = self.evidence.of(revision);
         if !seen.iter().all(|seen| keys.iter().any(|keys| keys.key == seen.key)) {
             return false;
@@ -158,7 +268,10 @@ impl<'a> Makers<'a> {
     fn excluded(&self, before: &Store, after: &Store, keys: &KeyRange) -> bool {
         let revision = after.rev();
         let put = after.get(&keys.key).is_some_and(|pair| pair.mod_revision == revision);
-        if put && self.evidence.excludes_write(&keys.key, revision) {
+        if put
+            && (self.evidence.excludes_write(&keys.key, revision)
+                || self.demand.has_too_many(after, &keys.key))
+        {
             return true;
         }
         before

@@ -2,15 +2,16 @@
 //!
 //! A write that was answered with revision r is the only operation that can have made r, and a read that
 //! was answered with r happened after r was made and before r + 1. So there is one order to check, in
-//! n log n: it must agree with real time ([`order`]), and every answer must be what a store that does the
-//! operations in that order gives ([`replay`]). Only operations of unknown outcome leave a choice: each
+//! n log n: it must agree with real time ([`backwards`]), and every answer must be what a store that does the
+//! operations in that order gives ([`replay()`]). Only operations of unknown outcome leave a choice: each
 //! revision that nobody was answered with was made by one of them. What later answers show decides which;
 //! where several fit, the replay tries them in turn.
 //!
 //! Left out: a compaction does not take part in the replay, its place is checked afterwards
-//! ([`compaction`]); an operation of unknown outcome is never refused for a compaction.
+//! ([`compactions`]); an operation of unknown outcome is never refused for a compaction.
 mod blame;
 mod compaction;
+mod demand;
 mod evidence;
 mod makers;
 mod order;

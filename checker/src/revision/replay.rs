@@ -6,11 +6,9 @@
 //! algorithms for the constraint satisfaction problem", 1993). So a contradiction is only reported when
 //! every choice leads to one.
 
-use std::collections::BTreeSet;
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::blame::{Blame, Made, mentioned};
+use super::blame::{Blame, Blamed, Made, Wanted, mentioned};
 use super::makers::{Cursor, Maker, Makers};
 use super::step::Step;
 use crate::budget::{Budget, Stop};
@@ -19,6 +17,8 @@ use crate::spec::kv::{Refused, Reply, Store, may_mutate};
 
 /// Steps of the replay between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 256;
+/// Choices that are open at once before the replay gives up.
+const CHOICES_MAX: usize = 1 << 20;
 /// Choices that are taken back before the replay gives up.
 const TAKEN_BACK_MAX: u64 = 50_000;
 
@@ -75,7 +75,7 @@ pub enum Wrong {
     },
 }
 
-/// Replays `steps`. Compactions among them are left out.
+/// Replays `steps`. Of compactions among them, only that their revision was there is checked.
 pub fn replay(steps: &[Step], beginning: Beginning, budget: &Budget) -> Outcome {
     Replayer::new(steps, beginning, budget).run()
 }
@@ -89,8 +89,10 @@ struct Choice {
     chosen: Maker,
     /// What else it could be.
     rest: Cursor,
+    /// What has been wanted instead.
+    wanted: Wanted,
     /// Earlier choices that later contradictions may be due to as well.
-    blamed: BTreeSet<usize>,
+    blamed: Blamed,
 }
 
 struct Replayer<'a> {
@@ -166,7 +168,7 @@ impl<'a> Replayer<'a> {
 
     fn look(&mut self) -> Result<(), Stop> {
         self.turns += 1;
-        if self.taken_back > TAKEN_BACK_MAX {
+        if self.taken_back > TAKEN_BACK_MAX || self.choices.len() > CHOICES_MAX {
             return Err(Stop::Ambiguous);
         }
         if self.turns.is_multiple_of(STEPS_PER_LOOK) { self.budget.go_on() } else { Ok(()) }
@@ -180,7 +182,7 @@ impl<'a> Replayer<'a> {
             // What others did before is no concern of these steps.
             Some(&first) if self.beginning.shared => {
                 let step = &self.steps[first];
-                Store::at((step.rev - i64::from(step.is_write())).max(1))
+                Store::at((step.proves() - i64::from(step.is_write())).max(1))
             }
             Some(_) | None => Store::new(),
         }
@@ -191,8 +193,11 @@ impl<'a> Replayer<'a> {
         let index = self.makers.order()[position];
         let step = &self.steps[index];
         let writes = step.is_write();
-        if store.rev() < step.rev - i64::from(writes) {
+        if store.rev() < step.proves() - i64::from(writes) {
             return self.fill_gap(store, position);
+        }
+        if step.is_compaction() {
+            return Ok(Done::Step);
         }
         let given = if writes || !may_mutate(&step.request) {
             store.apply(&step.request)
@@ -210,24 +215,27 @@ impl<'a> Replayer<'a> {
     fn fill_gap(&mut self, store: &mut Store, position: usize) -> Result<Done, Wrong> {
         let revision = store.rev() + 1;
         if self.makers.surely_other(revision, position) {
-            store.skip_revision();
+            let step = &self.steps[self.makers.order()[position]];
+            let last = step.proves() - i64::from(step.is_write());
+            store.skip_to(self.makers.last_unseen(revision, last));
             return Ok(Done::Gap);
         }
         let mut rest = self.makers.cursor(revision, position);
-        let Some(chosen) = self.makers.next(store, revision, &mut rest, &self.used) else {
+        let Some(chosen) = self.makers.next(store, revision, &mut rest, &self.used, &Wanted::anything())
+        else {
             let shown_by = self.steps[self.makers.order()[position]].id;
             return Err(Wrong::Unexplained { revision, shown_by });
         };
         let before = store.clone();
         self.choose(store, chosen);
-        let blamed = BTreeSet::new();
-        self.choices.push(Choice { position, store: before, revision, chosen, rest, blamed });
+        let (wanted, blamed) = (Wanted::default(), Blamed::default());
+        self.choices.push(Choice { position, store: before, revision, chosen, rest, wanted, blamed });
         Ok(Done::Gap)
     }
 
     fn choose(&mut self, store: &mut Store, maker: Maker) {
         match maker {
-            Maker::Other => store.skip_revision(),
+            Maker::Other => store.skip_to(store.rev() + 1),
             Maker::Step(index) => {
                 let applied = store.apply(&self.steps[index].request);
                 assert!(applied.is_ok(), "a maker was tried on this store: {:?}", self.steps[index]);
@@ -237,29 +245,32 @@ impl<'a> Replayer<'a> {
     }
 
     /// The choices that may be to blame for what does not fit.
-    fn blamed(&self, wrong: &Wrong, position: usize) -> BTreeSet<usize> {
+    fn blamed(&self, wrong: &Wrong, position: usize) -> Blamed {
         match wrong {
             Wrong::Answer { step, .. } => {
                 let keys = mentioned(&self.steps[*step].request);
                 self.blame.for_keys(&self.made(self.choices.len()), &self.makers, &keys, position)
             }
-            Wrong::Unexplained { revision, .. } => self.dead_end(*revision, position, self.choices.len()),
+            Wrong::Unexplained { revision, .. } => {
+                self.dead_end(*revision, position, self.choices.len(), &Wanted::anything())
+            }
         }
     }
 
-    /// The choices because of which no other operation can make a revision.
-    fn dead_end(&self, revision: i64, position: usize, before: usize) -> BTreeSet<usize> {
+    /// The choices because of which nothing else that is wanted can make a revision.
+    fn dead_end(&self, revision: i64, position: usize, before: usize, wanted: &Wanted) -> Blamed {
         let made = self.made(before);
-        let mut blamed = BTreeSet::new();
+        let mut blamed = Blamed::default();
         let mut keys = Vec::new();
-        for index in self.makers.possible(revision, position) {
+        let possible = self.makers.possible(revision, position);
+        for index in possible.filter(|index| wanted.includes(self.makers.written(*index))) {
             match made.iter().position(|made| made.by == Maker::Step(index)) {
-                Some(choice) => {
-                    blamed.insert(choice);
-                }
+                Some(choice) => blamed.add(choice, Wanted::anything()),
                 None => keys.extend(mentioned(&self.steps[index].request)),
             }
         }
+        keys.sort_unstable_by(|a, b| (&a.key, &a.end).cmp(&(&b.key, &b.end)));
+        keys.dedup();
         blamed.extend(self.blame.for_keys(&made, &self.makers, &keys, position));
         blamed
     }
@@ -274,9 +285,9 @@ impl<'a> Replayer<'a> {
     }
 
     /// Takes back choices up to the newest of the blamed that leaves another, and makes that.
-    fn take_back(&mut self, mut blamed: BTreeSet<usize>) -> Option<(usize, Store)> {
+    fn take_back(&mut self, mut blamed: Blamed) -> Option<(usize, Store)> {
         loop {
-            let newest = blamed.pop_last()?;
+            let (newest, wanted) = blamed.pop_newest()?;
             for choice in self.choices.drain(newest + 1..) {
                 if let Maker::Step(index) = choice.chosen {
                     self.used.remove(&index);
@@ -287,9 +298,12 @@ impl<'a> Replayer<'a> {
             if let Maker::Step(index) = choice.chosen {
                 self.used.remove(&index);
             }
-            choice.blamed.append(&mut blamed);
-            if let Some(next) = self.makers.next(&choice.store, choice.revision, &mut choice.rest, &self.used)
-            {
+            choice.blamed.extend(blamed);
+            if choice.wanted.add(wanted) {
+                choice.rest.restart();
+            }
+            let Choice { store, revision, rest, wanted, .. } = &mut choice;
+            if let Some(next) = self.makers.next(store, *revision, rest, &self.used, wanted) {
                 let mut store = choice.store.clone();
                 self.choose(&mut store, next);
                 let position = choice.position;
@@ -298,7 +312,7 @@ impl<'a> Replayer<'a> {
                 return Some((position, store));
             }
             blamed = choice.blamed;
-            blamed.extend(self.dead_end(choice.revision, choice.position, newest));
+            blamed.extend(self.dead_end(choice.revision, choice.position, newest, &choice.wanted));
         }
     }
 

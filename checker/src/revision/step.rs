@@ -59,6 +59,15 @@ impl Step {
         matches!(self.request, Request::Compact { .. })
     }
 
+    /// The revision that surely was there when it returned: the one it was answered with. A compaction only
+    /// proves the one that it compacts at, its header is filled later.
+    pub fn proves(&self) -> i64 {
+        match self.request {
+            Request::Compact { revision } => revision.min(self.rev),
+            Request::Range(_) | Request::Put(_) | Request::Delete(_) | Request::Txn(_) => self.rev,
+        }
+    }
+
     /// Whether it has no answer and may have made a revision.
     pub fn may_have_written(&self) -> bool {
         self.expect == Expect::Unknown && may_mutate(&self.request)

@@ -63,6 +63,18 @@ fn a_serializable_read_may_be_stale_but_not_wrong_nor_go_back_in_its_process() {
     good.did(1, "read", "k1", serializable(), json!({"value": 1, "mod_revision": 2, "version": 1}), 2);
     good.did(1, "read", "k1", serializable(), json!({"value": 2, "mod_revision": 3, "version": 2}), 3);
     good.assert_valid();
+    let mut bare = register();
+    bare.write(0, "k1", 1, 0).write(0, "k1", 2, 0).did(
+        1,
+        "read",
+        "k1",
+        serializable(),
+        json!({"value": 1}),
+        0,
+    );
+    bare.read(2, "k1", Some((2, 0, 0)), 0);
+    bare.assert_valid();
+    bare.did(1, "read", "k1", serializable(), json!({"value": 3}), 0).assert_finds(AnomalyKind::PhantomValue);
     let mut wrong = register();
     wrong.write(0, "k1", 1, 2).write(0, "k1", 2, 3);
     wrong.did(1, "read", "k1", serializable(), json!({"value": 1, "mod_revision": 2, "version": 1}), 3);

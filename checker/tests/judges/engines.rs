@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use checker::Options;
 use checker::budget::Budget;
-use checker::linearizability::{Call, Decision, search, stateright};
+use checker::linearizability::{Call, Decision, search_from_width, stateright};
 use checker::spec::SequentialSpec;
 use checker::spec::append::{ListStep, ListTxn, Lists};
 use checker::spec::kv::{Answer, Kv, KvOp, Store};
@@ -31,13 +31,14 @@ fn agree<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], seed: u64) -> bool 
     let budget = Budget::new(&Options::default());
     let brute = brute::linearizable(spec, calls);
     let other = stateright::decide(spec, calls, &budget);
-    let ours = search(spec, calls, &budget);
     let text = || format!("seed {seed}: {calls:#?}");
     assert_eq!(other, Ok(brute), "stateright's tester against brute force, {}", text());
-    match ours {
-        Decision::Legal => assert!(brute, "called legal, {}", text()),
-        Decision::Illegal(_) => assert!(!brute, "called illegal, {}", text()),
-        Decision::Undecided { stop, .. } => panic!("undecided, {stop:?}, {}", text()),
+    for width in [1, 2, 64] {
+        match search_from_width(spec, calls, &budget, width) {
+            Decision::Legal => assert!(brute, "called legal at width {width}, {}", text()),
+            Decision::Illegal(_) => assert!(!brute, "called illegal at width {width}, {}", text()),
+            Decision::Undecided { stop, .. } => panic!("undecided, {stop:?}, {}", text()),
+        }
     }
     brute
 }
@@ -50,6 +51,7 @@ fn differ<S: SequentialSpec>(
     answer: impl Fn(&S::State, &S::Op) -> S::Op,
     mut spoil: impl FnMut(&mut ChaCha8Rng, &mut S::Op),
 ) {
+    let rounds = made::rounds(rounds);
     let mut illegal = 0;
     for seed in 0..rounds {
         let mut rng = made::rng(seed);

@@ -12,6 +12,12 @@ pub fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
+/// How many histories a differential test makes: `ASSAY_ROUNDS` times as many as by default.
+pub fn rounds(default: u64) -> u64 {
+    let times = std::env::var("ASSAY_ROUNDS").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    default * times
+}
+
 /// What a history is made of.
 pub struct Shape {
     pub calls: usize,

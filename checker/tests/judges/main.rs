@@ -1,5 +1,8 @@
 //! The checkers against other judges: brute force, stateright's tester, published verdicts, and histories
 //! that were made wrong on purpose.
+//!
+//! `ASSAY_ROUNDS=50 cargo test --release -p assay-checker --test judges` makes fifty times as many random
+//! histories; `-- --ignored` adds published histories (`ASSAY_HISTORIES`) and measurements.
 mod brute;
 mod by_hand;
 mod engines;

@@ -184,6 +184,36 @@ fn any_what() -> impl Strategy<Value = What> {
     )
 }
 
+/// Answers of the right shape, with numbers that no store gives.
+fn wild() -> impl Strategy<Value = (&'static str, &'static str, Value, Value)> {
+    let number = || prop_oneof![Just(i64::MAX), Just(i64::MIN), -2..6_i64];
+    prop_oneof![
+        (number(), number(), number()).prop_map(|(value, modified, version)| {
+            let found = json!({"value": value, "mod_revision": modified, "version": version});
+            ("register", "read", Value::Null, found)
+        }),
+        number().prop_map(|value| ("register", "write", Value::from(value), Value::Null)),
+        (number(), number(), any::<bool>()).prop_map(|(old, new, swapped)| {
+            ("register", "cas", json!([old, new]), json!({"swapped": swapped}))
+        }),
+        (number(), number(), number()).prop_map(|(create, modified, version)| {
+            let pair = json!({"key": "a", "value": "1", "create_revision": create, "mod_revision": modified, "version": version});
+            let range = json!({"range": {"key": "a", "revision": version}});
+            ("kv", "range", range, json!({"range": {"kvs": [pair], "count": create}}))
+        }),
+        number().prop_map(|value| {
+            let put = json!({"put": {"key": "a", "value": value.to_string()}});
+            ("kv", "put", put, json!({"put": {}}))
+        }),
+        number().prop_map(|deleted| {
+            ("kv", "delete", json!({"delete": {"key": "a", "end": "\0"}}), json!({"delete": {"deleted": deleted}}))
+        }),
+        number().prop_map(|revision| {
+            ("kv", "compact", json!({"compact": {"revision": revision}}), json!({"compact": {}}))
+        }),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -198,5 +228,28 @@ proptest! {
         }
         let report = script.report();
         prop_assert!(report.problems.is_empty() || !report.verdict.is_valid());
+    }
+
+    #[test]
+    fn no_number_makes_a_check_panic_or_run_for_long(
+        operations in prop::collection::vec((wild(), prop_oneof![Just(i64::MAX), 0..9_i64, Just(1 << 50)], 0..8), 1..12),
+        shared in any::<bool>(),
+    ) {
+        for scenario in ["register", "kv"] {
+            let mut script = Script::new(scenario);
+            for (p, ((of, f, asked, answered), rev, end)) in operations.iter().enumerate() {
+                if of != &scenario {
+                    continue;
+                }
+                let key = if *of == "register" { "k1" } else { "" };
+                script.invoke(p as u64, f, key, asked.clone());
+                match end {
+                    0..6 => script.ok(p as u64, answered.clone(), *rev),
+                    _ => script.info(p as u64),
+                };
+            }
+            let report = check(&script.history(), &Options { shared_store: shared, ..options() });
+            prop_assert!(report.elapsed < std::time::Duration::from_secs(20), "{:?}", report.elapsed);
+        }
     }
 }

@@ -47,7 +47,7 @@ fn the_order_of_revisions_agrees_with_brute_force() {
         Shape { calls: 7, processes: 4, info_percent: 50 },
     ];
     let mut illegal = 0;
-    let rounds = 6000;
+    let rounds = made::rounds(6000);
     for seed in 0..rounds {
         let mut rng = made::rng(seed);
         let shape = &shapes[seed as usize % shapes.len()];

@@ -52,7 +52,7 @@ fn the_graph_agrees_with_the_search() {
         Shape { calls: 10, processes: 5, info_percent: 10 },
         Shape { calls: 8, processes: 5, info_percent: 40 },
     ];
-    let (rounds, mut illegal) = (4000, 0);
+    let (rounds, mut illegal) = (made::rounds(4000), 0);
     for seed in 0..rounds {
         let mut rng = made::rng(seed);
         let shape = &shapes[seed as usize % shapes.len()];

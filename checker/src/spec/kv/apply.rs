@@ -9,6 +9,7 @@ use super::super::kv_types::{
     Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, PutRequest, RangeRequest, Request, Response,
     TxnRequest,
 };
+use super::duplicates::writes_twice;
 use super::store::{Pair, Store};
 
 /// An answer, with the revision after it.
@@ -33,7 +34,7 @@ pub enum Refused {
         /// The newest revision.
         newest: i64,
     },
-    /// The request is malformed: a compaction inside a transaction.
+    /// The request is malformed: a compaction inside a transaction, or a key that is written twice.
     Malformed,
 }
 
@@ -62,6 +63,9 @@ impl Store {
     pub fn apply(&mut self, request: &Request) -> Result<Reply, Refused> {
         if let Request::Compact { revision } = request {
             return self.compact(*revision);
+        }
+        if writes_twice(request) {
+            return Err(Refused::Malformed);
         }
         let paths = self.plan(slice::from_ref(request))?;
         let begin = self.rev();
@@ -248,4 +252,105 @@ fn answer_range(store: &Store, request: &RangeRequest, at: i64) -> Response {
 
 fn count(store: &Store, keys: &KeyRange, at: i64) -> i64 {
     store.range_at(keys, at).count() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn request(json: Value) -> Request {
+        serde_json::from_value(json).expect("a request")
+    }
+
+    fn put(key: &str) -> Value {
+        json!({"put": {"key": key, "value": "v"}})
+    }
+
+    /// What a store that holds `a` and `b`, of revisions 2 and 3, answers.
+    fn asked(json: Value) -> Result<Reply, Refused> {
+        let mut store = Store::new();
+        for key in ["a", "b"] {
+            store.apply(&request(put(key))).expect("a put is not refused");
+        }
+        store.apply(&request(json))
+    }
+
+    #[test]
+    fn a_transaction_that_writes_a_key_twice_is_refused_in_whichever_branch() {
+        let txn = |success: Value, failure: Value| json!({"txn": {"success": success, "failure": failure}});
+        let delete = |key: &str| json!({"delete": {"key": key}});
+        let all = json!({"delete": {"key": "a", "end": "\0"}});
+        for (json, refused) in [
+            (txn(json!([put("a"), put("a")]), json!([])), true),
+            (txn(json!([put("a"), delete("a")]), json!([])), true),
+            (txn(json!([all, put("x")]), json!([])), true),
+            (txn(json!([]), json!([put("a"), put("a")])), true),
+            (txn(json!([put("a"), txn(json!([put("a")]), json!([]))]), json!([])), true),
+            (txn(json!([delete("a"), delete("a")]), json!([])), false),
+            (txn(json!([put("a")]), json!([put("a")])), false),
+            (txn(json!([txn(json!([put("a")]), json!([put("a")]))]), json!([])), false),
+        ] {
+            assert_eq!(asked(json.clone()) == Err(Refused::Malformed), refused, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_compares_as_zero_and_its_value_with_nothing() {
+        for (compare, holds) in [
+            (json!({"key": "x", "op": "=", "version": 0}), true),
+            (json!({"key": "x", "op": "<", "mod_revision": 1}), true),
+            (json!({"key": "x", "op": "!=", "create_revision": 0}), false),
+            (json!({"key": "x", "op": "=", "lease": 0}), true),
+            (json!({"key": "x", "op": "!=", "value": "v"}), false),
+            (json!({"key": "a", "op": "=", "value": "v"}), true),
+            (json!({"key": "a", "end": "\0", "op": ">", "mod_revision": 1}), true),
+            (json!({"key": "a", "end": "\0", "op": ">", "mod_revision": 2}), false),
+        ] {
+            let reply = asked(json!({"txn": {"compare": [compare.clone()]}})).expect("not refused");
+            assert_eq!(
+                reply.response,
+                Response::Txn { succeeded: holds, responses: Vec::new() },
+                "{compare}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_transaction_reads_what_it_wrote_but_its_compares_do_not() {
+        let nested =
+            json!({"txn": {"compare": [{"key": "x", "op": "=", "version": 0}], "success": [put("y")]}});
+        let range = json!({"range": {"key": "x"}});
+        let reply = asked(json!({"txn": {"success": [put("x"), nested, range]}})).expect("not refused");
+        assert_eq!(reply.rev, 4, "all of it is one revision");
+        let Response::Txn { responses, .. } = reply.response else { panic!("a transaction's answer") };
+        assert!(matches!(responses[1], Response::Txn { succeeded: true, .. }), "{responses:?}");
+        assert!(matches!(&responses[2], Response::Range { count: 1, .. }), "{responses:?}");
+    }
+
+    #[test]
+    fn revisions_that_are_gone_or_not_there_yet_refuse_the_whole_request() {
+        let mut store = Store::new();
+        for _ in 0..4 {
+            store.apply(&request(put("a"))).expect("a put is not refused");
+        }
+        store.apply(&request(json!({"compact": {"revision": 3}}))).expect("there is such a revision");
+        let at = |revision: i64| json!({"range": {"key": "a", "revision": revision}});
+        for (json, want) in [
+            (at(2), Err(Refused::Compacted { oldest: 3 })),
+            (at(3), Ok(5)),
+            (at(6), Err(Refused::Future { newest: 5 })),
+            (json!({"compact": {"revision": 3}}), Err(Refused::Compacted { oldest: 3 })),
+            (json!({"compact": {"revision": 6}}), Err(Refused::Future { newest: 5 })),
+            (json!({"txn": {"success": [put("b"), at(2)]}}), Err(Refused::Compacted { oldest: 3 })),
+            (json!({"txn": {"success": [put("b")], "failure": [at(2)]}}), Ok(6)),
+            (json!({"delete": {"key": "x"}}), Ok(6)),
+        ] {
+            let before = store.clone();
+            let reply = store.apply(&request(json.clone())).map(|reply| reply.rev);
+            assert_eq!(reply, want, "{json}");
+            assert!(reply.is_ok() || store == before, "a refusal changes nothing: {json}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! Every answer is compared field by field, with the revision that came with it. Left out: leases (a put
 //! never names one here) and watches.
 mod apply;
+mod duplicates;
 mod store;
 
 pub use apply::{Refused, Reply};

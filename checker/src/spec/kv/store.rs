@@ -93,9 +93,10 @@ impl Store {
         self.compacted = revision;
     }
 
-    /// Makes a revision that changes nothing here: somebody else's write.
-    pub fn skip_revision(&mut self) {
-        self.rev += 1;
+    /// Makes revisions up to one that change nothing here: somebody else's writes.
+    pub fn skip_to(&mut self, rev: i64) {
+        assert!(rev >= self.rev, "revision {} cannot go back to {rev}", self.rev);
+        self.rev = rev;
     }
 
     pub(super) fn end_revision(&mut self, rev: i64) {
