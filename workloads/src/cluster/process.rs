@@ -165,9 +165,14 @@ impl Process {
 fn last_words(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let (before, last) = lines.split_at(lines.len().saturating_sub(LOG_TAIL_LINES));
-    let panic = before.iter().rposition(|line| line.contains("panic"));
+    let panic = before.iter().rposition(|line| is_panic(line));
     let told = panic.map_or(&[][..], |at| &before[at..before.len().min(at + 2)]);
     [told, last].concat().join("\n")
+}
+
+/// Whether a program written in Rust or in Go tells of a panic here.
+pub(crate) fn is_panic(line: &str) -> bool {
+    line.contains("panicked at") || line.starts_with("panic:")
 }
 
 /// A command as one would type it. None of our arguments needs quotes.

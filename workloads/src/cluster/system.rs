@@ -141,10 +141,12 @@ impl System {
     }
 }
 
-/// The version in the first line of what `--version` prints, such as `etcd Version: 3.5.30` or
-/// `assay-server 0.1.0`: the first word that starts with a digit.
+/// The version in what `--version` prints, such as `etcd Version: 3.5.30`: the first word that starts with a
+/// digit, in our own server's line if it has one (its first line is the version of etcd that it stands in
+/// for), else in the first line.
 fn version_in(text: &str) -> Option<String> {
-    let mut words = text.lines().next()?.split_whitespace();
+    let own = text.lines().find(|line| line.starts_with(SERVER_ARGV0));
+    let mut words = own.or(text.lines().next())?.split_whitespace();
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
 
@@ -167,6 +169,7 @@ mod tests {
     fn a_version_is_found_in_what_programs_print() {
         for (text, version) in [
             ("etcd Version: 3.5.30\nGit SHA: 1\nGo Version: go1.22\n", Some("3.5.30")),
+            ("etcd Version: 3.5.30\nassay-server Version: 0.1.0\n", Some("0.1.0")),
             ("assay-server 0.1.0\n", Some("0.1.0")),
             ("Git SHA: none\n3.5.30", None),
             ("", None),

@@ -67,7 +67,7 @@ fn checks(report: &CheckReport) -> Vec<Check> {
             verdict: conclusion(&result.verdict),
             decided_by: result.decided_by.to_string(),
             reasons: reasons(&result.verdict),
-            anomalies: result.verdict.anomalies().iter().map(|anomaly| evidence(anomaly)).collect(),
+            anomalies: result.verdict.anomalies().iter().map(evidence).collect(),
             counts: result.counts.iter().map(|(what, count)| ((*what).to_string(), *count)).collect(),
             elapsed_ms: u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
         })
