@@ -132,7 +132,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "ends");
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
@@ -172,7 +171,11 @@ fn refuse(errors: &[ConfigError]) -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Half the cores answer clients: the replica, applying and the peers have threads of their own, and
+    // handing a request from thread to thread costs more than carrying it out.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = (cores / 2).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -86,7 +86,6 @@ const TXN: &[(&[&str], &str, By)] = &[
 ];
 
 const COMPACTION: &[(&[&str], &str, By)] = &[
-    (&["compaction", "0"], "", Text),
     (&["put", "c", "1"], "", Text),
     (&["put", "c", "2"], "", Text),
     (&["put", "c", "3"], "", Text),

@@ -265,6 +265,7 @@ async fn deletions() {
 
 #[tokio::test]
 async fn transactions() {
+    let no_deletions = &format!("rev 5: yes {}", ["0 deleted"; 128].join("; "));
     run(vec![
         ("nothing to do", txn(vec![]), "rev 1: yes"),
         ("two puts at one revision", txn(vec![put_op("a", "1"), put_op("b", "1")]), "rev 2: yes put; put"),
@@ -296,15 +297,7 @@ async fn transactions() {
             "rev 5: yes (yes put)",
         ),
         ("too long", txn(vec![get_op("a"); 129]), TOO_MANY),
-        (
-            "just not too long",
-            txn(vec![delete_op("none"); 128]),
-            &{
-                let deleted = ["0 deleted"; 128].join("; ");
-                format!("rev 5: yes {deleted}")
-            }
-            .leak(),
-        ),
+        ("just not too long", txn(vec![delete_op("none"); 128]), no_deletions),
         (
             "too many compares",
             txn_if(vec![compare("a", CompareResult::Equal, TargetUnion::Version(0)); 129], vec![], vec![]),

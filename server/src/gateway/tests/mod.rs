@@ -14,11 +14,11 @@ impl Answer {
     /// The body as JSON, without the parts of headers that are the same everywhere.
     fn json(&self) -> Value {
         let mut value: Value = serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{:?}", self.body));
-        if let Some(Value::Object(header)) = value.get_mut("header") {
-            if header.remove("cluster_id").is_some() {
-                assert!(header.remove("member_id").is_some(), "{}", self.body);
-                assert_eq!(header.remove("raft_term"), Some(json!("2")), "{}", self.body);
-            }
+        if let Some(Value::Object(header)) = value.get_mut("header")
+            && header.remove("cluster_id").is_some()
+        {
+            assert!(header.remove("member_id").is_some(), "{}", self.body);
+            assert_eq!(header.remove("raft_term"), Some(json!("2")), "{}", self.body);
         }
         value
     }
