@@ -42,8 +42,9 @@ struct Transfer {
 }
 
 impl Leader {
-    /// Begins a term of leadership. Its first entry is empty: only entries of its own term can be committed
-    /// by counting, and until one is, the commit index may be out of date. Raft thesis, section 6.4.
+    /// Begins a term of leadership with an entry of its own: only those can be committed by counting, and
+    /// until one is, the commit index may be out of date. Raft thesis, section 6.4. It is empty, but for the
+    /// first of a log, which tells nodes that join later what the cluster began with.
     pub(crate) fn elected(node: &mut Node) -> Leader {
         node.leader = Some(node.id());
         node.election_elapsed = 0;
@@ -57,7 +58,13 @@ impl Leader {
             unsent: true,
         };
         leader.follow_membership(node);
-        leader.append(node, Payload::Empty);
+        let first = match node.log.last_index() {
+            LogIndex::ZERO => {
+                Payload::Membership { membership: node.membership().clone(), context: Bytes::new() }
+            }
+            _ => Payload::Empty,
+        };
+        leader.append(node, first);
         leader
     }
 

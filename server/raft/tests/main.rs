@@ -3,4 +3,5 @@
 mod dice;
 mod disk;
 mod random;
+mod refusals;
 mod script;
