@@ -42,10 +42,10 @@ impl Store {
         self.scrubbed == self.compacted
     }
 
-    /// Frees up to `budget` superseded versions. To be called between writes, with a budget that they can
-    /// wait for: a version takes well below a microsecond.
+    /// Frees superseded versions, in up to `budget` steps. To be called between writes, with a budget that they
+    /// can wait for: a step takes 0.1 to 3 microseconds, the more the larger the store.
     ///
-    /// Work is in proportion to the revisions compacted, not to the store.
+    /// Work is in proportion to the revisions compacted and what they superseded, not to the store.
     pub fn scrub(&mut self, budget: usize) -> Scrub {
         if self.compaction_done() {
             return Scrub::Done;

@@ -20,8 +20,8 @@ pub(super) const TAG_PUT: u8 = 2;
 /// A state of the store that is being turned into bytes. While it lives, nothing that it shows is freed.
 #[derive(Debug)]
 pub(crate) struct Pinned {
-    /// Its existence keeps the scrub away.
-    _pin: Arc<()>,
+    /// The store's own; its existence keeps the scrub away.
+    pin: Arc<()>,
     revision: i64,
     compacted: i64,
     totals: Totals,
@@ -65,7 +65,7 @@ impl Store {
     /// Pins the state of now.
     pub(crate) fn pin(&self) -> Pinned {
         Pinned {
-            _pin: Arc::clone(&self.pin),
+            pin: Arc::clone(&self.pin),
             revision: self.revision(),
             compacted: self.compacted,
             totals: Totals::default(),
@@ -74,8 +74,9 @@ impl Store {
     }
 
     /// Appends the next records to `out` until it holds `max_bytes` or more, which at most one record makes
-    /// it exceed. False once there are none left.
+    /// it exceed. False once there are none left. The store must be the one that was pinned.
     pub(crate) fn write_records(&self, pinned: &mut Pinned, max_bytes: usize, out: &mut Vec<u8>) -> bool {
+        assert!(Arc::ptr_eq(&self.pin, &pinned.pin), "the image was begun on another store");
         let (start, mut after) = match &pinned.place {
             Place::Start => (Bound::Unbounded, None),
             Place::Behind(key, after) => (Bound::Included(key.clone()), Some(*after)),

@@ -74,6 +74,9 @@ impl StateMachine {
     /// The next chunk, or `None` after the last one: about `max_bytes` long, more only by the record that
     /// exceeds it. Takes time in proportion to `max_bytes`, and to the keys that were created since the
     /// image began and lie in between.
+    ///
+    /// # Panics
+    /// If the image was begun on another state, such as the one that this one has replaced.
     pub fn image_chunk(&self, image: &mut Image, max_bytes: usize) -> Option<Vec<u8>> {
         match mem::replace(&mut image.stage, Stage::Records) {
             Stage::Head(head) => {

@@ -7,6 +7,7 @@ pub(crate) mod properties;
 pub(crate) mod random;
 pub(crate) mod requests;
 mod semantics;
+mod semantics_txn;
 
 use super::{
     Revision,
