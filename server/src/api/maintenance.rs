@@ -7,7 +7,7 @@ use crate::{
     proto::etcdserverpb::{
         AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
         DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
-        MoveLeaderResponse, ResponseHeader, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+        MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
         alarm_request::AlarmAction, maintenance_server::Maintenance,
     },
 };
@@ -64,12 +64,13 @@ impl<B: Backend> Api<B> {
         }
     }
 
-    /// Does nothing: the store is in memory, and compaction gives its space back by itself.
+    /// Does nothing: the store is in memory, and compaction gives its space back by itself. There is no header,
+    /// as in etcd.
     ///
     /// # Errors
     /// None.
     pub async fn defragment(&self, _request: DefragmentRequest) -> Result<DefragmentResponse, ApiError> {
-        Ok(DefragmentResponse { header: Some(ResponseHeader::default()) })
+        Ok(DefragmentResponse { header: None })
     }
 
     /// Hashes the whole store of this member, in time proportional to it.
@@ -100,7 +101,7 @@ impl<B: Backend> Api<B> {
         })
     }
 
-    /// Makes another member the leader; to be asked of the leader. The header stays empty, as in etcd.
+    /// Makes another member the leader; to be asked of the leader. There is no header, as in etcd.
     ///
     /// # Errors
     /// [`ApiError::NotLeader`]; [`ApiError::BadLeaderTransferee`] for a stranger or a learner; or why the
@@ -117,7 +118,7 @@ impl<B: Backend> Api<B> {
         if to != node.id {
             self.backend.move_leader(to).await?;
         }
-        Ok(MoveLeaderResponse { header: Some(ResponseHeader::default()) })
+        Ok(MoveLeaderResponse { header: None })
     }
 }
 

@@ -8,6 +8,7 @@
 //! asks for them is told so.
 
 mod app;
+mod authority;
 pub(crate) mod cluster;
 mod grpc;
 mod header;
@@ -20,7 +21,7 @@ pub mod status;
 pub mod validate;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use app::{App, app};
 pub use methods::{METHODS, Method, MethodCounters};

@@ -1,6 +1,6 @@
 //! Connections: HTTP/1.1 and HTTP/2 on one port, told apart by their first bytes.
 
-use super::App;
+use super::{App, authority::Lenient};
 use crate::backend::Backend;
 use hyper::service::service_fn;
 use hyper_util::{
@@ -106,7 +106,7 @@ async fn connection<B: Backend>(
         let app = Arc::clone(&app);
         async move { Ok::<_, Infallible>(app.handle(request).await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    let connection = builder.serve_connection(TokioIo::new(Lenient::new(socket)), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,

@@ -135,9 +135,8 @@ impl<B: Backend> Gateway<B> {
         match page {
             Page::Health => self.health(has(query, "serializable", "true")).await,
             Page::Version => {
-                let versions =
-                    serde_json::json!({ "etcdserver": ETCD_VERSION, "etcdcluster": CLUSTER_VERSION });
-                reply(StatusCode::OK, JSON, versions.to_string())
+                let body = format!(r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{CLUSTER_VERSION}"}}"#);
+                reply(StatusCode::OK, JSON, body)
             }
             Page::Probe(checks) => self.probe(checks, query).await,
         }
@@ -149,7 +148,7 @@ impl<B: Backend> Gateway<B> {
             Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, "false", reason),
         };
         if status == StatusCode::OK { &self.healthy } else { &self.unhealthy }.inc();
-        text(status, serde_json::json!({ "health": healthy, "reason": reason }).to_string())
+        reply(status, TEXT, serde_json::json!({ "health": healthy, "reason": reason }).to_string())
     }
 
     /// `verbose` lists the checks, `exclude=NAME` leaves one out. What failed is always listed.

@@ -123,7 +123,7 @@ mod tests {
             (r#"{"key":"Zm9v""#, "unexpected EOF"),
             (r#"{"key":"!!"}"#, "proto: (line 1:11): Invalid symbol 33, offset 0."),
             (r#"{"key":5}"#, "proto: (line 1:8): invalid type: integer `5`, expected a base64 string"),
-            ("[]", "proto: (line 1:0): invalid type: sequence, expected struct etcdserverpb.RangeRequest"),
+            ("[]", "proto: (line 1:2): invalid type: sequence, expected struct etcdserverpb.RangeRequest"),
             ("null", "proto: (line 1:4): invalid type: null, expected struct etcdserverpb.RangeRequest"),
             ("wat", "proto: syntax error (line 1:1): expected value"),
             (r#"{"key":"Zm9v","key":"Zm9v"}"#, "proto: (line 1:19): duplicate field `key`"),

@@ -200,13 +200,19 @@ impl ImageSource for Chunks {
     }
 }
 
-fn settings(node: NodeId, cluster: u64) -> Settings {
-    let own = Party { cluster, node };
-    Settings { own, heartbeat: Duration::from_millis(20), election: Duration::from_millis(250) }
+fn start(node: NodeId, cluster: u64, listener: TcpListener, ear: &Arc<Ear>) -> Network {
+    start_with(Duration::from_secs(3), node, cluster, listener, ear)
 }
 
-fn start(node: NodeId, cluster: u64, listener: TcpListener, ear: &Arc<Ear>) -> Network {
-    Network::start(settings(node, cluster), vec![listener], ear.clone()).unwrap()
+fn start_with(
+    election: Duration,
+    node: NodeId,
+    cluster: u64,
+    listener: TcpListener,
+    ear: &Arc<Ear>,
+) -> Network {
+    let settings = Settings { own: Party { cluster, node }, heartbeat: Duration::from_millis(20), election };
+    Network::start(settings, vec![listener], ear.clone()).unwrap()
 }
 
 fn connect(network: &mut Network, to: NodeId, address: SocketAddr) {
@@ -277,7 +283,7 @@ fn rebind(address: SocketAddr) -> TcpListener {
 fn a_peer_that_accepts_but_never_answers_is_given_up() {
     let (silent, address) = bind();
     let ear = Arc::new(Ear::default());
-    let mut one = start(ONE, 5, bind().0, &ear);
+    let mut one = start_with(Duration::from_millis(250), ONE, 5, bind().0, &ear);
     connect(&mut one, TWO, address);
     let (mut stream, _) = silent.accept().unwrap();
     handshake::answer(&mut stream, Party { cluster: 5, node: TWO }).unwrap();
@@ -329,6 +335,21 @@ fn a_newer_connection_of_a_peer_replaces_the_older() {
     frame::put(&mut ping, &Frame::Ping(1));
     newer.write_all(&ping).unwrap();
     assert!(newer.read(&mut [0; 64]).unwrap() > 0, "the newer one is answered");
+}
+
+#[test]
+fn a_snapshot_without_its_image_ends_the_connection() {
+    let (listener, address) = bind();
+    let ears = [Arc::new(Ear::default()), Arc::new(Ear::default())];
+    let mut one = start(ONE, 5, bind().0, &ears[0]);
+    let _two = start(TWO, 5, listener, &ears[1]);
+    connect(&mut one, TWO, address);
+    eventually("the peer is reached", || say(&mut one, TWO, 1));
+    one.queue(TWO, &PeerMessage::Raft(message(Body::InstallSnapshot { meta: meta() })));
+    one.flush();
+    eventually("the loss is noticed", || *ears[0].lost.lock() == 1);
+    let raft = |(_, message): &(NodeId, PeerMessage)| matches!(message, PeerMessage::Raft(_));
+    assert!(!ears[1].messages.lock().iter().any(raft));
 }
 
 #[test]

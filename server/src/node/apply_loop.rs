@@ -166,7 +166,7 @@ impl<F: Files> ApplyLoop<F> {
         self.applied();
         self.snapshots.last = index;
         self.snapshots.bytes_since = 0;
-        tracing::info!(node = self.shared.options.id.0, index = index.0, "installed a snapshot image");
+        tracing::info!(node = %self.shared.options.id, index = index.0, "installed a snapshot image");
         Ok(())
     }
 

@@ -69,14 +69,16 @@ impl<F: Files> RaftLoop<F> {
 
     fn step(&mut self, input: Input) {
         let Err(error) = self.replica.step(input) else { return };
-        let (node, term) = (self.shared.options.id.0, self.replica.raft().term().0);
+        let (node, term) = (self.shared.options.id, self.replica.raft().term().0);
         match error {
             // A broken promise of some node: never normal.
             StepError::TwoLeaders { .. }
             | StepError::LogLost { .. }
             | StepError::Malformed { .. }
             | StepError::UnknownMark
-            | StepError::SnapshotAhead { .. } => tracing::error!(node, term, %error, "raft refused an input"),
+            | StepError::SnapshotAhead { .. } => {
+                tracing::error!(%node, term, %error, "raft refused an input")
+            }
             StepError::NotLeader { .. }
             | StepError::Transferring { .. }
             | StepError::TooManyUncommitted
@@ -84,7 +86,7 @@ impl<F: Files> RaftLoop<F> {
             | StepError::ChangeTooEarly
             | StepError::ChangeInProgress
             | StepError::BadChange(_)
-            | StepError::NotVoter(_) => tracing::debug!(node, term, %error, "raft refused an input"),
+            | StepError::NotVoter(_) => tracing::debug!(%node, term, %error, "raft refused an input"),
         }
     }
 
@@ -133,13 +135,13 @@ impl<F: Files> RaftLoop<F> {
             let is_leader = raft.role() == Role::Leader;
             shared.metrics.has_leader.set(leader.is_some().into());
             shared.metrics.is_leader.set(is_leader.into());
-            let (node, term) = (shared.options.id.0, raft.term().0);
+            let (node, term) = (shared.options.id, raft.term().0);
             match leader {
                 Some(leader) => {
                     shared.metrics.leader_changes_seen.inc();
-                    tracing::info!(node, term, leader = %leader, is_leader, "there is a leader");
+                    tracing::info!(%node, term, leader = %leader, is_leader, "there is a leader");
                 }
-                None => tracing::info!(node, term, role = %raft.role(), "there is no leader"),
+                None => tracing::info!(%node, term, role = %raft.role(), "there is no leader"),
             }
         }
         if *raft.membership() != *shared.membership.read() {

@@ -47,7 +47,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration::parse)]
     time_limit: Duration,
     /// Operations per second.
-    #[arg(long, value_name = "PER_S", default_value = "400")]
+    #[arg(long, value_name = "PER_S", default_value = "300")]
     rate: Rate,
     /// Processes of each workload.
     #[arg(long, value_name = "N", default_value_t = 9)]
@@ -388,7 +388,7 @@ mod tests {
         assert_eq!(
             command(&args, &target, "assay", 7),
             "assay run --cluster local --system etcd --etcd-bin '/opt/my etcd' --nodes 5 --workload register,kv \
-             --time-limit 25s --rate 400 --concurrency 9 --deadline 1s --seed 7"
+             --time-limit 25s --rate 300 --concurrency 9 --deadline 1s --seed 7"
         );
     }
 

@@ -22,6 +22,7 @@ mod system;
 pub use error::{ClusterError, Tool};
 pub use handle::{Cluster, Crash, Ended, ProcessState};
 pub use links::{Block, Cuts, Link, Probe};
+pub(crate) use process::is_panic;
 pub(crate) use process::proc_state;
 pub use spec::{Kind, Node, NodeIndex, Spec, Tuning};
 pub use status::MemberStatus;

@@ -21,7 +21,7 @@ const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much of a log is shown with an error.
 const LOG_TAIL_LINES: usize = 20;
-const LOG_TAIL_BYTES: u64 = 16 * 1024;
+const LOG_TAIL_BYTES: u64 = 64 * 1024;
 
 /// One node's process, or the place for one.
 #[derive(Debug, Default)]
@@ -154,13 +154,25 @@ impl Process {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         match read() {
-            Ok(text) => {
-                let lines: Vec<&str> = text.lines().collect();
-                lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
-            }
+            Ok(text) => last_words(&text),
             Err(e) => format!("({}: {e})", node.log.display()),
         }
     }
+}
+
+/// The last lines of a log. Where a panic was told of before them, which a long trace of the stack may
+/// follow, they are preceded by that and the line after it.
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let (before, last) = lines.split_at(lines.len().saturating_sub(LOG_TAIL_LINES));
+    let panic = before.iter().rposition(|line| is_panic(line));
+    let told = panic.map_or(&[][..], |at| &before[at..before.len().min(at + 2)]);
+    [told, last].concat().join("\n")
+}
+
+/// Whether a program written in Rust or in Go tells of a panic here.
+pub(crate) fn is_panic(line: &str) -> bool {
+    line.contains("panicked at") || line.starts_with("panic:")
 }
 
 /// A command as one would type it. None of our arguments needs quotes.
@@ -200,4 +212,28 @@ fn signal(pid: u32, signal: Signal) -> Result<(), ClusterError> {
 
 fn timed_out() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "no effect in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_process_hold_its_panic() {
+        let trace: String = (0..100).map(|n| format!("{n}: at main.rs\n")).collect();
+        let words =
+            last_words(&format!("started\nthread 'main' panicked at main.rs:1:\nout of luck\n{trace}"));
+        let lines: Vec<&str> = words.lines().collect();
+        assert_eq!(lines[..2], ["thread 'main' panicked at main.rs:1:", "out of luck"]);
+        assert_eq!(lines.len(), 2 + LOG_TAIL_LINES);
+        assert_eq!(lines.last(), Some(&"99: at main.rs"));
+        assert_eq!(last_words("one\ntwo"), "one\ntwo");
+        assert_eq!(last_words(""), "");
+    }
+
+    #[test]
+    fn the_kernel_tells_the_state_of_this_process() {
+        assert!(matches!(proc_state(std::process::id()), Some('R' | 'S')));
+        assert_eq!(proc_state(u32::MAX), None);
+    }
 }

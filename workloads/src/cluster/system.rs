@@ -141,10 +141,12 @@ impl System {
     }
 }
 
-/// The version in the first line of what `--version` prints, such as `etcd Version: 3.5.30` or
-/// `assay-server 0.1.0`: the first word that starts with a digit.
+/// The version in what `--version` prints, such as `etcd Version: 3.5.30`: the first word that starts with a
+/// digit, in our own server's line if it has one (its first line is the version of etcd that it stands in
+/// for), else in the first line.
 fn version_in(text: &str) -> Option<String> {
-    let mut words = text.lines().next()?.split_whitespace();
+    let own = text.lines().find(|line| line.starts_with(SERVER_ARGV0));
+    let mut words = own.or(text.lines().next())?.split_whitespace();
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
 
@@ -155,5 +157,64 @@ pub fn etcd_dir(path: &Path) -> PathBuf {
             path.parent().unwrap_or(Path::new(".")).to_path_buf()
         }
         _ => path.to_path_buf(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::NodeIndex;
+
+    #[test]
+    fn a_version_is_found_in_what_programs_print() {
+        for (text, version) in [
+            ("etcd Version: 3.5.30\nGit SHA: 1\nGo Version: go1.22\n", Some("3.5.30")),
+            ("etcd Version: 3.5.30\nassay-server Version: 0.1.0\n", Some("0.1.0")),
+            ("assay-server 0.1.0\n", Some("0.1.0")),
+            ("Git SHA: none\n3.5.30", None),
+            ("", None),
+        ] {
+            assert_eq!(version_in(text).as_deref(), version, "{text:?}");
+        }
+    }
+
+    fn node(number: usize) -> Node {
+        let name = format!("n{number}");
+        Node {
+            index: NodeIndex(number - 1),
+            client_url: format!("http://127.0.0.1:{number}"),
+            peer_url: format!("http://127.0.0.1:1{number}"),
+            peer_listen_url: format!("http://127.0.0.1:2{number}"),
+            log: PathBuf::from(format!("{name}.log")),
+            data: PathBuf::from(format!("{name}.data")),
+            name,
+        }
+    }
+
+    #[test]
+    fn all_members_are_told_the_same_addresses_and_each_listens_on_its_own() {
+        let nodes = [node(1), node(2)];
+        let assay = System::Assay { program: "assay".into(), plant: Some("stale-read".to_owned()) };
+        let tuning = Tuning { snapshot_count: Some(50), ..Tuning::default() };
+        let command = assay.node_command(&nodes[1], &nodes, "token", &tuning);
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        for word in [
+            "--name=n2",
+            "--listen-peer-urls=http://127.0.0.1:22",
+            "--initial-advertise-peer-urls=http://127.0.0.1:12",
+            "--initial-cluster=n1=http://127.0.0.1:11,n2=http://127.0.0.1:12",
+            "--initial-cluster-token=token",
+            "--heartbeat-interval=100",
+            "--election-timeout=1000",
+            "--snapshot-count=50",
+            "--plant=stale-read",
+            "n2.data",
+        ] {
+            assert!(words.iter().any(|given| given == word), "no {word} in {words:?}");
+        }
+        let etcd = System::Etcd { dir: "bin".into() };
+        let command = etcd.node_command(&nodes[0], &nodes, "token", &Tuning::default());
+        assert_eq!(command.get_program(), "bin/etcd");
+        assert!(!command.get_args().any(|word| word.to_string_lossy().starts_with("--plant")));
     }
 }

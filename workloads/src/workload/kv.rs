@@ -23,8 +23,8 @@ pub use kv_generator::KvGenerator;
 #[derive(Clone, Debug)]
 pub struct Kv {
     space: Space,
-    /// Whether ranges "to the end" may be asked for: they reach beyond the space, so only on a store that
-    /// holds nothing else.
+    /// Whether the store holds nothing else: only then may ranges reach beyond the space, and history be
+    /// compacted.
     alone: bool,
     revisions: TxnRevisions,
     seen: Arc<Mutex<Seen>>,

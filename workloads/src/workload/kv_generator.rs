@@ -58,7 +58,15 @@ impl Generator for KvGenerator {
                     TxnRevisions::ReadOnly | TxnRevisions::Any => txn,
                 }
             }
-            _ => Request::Compact { revision: self.compaction(&seen) },
+            _ => {
+                let revision = self.compaction(&seen);
+                // The history of a store that others use is not this run's to forget.
+                if self.places.alone {
+                    Request::Compact { revision }
+                } else {
+                    Request::Range(self.range(&seen, Place::Alone))
+                }
+            }
         }
     }
 
@@ -306,6 +314,31 @@ mod tests {
             }
         }
         assert!(nested > 100, "{nested} branches nest");
+    }
+
+    /// On a store that holds other things nothing is asked for beyond the space, and nothing is compacted.
+    #[test]
+    fn a_store_of_others_is_left_alone() {
+        fn ends<'a>(request: &'a Request, found: &mut Vec<&'a str>) {
+            let keys = match request {
+                Request::Range(range) => &range.keys,
+                Request::Delete(delete) => &delete.keys,
+                Request::Txn(txn) => {
+                    found.extend(txn.compare.iter().filter_map(|compare| compare.keys.end.as_deref()));
+                    txn.success.iter().chain(&txn.failure).for_each(|part| ends(part, found));
+                    return;
+                }
+                Request::Put(_) => return,
+                Request::Compact { .. } => panic!("a compaction"),
+            };
+            found.extend(keys.end.as_deref());
+        }
+        let mut generator = generator(7);
+        generator.places.alone = false;
+        let ops: Vec<Request> = (0..5000).map(|_| generator.next()).collect();
+        let mut found = Vec::new();
+        ops.iter().for_each(|op| ends(op, &mut found));
+        assert!(found.len() > 1000 && found.iter().all(|end| end.starts_with("kv")), "{found:?}");
     }
 
     #[test]

@@ -114,7 +114,8 @@ pub(crate) fn side_by_side() {
 fn plan(seed: u64, faults: &str, nodes: usize, overlap: usize) -> Plan {
     let faults = FaultSet::parse(faults).expect("known faults").for_nodes(nodes).0;
     let pace = Pace { fault_ms: 100..=250, gap_ms: 20..=80 };
-    let mut plan = Plan::draw(&Options { seed, time_limit: Duration::from_secs(5), faults, pace, overlap });
+    let time_limit = Duration::from_millis(if overlap == 1 { 5000 } else { 2500 });
+    let mut plan = Plan::draw(&Options { seed, time_limit, faults, pace, overlap });
     plan.time_limit_ms = 120_000;
     plan
 }
@@ -236,10 +237,33 @@ pub(crate) fn crash() {
         };
         let (summary, _) = run(&plan, &cluster, stop).await;
         assert_eq!(summary.crashes.len(), 1, "{summary:?}");
-        assert!(summary.crashes[0].status.contains("SIGABRT"), "{:?}", summary.crashes);
+        assert_eq!(summary.crashes[0].node, "n2", "{summary:?}");
         assert!(summary.doubts(&plan).iter().any(|doubt| doubt.contains("n2 ended by itself")));
         assert_healed(&cluster).await;
         assert_eq!(cluster.crashes().await.len(), 1, "told once, although it runs again");
+    });
+}
+
+pub(crate) fn unproved() {
+    let bench = Bench::new();
+    runtime().block_on(async {
+        let cluster = start(Kind::Local, 3, bench.dir()).await;
+        let ProcessState::Running { pid } = cluster.state(N2).await else { panic!("n2 runs") };
+        let own = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
+        nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM).expect("our own child");
+        while !matches!(cluster.state(N2).await, ProcessState::Exited { .. }) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut plan = plan(1, "kill-all", 3, 1);
+        plan.faults.truncate(1);
+        let (summary, events) = run(&plan, &cluster, std::future::pending()).await;
+        let [Outcome { result: nemesis::Result::Failed { error }, .. }] = &summary.outcomes[..] else {
+            panic!("a kill of what does not run is no kill: {summary:?}")
+        };
+        assert!(error.contains("n2 did not run"), "{error}");
+        assert!(matches!(&events[..], [What::NemesisError { fault: 0, .. }]), "{events:?}");
+        assert!(summary.doubts(&plan).iter().any(|doubt| doubt.contains("kill-all")), "{summary:?}");
+        assert_healed(&cluster).await;
     });
 }
 

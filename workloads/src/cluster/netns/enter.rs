@@ -107,7 +107,8 @@ enum Part {
 fn part() -> Part {
     let Ok(value) = env::var(PART) else { return Part::Outside };
     match value.split_once(':') {
-        Some(("init", parent)) => Part::Init { parent: parent.to_owned() },
+        // Nothing but process 1 may change mounts, whatever a stray variable says.
+        Some(("init", parent)) if std::process::id() == 1 => Part::Init { parent: parent.to_owned() },
         // Names the namespace, so that a variable that strayed elsewhere counts for nothing.
         Some(("inside", namespace)) if current_namespace().is_ok_and(|own| own == namespace) => Part::Inside,
         Some(_) | None => Part::Outside,
