@@ -164,12 +164,12 @@ impl Durable {
         if hard_state.commit > log.last_index() {
             return Err(DurableError::CommitLost { commit: hard_state.commit, last: log.last_index() });
         }
+        // A planted bug leaves a disk without a term.
+        let has_term = cfg!(not(feature = "plant")) || hard_state.term > Term::ZERO;
         // An image may be stored before the term that came with it.
         if snapshot.term > hard_state.term {
             hard_state = HardState { term: snapshot.term, vote: None, commit: hard_state.commit };
         }
-        // A planted bug leaves a disk without a term.
-        let has_term = cfg!(not(feature = "plant")) || hard_state.term > Term::ZERO;
         if has_term && log.last_term() > hard_state.term {
             return Err(DurableError::TermLost { term: hard_state.term, last_term: log.last_term() });
         }

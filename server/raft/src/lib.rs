@@ -13,6 +13,20 @@
 //!     +---- Persisted(mark) <---- Saved { messages, mark } <---- Ready::save(storage)
 //! ```
 //!
+//! # What whoever drives a node owes it
+//! - Readies are saved one after the other, in the order in which they were made, also those with nothing to
+//!   write; [`Saved`] frees the messages that had to wait, and its mark comes back as [`Input::Persisted`].
+//!   Steps, and further readies, need not wait for that.
+//! - `committed` is applied in order, on top of the image in [`Write::install`] where there is one. It may be
+//!   ahead of the node's own disk.
+//! - [`Body::InstallSnapshot`] is carried together with the image that it names, or a newer one whose `meta`
+//!   then takes its place; the receiver stores the image before it steps the message in; the sender's node is
+//!   told what came of it ([`Input::SnapshotReport`]).
+//! - An image is durable before [`Input::SnapshotTaken`]. After a start, [`Raft::log`] and
+//!   [`Raft::snapshot`] say what is left of what was found: anything else is to be dropped from the disk
+//!   before the next write.
+//! - After an error of the disk the node stops. So it does after a panic: an invariant is broken.
+//!
 //! # What is in
 //! Elections with randomised timeouts, pre-vote and check-quorum; replication that is pipelined, with
 //! conflict hints; the leader's write in parallel with its sends; reads by ReadIndex, batched; transfer of

@@ -307,11 +307,16 @@ impl Node {
     }
 
     fn hard_state(&self) -> HardState {
+        HardState { term: self.term, vote: self.vote, commit: self.commit }
+    }
+
+    /// What of the hard state reaches the disk: all of it.
+    fn durable_part(&self, hard_state: HardState) -> HardState {
         #[cfg(feature = "plant")]
         if self.config.plants(Mutation::VoteNotPersisted) {
             return HardState::default();
         }
-        HardState { term: self.term, vote: self.vote, commit: self.commit }
+        hard_state
     }
 
     fn soft_state(&self, role: Role) -> SoftState {
@@ -377,7 +382,8 @@ impl Node {
         }
         self.disk.written = last;
         self.disk.hard_state = hard_state;
-        Write { install, entries, hard_state: (hard_state != before).then_some(hard_state), must_sync }
+        let hard_state = (hard_state != before).then(|| self.durable_part(hard_state));
+        Write { install, entries, hard_state, must_sync }
     }
 }
 

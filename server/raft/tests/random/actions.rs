@@ -43,8 +43,9 @@ const WEIGHTS: [(Action, usize); 15] = [
     (Action::Campaign, 4),
 ];
 
-pub fn draw_weights(dice: &mut Dice) -> Vec<(Action, usize)> {
+pub fn draw_weights(dice: &mut Dice, churn: bool) -> Vec<(Action, usize)> {
     let draw = |(action, weight)| match action {
+        Action::Campaign if churn => (action, 12 * weight),
         Action::Tick
         | Action::Deliver
         | Action::Save
