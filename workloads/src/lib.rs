@@ -1,1 +1,3 @@
 //! The harness: clusters, faults, workloads, reports.
+pub mod cluster;
+pub mod nemesis;

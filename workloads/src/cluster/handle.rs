@@ -1,0 +1,376 @@
+//! The cluster itself.
+
+use super::{
+    Block, ClusterError, Cuts, Link, MemberStatus, Node, NodeIndex, Probe, Spec, network::Network,
+    process::Process, status::MemberClient,
+};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::TcpStream,
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+
+/// How often something that is being waited for is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What a node's process is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    /// It runs.
+    Running {
+        /// Its process id.
+        pid: u32,
+    },
+    /// It was stopped by [`Cluster::pause`].
+    Paused {
+        /// Its process id.
+        pid: u32,
+    },
+    /// It was ended by [`Cluster::kill`].
+    Killed,
+    /// It ended by itself: nobody asked it to.
+    Exited {
+        /// How it ended.
+        status: String,
+    },
+}
+
+/// A process that was ended on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// Its process id.
+    pub pid: u32,
+    /// How it ended, as the kernel tells its parent.
+    pub status: String,
+}
+
+/// A process that ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Crash {
+    /// The node's name.
+    pub node: String,
+    /// How it ended.
+    pub status: String,
+    /// The last lines that it wrote, when this was noticed.
+    pub log_tail: String,
+}
+
+/// A running cluster. Its processes die with it, and with this process, however that ends.
+///
+/// Calls on different nodes, and on nodes and links, may overlap.
+#[derive(Debug)]
+pub struct Cluster {
+    spec: Spec,
+    version: String,
+    nodes: Vec<Node>,
+    processes: Vec<Mutex<Process>>,
+    clients: Vec<MemberClient>,
+    member_ids: BTreeMap<u64, NodeIndex>,
+    cuts: Mutex<Cuts>,
+    network: Network,
+}
+
+impl Cluster {
+    /// Starts a cluster with clean data, and waits until every node answers a linearizable read.
+    ///
+    /// For a `netns` cluster the process must have called [`enter`](super::netns::enter).
+    ///
+    /// # Errors
+    /// Whatever keeps a node from serving. Nothing is left running then.
+    pub async fn start(spec: Spec) -> Result<Cluster, ClusterError> {
+        if !(1..=Spec::NODES_MAX).contains(&spec.nodes) {
+            return Err(ClusterError::Spec(format!(
+                "a cluster has 1 to {} nodes, not {}",
+                Spec::NODES_MAX,
+                spec.nodes
+            )));
+        }
+        let version = spec.system.version()?;
+        fs::create_dir_all(&spec.dir)
+            .map_err(ClusterError::io(format!("creating {}", spec.dir.display())))?;
+        let (network, addresses) = Network::build(spec.kind, spec.nodes).await?;
+        let nodes: Vec<Node> = addresses.into_iter().map(|address| address.into_node(&spec.dir)).collect();
+        let clients = nodes
+            .iter()
+            .map(|node| MemberClient::new(&node.client_url).map_err(ClusterError::Spec))
+            .collect::<Result<Vec<_>, _>>()?;
+        let processes = nodes.iter().map(|_| Mutex::new(Process::default())).collect();
+        let mut cluster = Cluster {
+            spec,
+            version,
+            nodes,
+            processes,
+            clients,
+            member_ids: BTreeMap::new(),
+            cuts: Mutex::new(Cuts::default()),
+            network,
+        };
+        for node in &cluster.nodes {
+            match fs::remove_dir_all(&node.data) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(ClusterError::io(format!("clearing {}", node.data.display()))(e));
+                }
+                Ok(()) | Err(_) => {}
+            }
+            cluster.start_node(node.index).await?;
+        }
+        cluster.wait_ready(cluster.spec.start_timeout).await?;
+        for node in &cluster.nodes {
+            let status =
+                cluster.status(node.index).await.map_err(|e| cluster.not_ready(node, Duration::ZERO, e))?;
+            cluster.member_ids.insert(status.member_id, node.index);
+        }
+        Ok(cluster)
+    }
+}
+
+/// What the cluster is.
+impl Cluster {
+    /// What it was made from.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The version that the system's program tells of itself.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Every node, by index.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Every node's index, in order.
+    pub fn indexes(&self) -> impl Iterator<Item = NodeIndex> + use<> {
+        (0..self.nodes.len()).map(NodeIndex)
+    }
+
+    /// One node.
+    pub fn node(&self, index: NodeIndex) -> &Node {
+        &self.nodes[index.0]
+    }
+
+    /// The node whose member identity is `member_id`, as it was told when the cluster had started.
+    pub fn node_of(&self, member_id: u64) -> Option<NodeIndex> {
+        self.member_ids.get(&member_id).copied()
+    }
+}
+
+/// Processes.
+impl Cluster {
+    /// Starts a node's process, on the data it has. A process that runs already is left alone.
+    ///
+    /// # Errors
+    /// When the program cannot be run. A program that runs and then ends shows in [`Cluster::state`].
+    pub async fn start_node(&self, index: NodeIndex) -> Result<u32, ClusterError> {
+        let node = self.node(index);
+        let mut process = self.processes[index.0].lock().await;
+        let command =
+            || self.spec.system.node_command(node, &self.nodes, &self.spec.token, &self.spec.tuning);
+        process.start(node, command, &self.network).await
+    }
+
+    /// Ends a node's process with SIGKILL, paused or not, and waits until it is gone. What it had not
+    /// written to a file is lost.
+    ///
+    /// Returns the process that was ended; `None` when there was none to end.
+    ///
+    /// # Errors
+    /// When the process does not end.
+    pub async fn kill(&self, index: NodeIndex) -> Result<Option<Ended>, ClusterError> {
+        let node = self.node(index);
+        let mut process = self.processes[index.0].lock().await;
+        process.kill(node).await
+    }
+
+    /// Stops a node's process with SIGSTOP, and waits until the kernel says that it is stopped. Its
+    /// connections stay open and its kernel goes on acknowledging.
+    ///
+    /// # Errors
+    /// When it does not run, or does not stop.
+    pub async fn pause(&self, index: NodeIndex) -> Result<ProcessState, ClusterError> {
+        let mut process = self.processes[index.0].lock().await;
+        process.pause().await
+    }
+
+    /// Lets a paused process run on with SIGCONT. One that is not paused is left alone.
+    ///
+    /// # Errors
+    /// When it stays stopped.
+    pub async fn resume(&self, index: NodeIndex) -> Result<ProcessState, ClusterError> {
+        let mut process = self.processes[index.0].lock().await;
+        process.resume().await
+    }
+
+    /// What a node's process is doing now.
+    pub async fn state(&self, index: NodeIndex) -> ProcessState {
+        self.processes[index.0].lock().await.state()
+    }
+
+    /// Every process that has ended by itself since the start, whether or not it was started again since.
+    /// A server that crashes is a finding, whatever the histories say.
+    pub async fn crashes(&self) -> Vec<Crash> {
+        let mut all = Vec::new();
+        for (node, process) in self.nodes.iter().zip(&self.processes) {
+            all.extend(process.lock().await.crashes(node));
+        }
+        all
+    }
+
+    /// Whether the node's client port refuses connections, as one does that nobody listens on.
+    pub async fn refuses(&self, index: NodeIndex) -> bool {
+        let address = self.node(index).client_url.trim_start_matches("http://");
+        match timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+            Ok(Err(e)) => e.kind() == std::io::ErrorKind::ConnectionRefused,
+            Ok(Ok(_)) | Err(_) => false,
+        }
+    }
+
+    /// Undoes every fault: opens all links, resumes what is paused, starts what does not run. Safe to call
+    /// at any time, and again.
+    ///
+    /// # Errors
+    /// The first that came up; everything was tried.
+    pub async fn heal(&self) -> Result<(), ClusterError> {
+        let mut outcome = self.mend_all().await;
+        for index in self.indexes() {
+            outcome = outcome.and(self.resume(index).await.map(drop));
+            outcome = outcome.and(self.start_node(index).await.map(drop));
+        }
+        outcome
+    }
+
+    /// Ends every process and the network between them.
+    pub async fn stop(self) {
+        for index in self.indexes() {
+            if let Err(error) = self.kill(index).await {
+                tracing::warn!(node = %index, %error, "a node did not end");
+            }
+        }
+    }
+}
+
+/// What the members say.
+impl Cluster {
+    /// Asks a member for its status. Needs no quorum.
+    ///
+    /// # Errors
+    /// The member's own, or that it gave no answer within a second.
+    pub async fn status(&self, index: NodeIndex) -> Result<MemberStatus, tonic::Status> {
+        self.clients[index.0].status().await
+    }
+
+    /// The leader, as the member with the highest term says. `None` when no member knows of one.
+    pub async fn leader(&self) -> Option<NodeIndex> {
+        let mut answers = tokio::task::JoinSet::new();
+        for client in &self.clients {
+            let client = client.clone();
+            answers.spawn(async move { client.status().await });
+        }
+        let statuses = answers.join_all().await;
+        let newest =
+            statuses.into_iter().flatten().filter(|s| s.leader.is_some()).max_by_key(|s| s.raft_term)?;
+        newest.leader.and_then(|id| self.node_of(id))
+    }
+
+    /// Waits until every node answers a linearizable read.
+    ///
+    /// # Errors
+    /// [`ClusterError::Exited`] as soon as a process has ended by itself, [`ClusterError::NotReady`] after
+    /// `limit`.
+    pub async fn wait_ready(&self, limit: Duration) -> Result<(), ClusterError> {
+        let start = Instant::now();
+        for node in &self.nodes {
+            loop {
+                if let ProcessState::Exited { status } = self.state(node.index).await {
+                    let log_tail = Process::log_tail(node);
+                    return Err(ClusterError::Exited { node: node.name.clone(), status, log_tail });
+                }
+                match self.clients[node.index.0].linearizable_read().await {
+                    Ok(()) => break,
+                    Err(answer) if start.elapsed() >= limit => {
+                        return Err(self.not_ready(node, start.elapsed(), answer));
+                    }
+                    Err(_) => sleep(POLL).await,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn not_ready(&self, node: &Node, after: Duration, answer: tonic::Status) -> ClusterError {
+        ClusterError::NotReady {
+            node: node.name.clone(),
+            after,
+            last_error: answer.message().to_owned(),
+            log_tail: Process::log_tail(node),
+        }
+    }
+}
+
+/// Links.
+impl Cluster {
+    /// Blocks links on behalf of a fault; what other faults block stays blocked. The new rules take effect
+    /// all at once.
+    ///
+    /// # Errors
+    /// When the rules could not be put in place; then they are as before.
+    pub async fn cut(&self, fault: u64, links: BTreeMap<Link, Block>) -> Result<(), ClusterError> {
+        self.change_cuts(|cuts| cuts.insert(fault, links)).await
+    }
+
+    /// Takes back what a fault blocked. A link that another fault blocks too stays blocked.
+    ///
+    /// # Errors
+    /// When the rules could not be put in place; then they are as before.
+    pub async fn mend(&self, fault: u64) -> Result<(), ClusterError> {
+        self.change_cuts(|cuts| cuts.remove(fault)).await
+    }
+
+    /// Opens every link.
+    ///
+    /// # Errors
+    /// When the rules could not be put in place; then they are as before.
+    pub async fn mend_all(&self) -> Result<(), ClusterError> {
+        self.change_cuts(Cuts::clear).await
+    }
+
+    async fn change_cuts(&self, change: impl FnOnce(&mut Cuts)) -> Result<(), ClusterError> {
+        let mut cuts = self.cuts.lock().await;
+        let mut changed = cuts.clone();
+        change(&mut changed);
+        self.network.apply(&changed.blocked()).await?;
+        *cuts = changed;
+        Ok(())
+    }
+
+    /// What is blocked now, by all faults together.
+    pub async fn blocked(&self) -> BTreeMap<Link, Block> {
+        self.cuts.lock().await.blocked()
+    }
+
+    /// Sends a few bytes over a link, and tells what became of them. The system under test has no part in
+    /// it: this works beside a process that is paused or gone.
+    ///
+    /// # Errors
+    /// When the probe itself could not be made.
+    pub async fn probe(&self, link: Link) -> Result<Probe, ClusterError> {
+        self.network.probe(link).await
+    }
+
+    /// What has been held back or dropped on each link since the start: packets in a `netns` cluster, bytes
+    /// in a `local` one.
+    ///
+    /// # Errors
+    /// When the counters could not be read.
+    pub async fn dropped(&self) -> Result<BTreeMap<Link, u64>, ClusterError> {
+        self.network.dropped().await
+    }
+}

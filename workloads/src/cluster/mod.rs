@@ -1,0 +1,28 @@
+//! What starts, stops and reaches the servers of a run, and what cuts the links between them.
+//!
+//! A [`Cluster`] is made of processes of one [`System`] and of a network between them, of one [`Kind`]:
+//! [`netns`] gives every node a network namespace of its own behind iptables; [`local`] runs plain processes
+//! on the loopback address with a proxy in front of every node. Both do the same faults; the packets of
+//! `netns` meet the kernel's real TCP, while `local` needs no privilege at all.
+//!
+//! A cluster knows no plan and writes no history: that is the nemesis's work.
+mod error;
+mod handle;
+mod links;
+pub mod local;
+pub mod netns;
+mod network;
+mod place;
+mod probe;
+mod process;
+mod spec;
+mod status;
+mod system;
+
+pub use error::{ClusterError, Tool};
+pub use handle::{Cluster, Crash, Ended, ProcessState};
+pub use links::{Block, Cuts, Link, Probe};
+pub(crate) use process::proc_state;
+pub use spec::{Kind, Node, NodeIndex, Spec, Tuning};
+pub use status::MemberStatus;
+pub use system::{SERVER_ARGV0, System, etcd_dir};

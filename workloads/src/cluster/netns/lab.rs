@@ -1,0 +1,157 @@
+//! The network: a hub that routes, and a namespace for every node.
+
+use super::{
+    Why,
+    enter::entered,
+    rules::{self, Counters},
+};
+use crate::cluster::{
+    Block, ClusterError, Link, NodeIndex, Probe, Tool, network::Address, place::Place, probe::Responder,
+};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::{Command, Stdio},
+};
+use tokio::{io::AsyncWriteExt, net::TcpSocket, process::Child, sync::Mutex};
+
+/// The hub's address.
+const HUB: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+
+/// Port of the responder in every namespace: echo's.
+const PROBE_PORT: u16 = 7;
+
+/// A hub, and a namespace for every node.
+#[derive(Debug)]
+pub(in crate::cluster) struct Lab {
+    places: Vec<Place>,
+    responder: Responder,
+    counters: Mutex<Counters>,
+}
+
+/// The address of a node.
+pub(super) fn address(node: NodeIndex) -> Ipv4Addr {
+    let last = u8::try_from(10 + node.number()).expect("at most 99 nodes");
+    Ipv4Addr::new(10, 99, 0, last)
+}
+
+impl Lab {
+    /// Makes the hub of this process's network namespace, which must be one that [`super::enter`] made, and
+    /// a namespace for every node.
+    pub(in crate::cluster) async fn build(nodes: usize) -> Result<(Lab, Vec<Address>), ClusterError> {
+        if !entered() {
+            return Err(ClusterError::Namespaces(Why::NotEntered));
+        }
+        let mut places = Vec::new();
+        let mut hub = String::from("link set lo up\n");
+        for node in (0..nodes).map(NodeIndex) {
+            let place = Place::apart(&node.to_string())
+                .map_err(ClusterError::io(format!("making the network namespace of {node}")))?;
+            let (veth, address) = (format!("v{}", node.number()), address(node));
+            let namespace = place.namespace().display();
+            writeln!(hub, "link add {veth} type veth peer name eth0 netns {namespace}").expect("to a string");
+            writeln!(hub, "addr add {HUB}/32 dev {veth}").expect("to a string");
+            writeln!(hub, "link set {veth} up").expect("to a string");
+            writeln!(hub, "route add {address}/32 dev {veth} src {HUB}").expect("to a string");
+            places.push(place);
+        }
+        run(Command::new("ip").args(["-batch", "-"]), &hub, None).await?;
+        let forwarding = "/proc/sys/net/ipv4/ip_forward";
+        fs::write(forwarding, "1").map_err(ClusterError::io(format!("writing {forwarding}")))?;
+        run(Command::new("iptables-restore").args(["-w", "-n"]), rules::INSTALL, None).await?;
+
+        let mut responder = Responder::default();
+        for (node, place) in places.iter().enumerate() {
+            let address = address(NodeIndex(node));
+            let inside = format!(
+                "link set lo up\naddr add {address}/32 dev eth0\nlink set eth0 up\n\
+                 route add {HUB}/32 dev eth0\nroute add 10.99.0.0/24 via {HUB} dev eth0\n"
+            );
+            run(Command::new("ip").args(["-batch", "-"]), &inside, Some(place)).await?;
+            let listening = ClusterError::io("listening for probes");
+            let listen = async {
+                let socket = place.run(TcpSocket::new_v4).await?;
+                socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PROBE_PORT))?;
+                socket.listen(64)
+            };
+            responder.listen(listen.await.map_err(listening)?);
+        }
+        let addresses = (0..nodes).map(NodeIndex).map(|index| {
+            let ip = address(index);
+            let peer_url = format!("http://{ip}:2380");
+            Address {
+                index,
+                client_url: format!("http://{ip}:2379"),
+                peer_listen_url: peer_url.clone(),
+                peer_url,
+            }
+        });
+        let addresses = addresses.collect();
+        Ok((Lab { places, responder, counters: Mutex::default() }, addresses))
+    }
+
+    /// Starts a process in a node's namespace.
+    pub(in crate::cluster) async fn spawn(&self, node: NodeIndex, command: Command) -> io::Result<Child> {
+        self.places[node.0].spawn(command).await
+    }
+
+    /// Makes `blocked` all that is blocked, in one step.
+    pub(in crate::cluster) async fn apply(
+        &self,
+        blocked: &BTreeMap<Link, Block>,
+    ) -> Result<(), ClusterError> {
+        let mut counters = self.counters.lock().await;
+        // New rules count from zero.
+        let seen = saved_rules().await?;
+        run(Command::new("iptables-restore").args(["-w", "-n"]), &rules::render(blocked), None).await?;
+        counters.retire(&seen);
+        Ok(())
+    }
+
+    /// Packets that were dropped on each link since the start.
+    pub(in crate::cluster) async fn dropped(&self) -> Result<BTreeMap<Link, u64>, ClusterError> {
+        let counters = self.counters.lock().await;
+        Ok(counters.with_current(&saved_rules().await?))
+    }
+
+    /// Sends a few bytes from one node's namespace to another's.
+    pub(in crate::cluster) async fn probe(&self, link: Link) -> Result<Probe, ClusterError> {
+        let probe = async {
+            let socket = self.places[link.from.0].run(TcpSocket::new_v4).await?;
+            self.responder.probe(socket, SocketAddr::new(IpAddr::V4(address(link.to)), PROBE_PORT)).await
+        };
+        probe.await.map_err(ClusterError::io(format!("probing {link}")))
+    }
+}
+
+async fn saved_rules() -> Result<BTreeMap<Link, u64>, ClusterError> {
+    let text = run(Command::new("iptables-save").args(["-c", "-t", "filter"]), "", None).await?;
+    Ok(rules::counters(&text))
+}
+
+/// Runs a program with `input`, and returns what it wrote.
+async fn run(command: &mut Command, input: &str, place: Option<&Place>) -> Result<String, ClusterError> {
+    let line = format!("{command:?}").replace('"', "");
+    let failed = |message: String| ClusterError::Tool(Tool { command: line.clone(), message });
+    tracing::debug!(command = %line, input, "running");
+    let mut command = std::mem::replace(command, Command::new("true"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = match place {
+        Some(place) => place.spawn(command).await,
+        None => tokio::process::Command::from(command).kill_on_drop(true).spawn(),
+    };
+    let mut child = child.map_err(|e| failed(e.to_string()))?;
+    let mut stdin = child.stdin.take().expect("its input is a pipe");
+    // A program that ends without reading says why on its way out.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await.map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(failed(format!("{}: {}", output.status, said.trim())))
+    }
+}

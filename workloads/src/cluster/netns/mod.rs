@@ -1,0 +1,16 @@
+//! Every node in a network namespace of its own, behind iptables; no root needed where user namespaces are
+//! allowed.
+//!
+//! [`enter`] moves the whole harness into new user, network, mount and pid namespaces: everything that is
+//! made in there, links and rules and processes, goes when the outermost process ends, in whatever way. The
+//! harness's namespace is the hub: it routes between the nodes, so that every packet from node to node
+//! passes its FORWARD chain, and no route leads out of it. (A bridge would not do: whether iptables sees
+//! bridged frames depends on a kernel module that only root can load.)
+//!
+//! Addresses: the hub is 10.99.0.1, node `nI` is 10.99.0.(10+I).
+mod enter;
+mod lab;
+mod rules;
+
+pub use enter::{Why, available, enter};
+pub(super) use lab::Lab;

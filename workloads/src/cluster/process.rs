@@ -1,0 +1,197 @@
+//! One node's process.
+
+use super::{ClusterError, Crash, Ended, Node, ProcessState, network::Network};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs::{self, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::{
+    process::Child,
+    time::{sleep, timeout},
+};
+
+/// How long a signal may take to show its effect.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much of a log is shown with an error.
+const LOG_TAIL_LINES: usize = 20;
+const LOG_TAIL_BYTES: u64 = 16 * 1024;
+
+/// One node's process, or the place for one.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    child: Option<Child>,
+    paused: bool,
+    starts: u32,
+    /// Whether the end of the present child is among the crashes.
+    noted: bool,
+    crashes: Vec<Crash>,
+}
+
+impl Process {
+    /// Starts the process unless it runs. Its output goes to the end of the node's log, after a line that
+    /// tells which start this is.
+    pub(super) async fn start(
+        &mut self,
+        node: &Node,
+        command: impl FnOnce() -> Command,
+        network: &Network,
+    ) -> Result<u32, ClusterError> {
+        if let ProcessState::Running { pid } | ProcessState::Paused { pid } = self.state() {
+            return Ok(pid);
+        }
+        self.note_crash(node);
+        let mut command = command();
+        let opening = || ClusterError::io(format!("opening {}", node.log.display()));
+        let mut log = OpenOptions::new().create(true).append(true).open(&node.log).map_err(opening())?;
+        self.starts += 1;
+        writeln!(log, "--- start {} of {}: {command:?}", self.starts, node.name).map_err(opening())?;
+        let errors = log.try_clone().map_err(opening())?;
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        let program = command.get_program().to_owned();
+        let child = network.spawn(node.index, command).await.map_err(|e| ClusterError::Program {
+            program: program.into(),
+            message: format!("cannot be run: {e}"),
+            remedy: "see that the file is there and may be executed".to_owned(),
+        })?;
+        let pid = child.id().expect("a child that was never waited for has its id");
+        self.child = Some(child);
+        self.paused = false;
+        self.noted = false;
+        Ok(pid)
+    }
+
+    /// Every end that nobody asked for.
+    pub(super) fn crashes(&mut self, node: &Node) -> Vec<Crash> {
+        self.note_crash(node);
+        self.crashes.clone()
+    }
+
+    fn note_crash(&mut self, node: &Node) {
+        if let ProcessState::Exited { status } = self.state()
+            && !self.noted
+        {
+            self.noted = true;
+            self.crashes.push(Crash { node: node.name.clone(), status, log_tail: Process::log_tail(node) });
+        }
+    }
+
+    /// What the process is doing. Notices one that has ended by itself.
+    pub(super) fn state(&mut self) -> ProcessState {
+        let Some(child) = &mut self.child else { return ProcessState::Killed };
+        match child.try_wait() {
+            Ok(None) => {
+                let pid = child.id().expect("a child that has not ended has its id");
+                if self.paused { ProcessState::Paused { pid } } else { ProcessState::Running { pid } }
+            }
+            Ok(Some(status)) => ProcessState::Exited { status: status.to_string() },
+            Err(e) => ProcessState::Exited { status: format!("cannot be waited for: {e}") },
+        }
+    }
+
+    /// Ends the process with SIGKILL and waits for it.
+    pub(super) async fn kill(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        let pid = match self.state() {
+            ProcessState::Running { pid } | ProcessState::Paused { pid } => pid,
+            ProcessState::Killed => return Ok(None),
+            ProcessState::Exited { .. } => {
+                self.note_crash(node);
+                return Ok(None);
+            }
+        };
+        let child = self.child.as_mut().expect("a process that runs is there");
+        let doing = || ClusterError::io(format!("ending {}, process {pid}", node.name));
+        child.start_kill().map_err(doing())?;
+        let status = match timeout(SIGNAL_TIMEOUT, child.wait()).await {
+            Ok(status) => status.map_err(doing())?,
+            Err(_) => return Err(doing()(timed_out())),
+        };
+        self.child = None;
+        self.paused = false;
+        Ok(Some(Ended { pid, status: status.to_string() }))
+    }
+
+    /// Stops the process with SIGSTOP.
+    pub(super) async fn pause(&mut self) -> Result<ProcessState, ClusterError> {
+        match self.state() {
+            ProcessState::Running { pid } => {
+                signal(pid, Signal::SIGSTOP)?;
+                self.paused = true;
+                wait_until(pid, |state| state == 'T').await?;
+            }
+            ProcessState::Paused { .. } => {}
+            ProcessState::Killed | ProcessState::Exited { .. } => {
+                return Err(ClusterError::io("pausing a process")(std::io::Error::other("it does not run")));
+            }
+        }
+        Ok(self.state())
+    }
+
+    /// Lets a paused process run on.
+    pub(super) async fn resume(&mut self) -> Result<ProcessState, ClusterError> {
+        if let ProcessState::Paused { pid } = self.state() {
+            signal(pid, Signal::SIGCONT)?;
+            wait_until(pid, |state| state != 'T').await?;
+            self.paused = false;
+        }
+        Ok(self.state())
+    }
+
+    /// The last lines that a node wrote.
+    pub(super) fn log_tail(node: &Node) -> String {
+        let read = || -> std::io::Result<String> {
+            let mut file = fs::File::open(&node.log)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+            let mut bytes = Vec::new();
+            file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        match read() {
+            Ok(text) => {
+                let lines: Vec<&str> = text.lines().collect();
+                lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+            }
+            Err(e) => format!("({}: {e})", node.log.display()),
+        }
+    }
+}
+
+/// The letter for a process's state in /proc: `R`, `S`, `T` (stopped), `Z`, ... `None` when it is gone.
+pub(crate) fn proc_state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name stands before it in parentheses, and may itself hold any character.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+async fn wait_until(pid: u32, reached: impl Fn(char) -> bool) -> Result<(), ClusterError> {
+    let start = Instant::now();
+    loop {
+        match proc_state(pid) {
+            Some(state) if reached(state) => return Ok(()),
+            Some(_) if start.elapsed() < SIGNAL_TIMEOUT => sleep(Duration::from_millis(2)).await,
+            Some(_) => return Err(ClusterError::io(format!("signalling process {pid}"))(timed_out())),
+            None => {
+                return Err(ClusterError::io(format!("signalling process {pid}"))(std::io::Error::other(
+                    "it has ended",
+                )));
+            }
+        }
+    }
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<(), ClusterError> {
+    let pid = i32::try_from(pid).expect("the kernel's process ids fit");
+    kill(Pid::from_raw(pid), signal)
+        .map_err(|e| ClusterError::io(format!("sending {signal} to {pid}"))(e.into()))
+}
+
+fn timed_out() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "no effect in time")
+}

@@ -1,0 +1,50 @@
+//! Processes stop by SIGSTOP, and run on.
+//!
+//! A stopped process keeps its memory and its connections, and its kernel goes on taking in what peers send:
+//! to itself it seems that no time has passed, while the others have gone on. Longer than an election
+//! timeout, it makes a leader that does not know that it is one no more. Needs nothing beyond owning the
+//! processes.
+//!
+//! Proof: the state that /proc/PID/stat shows, `T` while stopped and another after.
+
+use super::run::FaultError;
+use crate::cluster::{Cluster, NodeIndex, ProcessState};
+use serde_json::{Map, Value, json};
+
+/// Stops the processes of `nodes`, and proves it.
+pub(super) async fn start(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value, FaultError> {
+    let mut proof = Map::new();
+    for &node in nodes {
+        match cluster.pause(node).await? {
+            ProcessState::Paused { pid } => {
+                proof.insert(node.to_string(), seen(pid));
+            }
+            other => return Err(FaultError::NotProved(format!("{node} is not stopped but {other:?}"))),
+        }
+    }
+    Ok(Value::Object(proof))
+}
+
+/// Lets the processes run on.
+pub(super) async fn undo(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value, FaultError> {
+    let (mut proof, mut trouble) = (Map::new(), None);
+    for &node in nodes {
+        match cluster.resume(node).await {
+            Ok(ProcessState::Running { pid }) => {
+                proof.insert(node.to_string(), seen(pid));
+            }
+            Ok(other) => {
+                trouble = Some(FaultError::NotUndone(format!("{node} does not run on but is {other:?}")))
+            }
+            Err(error) => trouble = Some(error.into()),
+        }
+    }
+    match trouble {
+        Some(error) => Err(error),
+        None => Ok(Value::Object(proof)),
+    }
+}
+
+fn seen(pid: u32) -> Value {
+    json!({"pid": pid, "state": crate::cluster::proc_state(pid).map(String::from)})
+}
