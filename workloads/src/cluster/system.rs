@@ -63,13 +63,15 @@ impl System {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(fault(format!("--version ended with {}: {}", output.status, said.trim())));
         }
-        // "etcd Version: 3.5.30", "assay-server 0.1.0": the first word that starts with a digit.
-        let version = text.lines().next().unwrap_or_default().split_whitespace();
-        version
-            .into_iter()
-            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
-            .map(str::to_owned)
+        System::version_in(&text)
             .ok_or_else(|| fault(format!("--version says {:?} instead of a version", text.trim())))
+    }
+
+    /// The version in what a program says of itself: the first word of "etcd Version: 3.5.30" or
+    /// "assay-server 0.1.0" that starts with a digit.
+    pub(super) fn version_in(said: &str) -> Option<String> {
+        let mut words = said.lines().next().unwrap_or_default().split_whitespace();
+        words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
     }
 
     fn remedy(&self) -> String {
