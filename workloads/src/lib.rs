@@ -1,3 +1,11 @@
 //! The harness: clusters, faults, workloads, reports.
+pub mod cli;
 pub mod cluster;
+pub mod driver;
+pub mod generator;
 pub mod nemesis;
+pub mod recorder;
+pub mod report;
+pub mod runner;
+pub mod scenario;
+pub mod workload;

@@ -1,2 +1,7 @@
 //! The `assay` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    workloads::cli::main(std::env::args_os())
+}

@@ -1,2 +1,49 @@
 //! Sequential references: what a correct system answers when it is asked one thing at a time.
+//!
+//! A [`SequentialSpec`] judges an operation together with its answer, so that a search for an order needs
+//! nothing else. An operation without an answer is one that nobody knows the outcome of.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+pub mod append;
+pub mod kv;
 pub mod kv_types;
+pub mod register;
+pub mod set;
+
+/// What a correct system does when it is asked one thing at a time.
+pub trait SequentialSpec: Sync {
+    /// What the system holds.
+    type State: Clone + Debug + Eq + Hash + Send + Sync;
+    /// What is asked, with what was answered where it was.
+    type Op: Clone + Debug + Eq + Hash + Send + Sync;
+
+    /// What the system holds at first.
+    fn init(&self) -> Self::State;
+
+    /// What the system holds after `op`; `None` if it would have answered otherwise in this state. An
+    /// operation without an answer that would be refused leaves the state as it is.
+    fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+
+    /// Whether `op` leaves every state as it is.
+    fn read_only(&self, op: &Self::Op) -> bool;
+
+    /// The part of the state that `op` is about, where operations on different parts never meet: a history
+    /// is legal if and only if each part's operations are (locality; Horn and Kroening, FORTE 2015).
+    /// `None` if the state has no parts.
+    fn part<'a>(&self, op: &'a Self::Op) -> Option<&'a str>;
+
+    /// Whether what `op` answered may depend on `write` having taken effect, or having done so at most once,
+    /// where `op` may also be legal without. Must be true unless it surely is false: a history without
+    /// `write` and without all that may have observed it is legal if the history was.
+    fn observes(&self, op: &Self::Op, write: &Self::Op) -> bool;
+
+    /// The same operation with an answer that says less, and so is legal wherever `op` is.
+    fn weaken(&self, op: &Self::Op) -> Self::Op {
+        op.clone()
+    }
+
+    /// The state in a few words, for a witness.
+    fn describe(&self, state: &Self::State) -> String;
+}

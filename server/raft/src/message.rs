@@ -9,7 +9,8 @@ pub struct Message {
     pub from: NodeId,
     /// The receiver.
     pub to: NodeId,
-    /// The sender's term; for `PreVote`, and its granted replies, the term that the candidate would campaign in.
+    /// The sender's term; for `PreVote`, and replies that grant one, the term that the candidate would
+    /// campaign in.
     pub term: Term,
     /// What is said.
     pub body: Body,
@@ -89,4 +90,67 @@ pub enum Body {
     },
     /// Start an election at once. Raft thesis, section 3.10.
     TimeoutNow,
+}
+
+/// Terms and indexes from a peer must stay far from overflow; no honest one is ever near.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
+impl Message {
+    /// Whether the message can be what an honest peer sends to `id`.
+    pub(crate) fn check(&self, id: NodeId) -> Result<(), &'static str> {
+        if self.to != id {
+            return Err("it is for another node");
+        }
+        if self.from == id || self.from.0 == 0 {
+            return Err("its sender is nobody's peer");
+        }
+        let index = match &self.body {
+            Body::PreVote { last_index, last_term } | Body::Vote { last_index, last_term, .. } => {
+                if *last_term >= self.term {
+                    return Err("its log is newer than its term");
+                }
+                *last_index
+            }
+            Body::Append { prev_index, prev_term, entries, commit } => {
+                self.check_entries(*prev_index, *prev_term, entries)?;
+                (*prev_index).max(*commit)
+            }
+            Body::Appended { matched } => *matched,
+            Body::AppendRejected { prev_index, hint_index, .. } => {
+                if hint_index > prev_index {
+                    return Err("its hint is after what was rejected");
+                }
+                *prev_index
+            }
+            Body::Heartbeat { commit, .. } => *commit,
+            Body::InstallSnapshot { meta } => {
+                if meta.term > self.term {
+                    return Err("its image is newer than its term");
+                }
+                meta.index
+            }
+            Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::HeartbeatReply { .. }
+            | Body::TimeoutNow => LogIndex::ZERO,
+        };
+        if self.term.0 > NUMBER_MAX || index.0 > NUMBER_MAX {
+            return Err("a number is out of bounds");
+        }
+        Ok(())
+    }
+
+    fn check_entries(&self, prev: LogIndex, prev_term: Term, entries: &[Entry]) -> Result<(), &'static str> {
+        let (mut last, mut last_term) = (prev.0, prev_term);
+        for entry in entries {
+            if last.checked_add(1) != Some(entry.index.0) {
+                return Err("its entries are not consecutive");
+            }
+            if entry.term < last_term {
+                return Err("terms of its entries fall");
+            }
+            (last, last_term) = (entry.index.0, entry.term);
+        }
+        if last_term > self.term { Err("its entries are newer than its term") } else { Ok(()) }
+    }
 }

@@ -11,6 +11,8 @@ use crate::{
 };
 
 /// What a turn must make durable, in this order: image, then entries, then hard state, as one unit.
+///
+/// A write that a crash cut short must be found whole or not at all when the node starts again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Replace the state and the whole log by this image, which was delivered beforehand.
@@ -50,6 +52,10 @@ pub struct SoftState {
 }
 
 /// The outputs of a turn.
+///
+/// Readies may be made faster than they are saved, but are saved one after the other in the order in which
+/// they were made, also those with nothing to write: what such a one holds back may depend on the write
+/// before it. If [`Write::install`] is set, the image replaces the state before `committed` is applied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ready {
     /// May be sent at once.
@@ -87,6 +93,11 @@ pub trait Storage {
 }
 
 impl Ready {
+    /// Names this turn; equal to the turn before it where there is nothing to write.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
     /// What this turn must make durable.
     pub fn write(&self) -> &Write {
         &self.write

@@ -62,6 +62,17 @@ impl fmt::Display for LogIndex {
     }
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Role::Follower => "follower",
+            Role::PreCandidate => "pre-candidate",
+            Role::Candidate => "candidate",
+            Role::Leader => "leader",
+        })
+    }
+}
+
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {

@@ -1,0 +1,219 @@
+//! The checks: each takes a history and gives its own result. What a workload promises is the list of its
+//! checks, in [`all`].
+mod convergence;
+mod linearizable;
+mod order;
+mod provenance;
+mod replayed;
+mod set;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::budget::Budget;
+use crate::check::{Engine, Options};
+use crate::decode::{self, Decoded};
+use crate::history::lint::{Problem, ProblemKind};
+use crate::history::{History, OpId, Operation};
+use crate::revision::{self, Stamp, Step};
+use crate::spec::kv::{Kv, KvOp};
+use crate::spec::register::{Action, Register, RegisterOp};
+use crate::spec::set::{Set, SetOp};
+use crate::verdict::{CheckResult, Verdict, Why};
+
+/// Anomalies of one kind that are reported; more of the same say little.
+pub(crate) const REPORTED_MAX: usize = 3;
+
+/// A search on a whole store is only tried on so many operations.
+const KV_SEARCH_MAX: usize = 2_000;
+
+/// What every check is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) options: &'a Options,
+    pub(crate) budget: &'a Budget,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn operation(&self, id: OpId) -> &'a Operation {
+        self.history.operation(id)
+    }
+}
+
+/// A check under way: its result so far.
+pub(crate) struct Running {
+    check: &'static str,
+    started: Instant,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Running {
+    pub(crate) fn new(check: &'static str) -> Running {
+        Running { check, started: Instant::now(), counts: BTreeMap::new() }
+    }
+
+    pub(crate) fn count(&mut self, name: &'static str, count: usize) {
+        self.counts.insert(name, count as u64);
+    }
+
+    pub(crate) fn end(self, decided_by: &'static str, verdict: Verdict) -> CheckResult {
+        let Running { check, started, counts } = self;
+        CheckResult { check, verdict, decided_by, elapsed: started.elapsed(), counts }
+    }
+}
+
+/// What a workload's checks conclude, or what keeps them from concluding anything.
+pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let history = context.history;
+    let mut results = match history.header().scenario.as_str() {
+        "register" => register(context)?,
+        "kv" => kv(context)?,
+        "set" => set_checks(context)?,
+        scenario => {
+            let kind = ProblemKind::UnknownScenario { scenario: scenario.to_owned() };
+            return Err(vec![Problem { line: Some(1), kind }]);
+        }
+    };
+    results.extend(convergence::check(context));
+    Ok(results)
+}
+
+fn register(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let decoded = sound(decode::register(context.history))?;
+    let revs = |id: OpId| context.operation(id).rev();
+    let steps = revision::from_register(&decoded.calls, &decoded.serializable, revs);
+    let requests = Requests {
+        asked: revision::register_requests(&decoded.calls),
+        failed: revision::register_requests(&decoded.failed),
+    };
+    let versions = decoded.calls.iter().any(|call| {
+        matches!(&call.op, RegisterOp { action: Action::Read(Some(found)), .. } if found.version.is_some())
+    });
+    let exact = |running| linearizable::exact(context, &Register { versions }, &decoded.calls, running);
+    Ok(store_checks(context, steps, &requests, Some(exact)))
+}
+
+fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let decoded: Decoded<KvOp> = sound(decode::kv(context.history))?;
+    let steps = revision::from_kv(&decoded.calls, &decoded.serializable);
+    let requests = Requests {
+        asked: revision::kv_requests(&decoded.calls),
+        failed: revision::kv_requests(&decoded.failed),
+    };
+    let exact = |running| linearizable::exact(context, &Kv, &decoded.calls, running);
+    // A search knows nothing of what others wrote meanwhile.
+    let search_can = !context.options.shared_store && decoded.calls.len() <= KV_SEARCH_MAX;
+    Ok(store_checks(context, steps, &requests, search_can.then_some(exact)))
+}
+
+fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let decoded: Decoded<SetOp> = sound(decode::set(context.history))?;
+    let mut results = vec![set::check(context, &decoded)];
+    if context.options.engine == Engine::Stateright {
+        results.push(linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable")));
+    }
+    let adds = |operation: &Operation| operation.f == "add";
+    let stamps = stamps(context, adds, |_| false);
+    if !stamps.is_empty() {
+        results.push(order::sessions(context, &stamps));
+        results.push(order::real_time(context, &stamps));
+    }
+    Ok(results)
+}
+
+/// What was asked of a store, apart from what was answered.
+pub(crate) struct Requests {
+    pub(crate) asked: Vec<(OpId, crate::spec::kv_types::Request)>,
+    pub(crate) failed: Vec<(OpId, crate::spec::kv_types::Request)>,
+}
+
+/// The checks of a workload on a store: by the order of revisions where every answer has one, else by an
+/// exact search, where one can.
+fn store_checks(
+    context: Context<'_>,
+    steps: Option<Vec<Step>>,
+    requests: &Requests,
+    search: Option<impl FnOnce(Running) -> CheckResult>,
+) -> Vec<CheckResult> {
+    let mut results = Vec::new();
+    let running = Running::new("linearizable");
+    let Some(steps) = steps else {
+        results.push(searched(running, search));
+        return results;
+    };
+    let stamps = stamps_of(context, &steps);
+    results.push(provenance::check(context, &steps, requests));
+    results.push(order::sessions(context, &stamps));
+    results.push(order::real_time(context, &stamps));
+    match context.options.engine {
+        Engine::Assay => match replayed::check(context, &steps, requests, search.is_some(), running) {
+            replayed::Decided::Yes(decided) => results.extend(decided),
+            replayed::Decided::No(running, decided) => {
+                results.push(searched(running, search));
+                results.extend(decided);
+            }
+        },
+        Engine::Stateright => results.push(searched(running, search)),
+    }
+    results
+}
+
+fn searched(running: Running, search: Option<impl FnOnce(Running) -> CheckResult>) -> CheckResult {
+    match search {
+        Some(search) => search(running),
+        None => {
+            let what = "no exact search on a store that is this large, or that others write to".to_owned();
+            running.end("nothing", Verdict::unknown(Why::EngineCannot { what }))
+        }
+    }
+}
+
+fn sound<Op>(decoded: Decoded<Op>) -> Result<Decoded<Op>, Vec<Problem>> {
+    if decoded.problems.is_empty() { Ok(decoded) } else { Err(decoded.problems) }
+}
+
+fn stamps_of(context: Context<'_>, steps: &[Step]) -> Vec<Stamp> {
+    let answered = steps.iter().filter(|step| step.rev > 0 && !step.is_compaction());
+    answered
+        .map(|step| Stamp {
+            id: step.id,
+            process: context.operation(step.id).process,
+            rev: step.rev,
+            write: step.is_write(),
+            stale_allowed: step.stale_allowed,
+            invoked: step.invoked,
+            returned: step.returned,
+        })
+        .collect()
+}
+
+/// The stamps of operations whose answers have a revision, for workloads that are not judged by a replay.
+pub(crate) fn stamps(
+    context: Context<'_>,
+    writes: impl Fn(&Operation) -> bool,
+    stale_allowed: impl Fn(&Operation) -> bool,
+) -> Vec<Stamp> {
+    let stamp = |operation: &Operation| {
+        Some(Stamp {
+            id: operation.id,
+            process: operation.process,
+            rev: operation.rev()?,
+            write: writes(operation),
+            stale_allowed: stale_allowed(operation),
+            invoked: operation.invoked.i,
+            returned: operation.returned()?.i,
+        })
+    };
+    context.history.operations().iter().filter_map(stamp).collect()
+}
+
+/// Valid, or the anomalies; of many only the first few.
+pub(crate) fn conclude<T>(found: &[T], anomaly: impl Fn(&T) -> crate::verdict::Anomaly) -> Verdict {
+    Verdict::of(found.iter().take(REPORTED_MAX).map(anomaly).collect())
+}
+
+/// Unknown, since something was not observed.
+pub(crate) fn not_observed(what: impl Into<String>) -> Verdict {
+    Verdict::unknown(Why::NotObserved { what: what.into() })
+}

@@ -1,0 +1,85 @@
+//! `range`, `put`, `delete`, `txn` and `compact` over a whole store.
+
+use serde::Deserialize;
+
+use super::{Answered, Decoded, Typed, decode, unknown, wrong};
+use crate::history::History;
+use crate::spec::kv::{Answer, KvOp};
+use crate::spec::kv_types::{Request, Response};
+
+/// Reads a history of the `kv` workload.
+pub fn kv(history: &History) -> Decoded<KvOp> {
+    decode(history, |operation, answered| {
+        if !matches!(operation.f.as_str(), "range" | "put" | "delete" | "txn" | "compact") {
+            return Err(unknown(operation));
+        }
+        let request = Request::deserialize(&operation.value)
+            .map_err(|error| wrong(operation, format!("not a request: {error}")))?;
+        if name(&request) != operation.f {
+            return Err(wrong(operation, format!("the request is a {}", name(&request))));
+        }
+        let answer = match answered {
+            Answered::No => None,
+            Answered::Ok { value, rev } => {
+                let response = Response::deserialize(value)
+                    .map_err(|error| wrong(operation, format!("not a response: {error}")))?;
+                if !answers(&request, &response) {
+                    return Err(wrong(operation, "the response is another request's"));
+                }
+                Some(Answer { response, rev })
+            }
+        };
+        let serializable = serializable(&request);
+        Ok(Typed { op: KvOp { request, answer }, serializable })
+    })
+}
+
+fn name(request: &Request) -> &'static str {
+    match request {
+        Request::Range(_) => "range",
+        Request::Put(_) => "put",
+        Request::Delete(_) => "delete",
+        Request::Txn(_) => "txn",
+        Request::Compact { .. } => "compact",
+    }
+}
+
+/// Whether a member may answer from its own state: a serializable range, or a transaction of nothing else.
+fn serializable(request: &Request) -> bool {
+    match request {
+        Request::Range(range) => range.serializable,
+        Request::Txn(txn) => {
+            let mut all = txn.success.iter().chain(&txn.failure).peekable();
+            all.peek().is_some()
+                && all.all(|request| matches!(request, Request::Range(range) if range.serializable))
+        }
+        Request::Put(_) | Request::Delete(_) | Request::Compact { .. } => false,
+    }
+}
+
+/// Whether a response has the shape of a request's.
+fn answers(request: &Request, response: &Response) -> bool {
+    match (request, response) {
+        (Request::Range(_), Response::Range { .. })
+        | (Request::Put(_), Response::Put { .. })
+        | (Request::Delete(_), Response::Delete { .. })
+        | (Request::Compact { .. }, Response::Compact {}) => true,
+        (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
+            let branch = if *succeeded { &txn.success } else { &txn.failure };
+            branch.len() == responses.len()
+                && branch.iter().zip(responses).all(|(request, response)| answers(request, response))
+        }
+        (
+            Request::Range(_)
+            | Request::Put(_)
+            | Request::Delete(_)
+            | Request::Compact { .. }
+            | Request::Txn(_),
+            Response::Range { .. }
+            | Response::Put { .. }
+            | Response::Delete { .. }
+            | Response::Compact {}
+            | Response::Txn { .. },
+        ) => false,
+    }
+}

@@ -1,0 +1,2 @@
+//! Histories of other tools.
+pub mod porcupine;

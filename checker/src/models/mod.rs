@@ -1,0 +1,2 @@
+//! Models for stateright: state spaces that are explored exhaustively within bounds.
+pub mod raft;

@@ -1,0 +1,155 @@
+//! Compactions and reads of history: what was compacted away is not read afterwards.
+//!
+//! A compaction makes no revision, so its place in the order is a range. Compactions take their places from
+//! the oldest revision up, each as early as it can.
+
+use super::step::{Expect, Step};
+use crate::history::OpId;
+use crate::spec::kv_types::{Request, Response};
+
+/// A compaction that has no place in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The compaction.
+    pub compaction: OpId,
+    /// The revision that it made the oldest readable one.
+    pub revision: i64,
+    /// The operation that must come before it, or an earlier compaction.
+    pub before: Option<OpId>,
+    /// The operation that must come after it.
+    pub after: Option<OpId>,
+    /// Whether the one before it reads what it compacted away.
+    pub reads_below: bool,
+}
+
+/// A bound on a place, with the operation that sets it.
+#[derive(Clone, Copy)]
+struct Bound {
+    rev: i64,
+    by: Option<OpId>,
+}
+
+/// All compactions that have no place.
+pub fn compactions(steps: &[Step]) -> Vec<Misplaced> {
+    let mut compactions: Vec<(&Step, i64)> = steps
+        .iter()
+        .filter_map(|step| match step.request {
+            Request::Compact { revision } if step.rev > 0 => Some((step, revision)),
+            Request::Compact { .. }
+            | Request::Range(_)
+            | Request::Put(_)
+            | Request::Delete(_)
+            | Request::Txn(_) => None,
+        })
+        .collect();
+    if compactions.is_empty() {
+        return Vec::new();
+    }
+    compactions.sort_by_key(|(step, revision)| (*revision, step.invoked));
+    let bounds = Bounds::new(steps);
+    let mut found = Vec::new();
+    let mut last: Option<(&Step, i64, i64)> = None;
+    for (step, revision) in compactions {
+        let mut low = bounds.low(step, revision);
+        let mut clash = false;
+        if let Some((before, same, place)) = last {
+            // Of two compactions at one revision the second is refused, and real time must agree with the
+            // order of the revisions.
+            clash = same == revision || step.returned < before.invoked;
+            if clash || place > low.rev {
+                low = Bound { rev: place.max(low.rev), by: Some(before.id) };
+            }
+        }
+        let read = bounds.read_below(step, revision);
+        let reads_below = read.is_some_and(|read| step.returned < read.invoked && !read.stale_allowed);
+        if let Some(read) = read
+            && (reads_below || read.rev > low.rev)
+        {
+            low = Bound { rev: read.rev, by: Some(read.id) };
+        }
+        let high = bounds.high(step);
+        if low.rev > high.rev || clash || reads_below {
+            let (before, after) = (low.by, high.by);
+            found.push(Misplaced { compaction: step.id, revision, before, after, reads_below });
+        }
+        last = Some((step, revision, low.rev));
+    }
+    found
+}
+
+/// The operations around compactions, sorted for quick answers.
+struct Bounds<'a> {
+    /// By return; the largest revision so far.
+    returned: Vec<(u64, Bound)>,
+    /// By invocation; the place that must not be passed from there on.
+    invoked: Vec<(u64, Bound)>,
+    /// Reads of history, with the oldest revision each reads.
+    reads: Vec<(&'a Step, i64)>,
+}
+
+impl<'a> Bounds<'a> {
+    fn new(steps: &'a [Step]) -> Bounds<'a> {
+        let others = || steps.iter().filter(|step| step.rev > 0 && !step.is_compaction());
+        let mut returned: Vec<(u64, Bound)> =
+            others().map(|step| (step.returned, Bound { rev: step.rev, by: Some(step.id) })).collect();
+        returned.sort_by_key(|(at, _)| *at);
+        for at in 1..returned.len() {
+            if returned[at - 1].1.rev > returned[at].1.rev {
+                returned[at].1 = returned[at - 1].1;
+            }
+        }
+        let place = |step: &Step| step.rev - i64::from(step.is_write());
+        let mut invoked: Vec<(u64, Bound)> = others()
+            .filter(|step| !step.stale_allowed)
+            .map(|step| (step.invoked, Bound { rev: place(step), by: Some(step.id) }))
+            .collect();
+        invoked.sort_by_key(|(at, _)| *at);
+        for at in (1..invoked.len()).rev() {
+            if invoked[at].1.rev < invoked[at - 1].1.rev {
+                invoked[at - 1].1 = invoked[at].1;
+            }
+        }
+        let reads = others().filter_map(|step| Some((step, oldest_read(step)?))).collect();
+        Bounds { returned, invoked, reads }
+    }
+
+    /// The earliest place by what had returned before the compaction began.
+    fn low(&self, compaction: &Step, revision: i64) -> Bound {
+        let before = self.returned.partition_point(|(at, _)| *at < compaction.invoked);
+        let low = before.checked_sub(1).map(|last| self.returned[last].1);
+        low.filter(|low| low.rev > revision).unwrap_or(Bound { rev: revision, by: None })
+    }
+
+    /// The latest place by the compaction's own answer and by what began after it.
+    fn high(&self, compaction: &Step) -> Bound {
+        let after = self.invoked.partition_point(|(at, _)| *at < compaction.returned);
+        let high = self.invoked.get(after).map(|(_, bound)| *bound);
+        high.filter(|high| high.rev < compaction.rev).unwrap_or(Bound { rev: compaction.rev, by: None })
+    }
+
+    /// The worst of the reads of what the compaction takes away: one that began after it, or else the one
+    /// of the newest state.
+    fn read_below(&self, compaction: &Step, revision: i64) -> Option<&'a Step> {
+        let reads = self.reads.iter().filter(|(_, oldest)| *oldest < revision).map(|(step, _)| *step);
+        reads.max_by_key(|step| (compaction.returned < step.invoked && !step.stale_allowed, step.rev))
+    }
+}
+
+/// The oldest revision that an answer reads, where it asks for one.
+fn oldest_read(step: &Step) -> Option<i64> {
+    match &step.expect {
+        Expect::Response(response) => oldest_in(&step.request, response),
+        Expect::Unknown | Expect::Found(_) | Expect::Written | Expect::Swapped(_) => None,
+    }
+}
+
+fn oldest_in(request: &Request, response: &Response) -> Option<i64> {
+    match (request, response) {
+        (Request::Range(range), _) => (range.revision > 0).then_some(range.revision),
+        (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
+            let branch = if *succeeded { &txn.success } else { &txn.failure };
+            branch.iter().zip(responses).filter_map(|(request, response)| oldest_in(request, response)).min()
+        }
+        (Request::Put(_) | Request::Delete(_) | Request::Compact { .. } | Request::Txn(_), _) => None,
+    }
+}

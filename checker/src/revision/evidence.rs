@@ -1,0 +1,223 @@
+//! What answers show of writes that nobody was answered for.
+
+use rustc_hash::FxHashMap;
+
+use super::step::{Expect, Step};
+use crate::spec::kv::Store;
+use crate::spec::kv_types::{KeyRange, KeyValue, RangeRequest, Request, Response};
+
+/// What some answer showed of the write that made a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The key.
+    pub key: String,
+    /// The value; `None` where only keys were asked for.
+    pub value: Option<String>,
+    /// Revision of the key's creation, where it was shown.
+    pub create_revision: Option<i64>,
+    /// Writes since the creation, where they were shown.
+    pub version: Option<i64>,
+}
+
+/// All that the answers of a history show of writes.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    by_revision: FxHashMap<i64, Vec<Seen>>,
+    /// For each key: it was not written after the first and up to the second revision. Sorted by the
+    /// second, and then each first lowered to the least of all that follow.
+    quiet: FxHashMap<String, Vec<(i64, i64)>>,
+    /// The same for deletions: it was not deleted after the first and up to the second revision.
+    alive: FxHashMap<String, Vec<(i64, i64)>>,
+}
+
+impl Evidence {
+    pub(super) fn gather(steps: &[Step]) -> Evidence {
+        let mut evidence = Evidence::default();
+        for step in steps {
+            match &step.expect {
+                Expect::Response(response) => evidence.response(&step.request, response, step),
+                Expect::Found(Some(found)) => {
+                    if let (Request::Range(range), Some(revision)) = (&step.request, found.mod_revision) {
+                        let seen = Seen {
+                            key: range.keys.key.clone(),
+                            value: Some(found.value.to_string()),
+                            create_revision: None,
+                            version: found.version,
+                        };
+                        evidence.see(revision, step.rev, seen);
+                    }
+                }
+                Expect::Unknown | Expect::Found(None) | Expect::Written | Expect::Swapped(_) => {}
+            }
+        }
+        for spans in evidence.quiet.values_mut().chain(evidence.alive.values_mut()) {
+            spans.sort_by_key(|(_, to)| *to);
+            let mut least = i64::MAX;
+            for (from, _) in spans.iter_mut().rev() {
+                least = least.min(*from);
+                *from = least;
+            }
+        }
+        evidence
+    }
+
+    /// Whether a store that has just made `revision` holds what was seen of it.
+    pub(super) fn fits(&self, store: &Store, revision: i64) -> bool {
+        self.of(revision).iter().all(|seen| match store.get(&seen.key) {
+            None => false,
+            Some(pair) => {
+                pair.mod_revision == revision
+                    && seen.value.as_ref().is_none_or(|value| **value == *pair.value)
+                    && seen.create_revision.is_none_or(|create| create == pair.create_revision)
+                    && seen.version.is_none_or(|version| version == pair.version)
+            }
+        })
+    }
+
+    /// What was seen of the write that made a revision.
+    pub(super) fn of(&self, revision: i64) -> &[Seen] {
+        self.by_revision.get(&revision).map_or(&[], Vec::as_slice)
+    }
+
+    /// For each pair that was seen: a revision that made it.
+    pub(super) fn revisions_by_pair(&self) -> FxHashMap<(&str, &str), i64> {
+        let all = self
+            .by_revision
+            .iter()
+            .flat_map(|(revision, seen)| seen.iter().map(move |seen| (revision, seen)));
+        all.filter_map(|(revision, seen)| Some(((seen.key.as_str(), seen.value.as_deref()?), *revision)))
+            .collect()
+    }
+
+    /// Whether some answer shows that a key was not written at a revision.
+    pub(super) fn excludes_write(&self, key: &str, revision: i64) -> bool {
+        spans_cover(self.quiet.get(key), revision)
+    }
+
+    /// Whether some answer shows that a key was not deleted at a revision.
+    pub(super) fn excludes_delete(&self, key: &str, revision: i64) -> bool {
+        spans_cover(self.alive.get(key), revision)
+    }
+
+    fn see(&mut self, mod_revision: i64, read_at: i64, seen: Seen) {
+        if mod_revision < read_at {
+            self.quiet.entry(seen.key.clone()).or_default().push((mod_revision, read_at));
+        }
+        if let Some(create) = seen.create_revision {
+            self.alive.entry(seen.key.clone()).or_default().push((create, read_at));
+            if create < mod_revision {
+                let key = seen.key.clone();
+                let born = Seen { key, value: None, create_revision: Some(create), version: Some(1) };
+                self.note(create, born);
+            }
+        }
+        self.note(mod_revision, seen);
+    }
+
+    fn note(&mut self, revision: i64, seen: Seen) {
+        let all = self.by_revision.entry(revision).or_default();
+        if !all.contains(&seen) {
+            all.push(seen);
+        }
+    }
+
+    fn response(&mut self, request: &Request, response: &Response, step: &Step) {
+        match (request, response) {
+            (Request::Range(range), Response::Range { kvs, .. }) => {
+                let at = read_at(range, step);
+                for pair in kvs {
+                    let seen = Seen {
+                        key: pair.key.clone(),
+                        value: (!range.keys_only).then(|| pair.value.clone()),
+                        create_revision: Some(pair.create_revision),
+                        version: Some(pair.version),
+                    };
+                    self.see(pair.mod_revision, at, seen);
+                }
+            }
+            (Request::Put(_), Response::Put { prev: Some(pair) }) => {
+                self.before(std::slice::from_ref(pair), step)
+            }
+            (Request::Delete(_), Response::Delete { prevs, .. }) => self.before(prevs, step),
+            (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
+                let branch = if *succeeded { &txn.success } else { &txn.failure };
+                for (request, response) in branch.iter().zip(responses) {
+                    self.response(request, response, step);
+                }
+            }
+            (
+                Request::Range(_)
+                | Request::Put(_)
+                | Request::Delete(_)
+                | Request::Txn(_)
+                | Request::Compact { .. },
+                _,
+            ) => {}
+        }
+    }
+
+    /// Pairs as they were before the step's own revision.
+    fn before(&mut self, pairs: &[KeyValue], step: &Step) {
+        for pair in pairs {
+            let seen = Seen {
+                key: pair.key.clone(),
+                value: Some(pair.value.clone()),
+                create_revision: Some(pair.create_revision),
+                version: Some(pair.version),
+            };
+            self.see(pair.mod_revision, step.rev - 1, seen);
+        }
+    }
+}
+
+/// What one answer shows of writes, each with the revision that made it.
+pub fn seen(step: &Step) -> Vec<(i64, Seen)> {
+    let evidence = Evidence::gather(std::slice::from_ref(step));
+    let mut all: Vec<(i64, Seen)> = evidence
+        .by_revision
+        .into_iter()
+        .flat_map(|(revision, seen)| seen.into_iter().map(move |seen| (revision, seen)))
+        .collect();
+    all.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+    all
+}
+
+/// The revision whose state a range shows. One in a transaction that writes may show the state before
+/// that transaction's own revision.
+fn read_at(range: &RangeRequest, step: &Step) -> i64 {
+    let newest = if step.is_write() { step.rev - 1 } else { step.rev };
+    if range.revision > 0 { range.revision.min(newest) } else { newest }
+}
+
+fn spans_cover(spans: Option<&Vec<(i64, i64)>>, revision: i64) -> bool {
+    let Some(spans) = spans else { return false };
+    let from = spans.partition_point(|(_, to)| *to < revision);
+    spans.get(from).is_some_and(|(since, _)| *since < revision)
+}
+
+/// What a request may write: single keys and ranges.
+pub(super) fn may_write(request: &Request, keys: &mut Vec<KeyRange>) {
+    match request {
+        Request::Put(put) => keys.push(KeyRange { key: put.key.clone(), end: None }),
+        Request::Delete(delete) => keys.push(delete.keys.clone()),
+        Request::Txn(txn) => {
+            for request in txn.success.iter().chain(&txn.failure) {
+                may_write(request, keys);
+            }
+        }
+        Request::Range(_) | Request::Compact { .. } => {}
+    }
+}
+
+/// The pairs that a request may put.
+pub fn may_put<'a>(request: &'a Request, pairs: &mut Vec<(&'a str, &'a str)>) {
+    match request {
+        Request::Put(put) => pairs.push((&put.key, &put.value)),
+        Request::Txn(txn) => {
+            for request in txn.success.iter().chain(&txn.failure) {
+                may_put(request, pairs);
+            }
+        }
+        Request::Range(_) | Request::Delete(_) | Request::Compact { .. } => {}
+    }
+}

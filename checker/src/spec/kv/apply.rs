@@ -1,0 +1,251 @@
+//! What a store does with a request.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::slice;
+use std::sync::Arc;
+
+use super::super::kv_types::{
+    Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, PutRequest, RangeRequest, Request, Response,
+    TxnRequest,
+};
+use super::store::{Pair, Store};
+
+/// An answer, with the revision after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The answer.
+    pub response: Response,
+    /// The store's revision right after it.
+    pub rev: i64,
+}
+
+/// Why a request is refused. A refused request changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The revision asked for has been compacted.
+    Compacted {
+        /// The oldest readable revision.
+        oldest: i64,
+    },
+    /// The revision asked for is not there yet.
+    Future {
+        /// The newest revision.
+        newest: i64,
+    },
+    /// The request is malformed: a compaction inside a transaction.
+    Malformed,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Compacted { oldest } => write!(f, "refused: compacted below revision {oldest}"),
+            Refused::Future { newest } => write!(f, "refused: the newest revision is {newest}"),
+            Refused::Malformed => f.write_str("refused: malformed"),
+        }
+    }
+}
+
+/// Which branch a transaction takes, and the same of the transactions nested in that branch. All compares
+/// are decided before anything is written.
+struct Path {
+    succeeded: bool,
+    nested: Vec<Path>,
+}
+
+impl Store {
+    /// Does what is asked and gives the answer; a refusal changes nothing.
+    ///
+    /// # Errors
+    /// [`Refused`], as etcd refuses. Source: etcd API reference v3, service KV.
+    pub fn apply(&mut self, request: &Request) -> Result<Reply, Refused> {
+        if let Request::Compact { revision } = request {
+            return self.compact(*revision);
+        }
+        let paths = self.plan(slice::from_ref(request))?;
+        let begin = self.rev();
+        let mut turn = Turn { store: self, begin, writes: false };
+        let response = turn.run(request, &mut paths.iter());
+        let rev = turn.visible();
+        self.end_revision(rev);
+        Ok(Reply { response, rev })
+    }
+
+    /// Answers a range at `rev` as if `rev` were the newest, whatever was compacted since.
+    pub fn range_then(&self, request: &RangeRequest, rev: i64) -> Response {
+        let at = if request.revision > 0 { request.revision } else { rev };
+        answer_range(self, request, at)
+    }
+
+    /// Whether all of a transaction's compares hold as of `rev`.
+    pub fn compares_then(&self, compares: &[Compare], rev: i64) -> bool {
+        compares.iter().all(|compare| self.holds(compare, rev))
+    }
+
+    fn compact(&mut self, revision: i64) -> Result<Reply, Refused> {
+        if revision <= self.compacted() {
+            return Err(Refused::Compacted { oldest: self.compacted() });
+        }
+        if revision > self.rev() {
+            return Err(Refused::Future { newest: self.rev() });
+        }
+        self.set_compacted(revision);
+        Ok(Reply { response: Response::Compact {}, rev: self.rev() })
+    }
+
+    /// Decides all compares on the way, and refuses what any range on the way would be refused for.
+    fn plan(&self, requests: &[Request]) -> Result<Vec<Path>, Refused> {
+        let mut paths = Vec::new();
+        for request in requests {
+            match request {
+                Request::Range(range) => self.readable(range.revision)?,
+                Request::Put(_) | Request::Delete(_) => {}
+                Request::Compact { .. } => return Err(Refused::Malformed),
+                Request::Txn(txn) => {
+                    let succeeded = self.compares_then(&txn.compare, self.rev());
+                    let nested = self.plan(if succeeded { &txn.success } else { &txn.failure })?;
+                    paths.push(Path { succeeded, nested });
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    fn readable(&self, revision: i64) -> Result<(), Refused> {
+        if revision > self.rev() {
+            return Err(Refused::Future { newest: self.rev() });
+        }
+        if revision > 0 && revision < self.compacted() {
+            return Err(Refused::Compacted { oldest: self.compacted() });
+        }
+        Ok(())
+    }
+
+    fn holds(&self, compare: &Compare, rev: i64) -> bool {
+        let mut found = false;
+        for (_, pair) in self.range_at(&compare.keys, rev) {
+            found = true;
+            if !pair_holds(pair, compare) {
+                return false;
+            }
+        }
+        found || missing_holds(compare)
+    }
+}
+
+fn pair_holds(pair: &Pair, compare: &Compare) -> bool {
+    let ordering = match &compare.target {
+        CompareTarget::Version(operand) => pair.version.cmp(operand),
+        CompareTarget::CreateRevision(operand) => pair.create_revision.cmp(operand),
+        CompareTarget::ModRevision(operand) => pair.mod_revision.cmp(operand),
+        CompareTarget::Value(operand) => (*pair.value).cmp(operand.as_str()),
+        CompareTarget::Lease(operand) => 0.cmp(operand),
+    };
+    ordering_holds(ordering, compare.op)
+}
+
+/// A missing key compares as 0, and its value with nothing.
+fn missing_holds(compare: &Compare) -> bool {
+    match &compare.target {
+        CompareTarget::Value(_) => false,
+        CompareTarget::Version(operand)
+        | CompareTarget::CreateRevision(operand)
+        | CompareTarget::ModRevision(operand)
+        | CompareTarget::Lease(operand) => ordering_holds(0.cmp(operand), compare.op),
+    }
+}
+
+fn ordering_holds(ordering: Ordering, op: CompareOp) -> bool {
+    match op {
+        CompareOp::Equal => ordering.is_eq(),
+        CompareOp::NotEqual => ordering.is_ne(),
+        CompareOp::Greater => ordering.is_gt(),
+        CompareOp::Less => ordering.is_lt(),
+    }
+}
+
+/// A request in the middle of its work: its writes share one revision, and it reads what it wrote.
+struct Turn<'a> {
+    store: &'a mut Store,
+    begin: i64,
+    writes: bool,
+}
+
+impl Turn<'_> {
+    fn visible(&self) -> i64 {
+        self.begin + i64::from(self.writes)
+    }
+
+    fn run(&mut self, request: &Request, paths: &mut slice::Iter<'_, Path>) -> Response {
+        match request {
+            Request::Range(range) => {
+                let at = if range.revision > 0 { range.revision } else { self.visible() };
+                answer_range(self.store, range, at)
+            }
+            Request::Put(put) => self.put(put),
+            Request::Delete(delete) => self.delete(delete),
+            Request::Txn(txn) => {
+                let path = paths.next().expect("a path was planned for every transaction on the way");
+                self.txn(txn, path)
+            }
+            Request::Compact { .. } => unreachable!("the plan refuses a compaction inside a transaction"),
+        }
+    }
+
+    fn txn(&mut self, txn: &TxnRequest, path: &Path) -> Response {
+        let branch = if path.succeeded { &txn.success } else { &txn.failure };
+        let mut nested = path.nested.iter();
+        let responses = branch.iter().map(|request| self.run(request, &mut nested)).collect();
+        Response::Txn { succeeded: path.succeeded, responses }
+    }
+
+    fn put(&mut self, put: &PutRequest) -> Response {
+        let prev = self.store.get(&put.key).filter(|_| put.prev_kv);
+        let prev = prev.map(|pair| pair.to_key_value(&put.key, false));
+        self.writes = true;
+        self.store.write(&put.key, self.begin + 1, Some(Arc::from(put.value.as_str())));
+        Response::Put { prev }
+    }
+
+    fn delete(&mut self, delete: &DeleteRequest) -> Response {
+        let found: Vec<(Arc<str>, Pair)> = self
+            .store
+            .range_at(&delete.keys, self.visible())
+            .map(|(key, pair)| (key.clone(), pair.clone()))
+            .collect();
+        self.writes |= !found.is_empty();
+        for (key, _) in &found {
+            self.store.write(key, self.begin + 1, None);
+        }
+        let deleted = found.len() as i64;
+        let prevs = if delete.prev_kv {
+            found.iter().map(|(key, pair)| pair.to_key_value(key, false)).collect()
+        } else {
+            Vec::new()
+        };
+        Response::Delete { deleted, prevs }
+    }
+}
+
+fn answer_range(store: &Store, request: &RangeRequest, at: i64) -> Response {
+    let RangeRequest { keys, limit, count_only, keys_only, .. } = request;
+    if *count_only {
+        return Response::Range { kvs: Vec::new(), count: count(store, keys, at), more: false };
+    }
+    let limit = usize::try_from(*limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let mut kvs = Vec::new();
+    let mut count = 0;
+    for (key, pair) in store.range_at(keys, at) {
+        count += 1;
+        if kvs.len() < limit {
+            kvs.push(pair.to_key_value(key, *keys_only));
+        }
+    }
+    let more = kvs.len() < count;
+    Response::Range { kvs, count: count as i64, more }
+}
+
+fn count(store: &Store, keys: &KeyRange, at: i64) -> i64 {
+    store.range_at(keys, at).count() as i64
+}

@@ -1,0 +1,285 @@
+//! What a check concludes, and with which evidence.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::history::lint::Problem;
+use crate::history::{Fault, OpId, Operation};
+
+/// The conclusion of a check, or of all checks of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(tag = "verdict", content = "because", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every promise that was checked was kept.
+    #[default]
+    Valid,
+    /// It could not be decided. Never a weaker form of valid.
+    Unknown(Vec<Why>),
+    /// A promise was broken.
+    Anomaly(Vec<Anomaly>),
+}
+
+impl Verdict {
+    /// The worse of the two: an anomaly outweighs doubt, doubt outweighs valid.
+    #[must_use]
+    pub fn merge(self, other: Verdict) -> Verdict {
+        match (self, other) {
+            (Verdict::Anomaly(mut left), Verdict::Anomaly(right)) => {
+                left.extend(right);
+                Verdict::Anomaly(left)
+            }
+            (worse @ Verdict::Anomaly(_), Verdict::Unknown(_) | Verdict::Valid)
+            | (Verdict::Unknown(_) | Verdict::Valid, worse @ Verdict::Anomaly(_)) => worse,
+            (Verdict::Unknown(mut left), Verdict::Unknown(right)) => {
+                left.extend(right);
+                Verdict::Unknown(left)
+            }
+            (unsure @ Verdict::Unknown(_), Verdict::Valid)
+            | (Verdict::Valid, unsure @ Verdict::Unknown(_)) => unsure,
+            (Verdict::Valid, Verdict::Valid) => Verdict::Valid,
+        }
+    }
+
+    /// Anomaly if there is one, else valid.
+    pub fn of(anomalies: Vec<Anomaly>) -> Verdict {
+        if anomalies.is_empty() { Verdict::Valid } else { Verdict::Anomaly(anomalies) }
+    }
+
+    /// Unknown, for one reason.
+    pub fn unknown(why: Why) -> Verdict {
+        Verdict::Unknown(vec![why])
+    }
+
+    /// `valid`, `unknown` or `anomaly`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verdict::Valid => "valid",
+            Verdict::Unknown(_) => "unknown",
+            Verdict::Anomaly(_) => "anomaly",
+        }
+    }
+
+    /// Whether it is [`Verdict::Valid`].
+    pub fn is_valid(&self) -> bool {
+        matches!(self, Verdict::Valid)
+    }
+
+    /// The anomalies, if there are any.
+    pub fn anomalies(&self) -> &[Anomaly] {
+        match self {
+            Verdict::Anomaly(anomalies) => anomalies,
+            Verdict::Valid | Verdict::Unknown(_) => &[],
+        }
+    }
+}
+
+/// Why a check could not decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Why {
+    /// The history breaks an assumption of the check.
+    Assumption(Problem),
+    /// Time ran out.
+    TimeLimit {
+        /// The limit, ms.
+        limit_ms: u64,
+        /// How far it got.
+        reached: Progress,
+    },
+    /// The search needed more states than it may hold.
+    StateLimit {
+        /// The limit.
+        limit: u64,
+        /// How far it got.
+        reached: Progress,
+    },
+    /// Somebody asked it to stop.
+    Cancelled {
+        /// How far it got.
+        reached: Progress,
+    },
+    /// What the check needs was not observed.
+    NotObserved {
+        /// What is missing.
+        what: String,
+    },
+    /// The engine asked for cannot judge this workload.
+    EngineCannot {
+        /// Why not.
+        what: String,
+    },
+}
+
+/// How far a check got in what it was to decide.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Which part, where the check has parts: a key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub part: String,
+    /// Operations decided.
+    pub done: u64,
+    /// Operations in all.
+    pub of: u64,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {} of {} operations", self.done, self.of)?;
+        if self.part.is_empty() { Ok(()) } else { write!(f, " of {}", self.part) }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Assumption(problem) => problem.fmt(f),
+            Why::TimeLimit { limit_ms, reached } => {
+                write!(f, "the time limit of {limit_ms} ms was reached {reached}")
+            }
+            Why::StateLimit { limit, reached } => {
+                write!(f, "the limit of {limit} states was reached {reached}")
+            }
+            Why::Cancelled { reached } => write!(f, "cancelled {reached}"),
+            Why::NotObserved { what } => write!(f, "not observed: {what}"),
+            Why::EngineCannot { what } => f.write_str(what),
+        }
+    }
+}
+
+/// One broken promise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Anomaly {
+    /// What kind of promise.
+    pub kind: AnomalyKind,
+    /// One sentence: what was promised, what was seen, by whom, when, under which fault.
+    pub sentence: String,
+    /// The evidence.
+    pub witness: Witness,
+}
+
+/// The kinds of broken promises, named as the field names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnomalyKind {
+    /// No order of the operations explains the answers.
+    NotLinearizable,
+    /// An answer is not what the store held at the answer's revision.
+    WrongAnswer,
+    /// An operation began after another returned and was answered from an older revision.
+    StaleRead,
+    /// A revision was used twice.
+    DuplicateRevision,
+    /// A revision that no operation can have made.
+    UnexplainedRevision,
+    /// A revision went back.
+    RevisionWentBack,
+    /// An acknowledged revision is missing at the end.
+    LostRevision,
+    /// An operation that failed for certain took effect.
+    FailedOpObserved,
+    /// One operation took effect twice.
+    AppliedTwice,
+    /// A value that nobody wrote.
+    PhantomValue,
+    /// History below a compaction was read after it.
+    ReadBelowCompaction,
+    /// Members differ at equal applied index.
+    Divergence,
+    /// An acknowledged element is in no later read.
+    LostElement,
+    /// An acknowledged element is missing from a later read, and seen by another.
+    StaleElement,
+    /// An element that nobody added.
+    PhantomElement,
+    /// An element stands twice where it was added once.
+    DuplicateElement,
+    /// Two reads each lack what the other has.
+    ForkedReads,
+    /// A transaction contradicts its own writes.
+    Internal,
+    /// A read of a transaction that was aborted.
+    #[serde(rename = "G1a")]
+    G1a,
+    /// A read of a transaction's intermediate state.
+    #[serde(rename = "G1b")]
+    G1b,
+    /// Two reads of one list disagree on its order.
+    IncompatibleOrder,
+    /// An acknowledged append is in no later read.
+    LostAppend,
+    /// A cycle of writes.
+    #[serde(rename = "G0")]
+    G0,
+    /// A cycle of writes and reads of them.
+    #[serde(rename = "G1c")]
+    G1c,
+    /// A cycle with one anti-dependency.
+    #[serde(rename = "G-single")]
+    GSingle,
+    /// A cycle with several anti-dependencies.
+    #[serde(rename = "G2")]
+    G2,
+    /// [`AnomalyKind::G0`] with the order of real time.
+    #[serde(rename = "G0-realtime")]
+    G0Realtime,
+    /// [`AnomalyKind::G1c`] with the order of real time.
+    #[serde(rename = "G1c-realtime")]
+    G1cRealtime,
+    /// [`AnomalyKind::GSingle`] with the order of real time.
+    #[serde(rename = "G-single-realtime")]
+    GSingleRealtime,
+    /// [`AnomalyKind::G2`] with the order of real time.
+    #[serde(rename = "G2-realtime")]
+    G2Realtime,
+}
+
+impl fmt::Display for AnomalyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The name in JSON is the name everywhere.
+        self.serialize(f)
+    }
+}
+
+/// Evidence of an anomaly: as few operations as were found to show it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Witness {
+    /// The operations, in order of invocation.
+    pub operations: Vec<Operation>,
+    /// Those of them that cannot be reconciled.
+    pub culprits: Vec<OpId>,
+    /// The argument, a step a line.
+    pub because: Vec<String>,
+    /// A longest order of operations that is legal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub legal_prefix: Vec<OpId>,
+    /// The states that were possible where the order cannot go on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<String>,
+    /// The faults that were active meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// What one check concluded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckResult {
+    /// The check's name: `linearizable`, `convergence`, ...
+    pub check: &'static str,
+    /// What it concluded.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What decided: a layer or an engine.
+    pub decided_by: &'static str,
+    /// How long it took.
+    #[serde(rename = "elapsed_us", serialize_with = "as_micros")]
+    pub elapsed: Duration,
+    /// How much it looked at.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+pub(crate) fn as_micros<S: serde::Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,93 @@
+//! Mistakes that a node can be told to make, to prove that tests and checkers see them.
+
+use crate::types::LogIndex;
+use std::{fmt, str::FromStr};
+
+macro_rules! mutations {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// One mistake.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Mutation {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Mutation {
+            /// All of them.
+            pub const ALL: &'static [Mutation] = &[$(Mutation::$variant,)+];
+
+            /// The name on a command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Mutation::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+mutations! {
+    /// A leader gives entries out for applying, and so acknowledges them, as soon as it appended them.
+    AckBeforeCommit = "ack-before-commit",
+    /// A vote is not written to disk, so that a node may vote again after a crash.
+    VoteNotPersisted = "vote-not-persisted",
+    /// A follower now and then acknowledges entries that it did not append.
+    AckWithoutAppend = "ack-without-append",
+    /// A leader answers reads without asking a majority whether it still leads.
+    ReadWithoutQuorum = "read-without-quorum",
+    /// A leader commits entries of earlier terms by counting (Raft paper, figure 8).
+    CommitsOldTerm = "commits-old-term",
+    /// A vote goes to any candidate, however old its log is.
+    VoteWithoutLogCheck = "vote-without-log-check",
+    /// A node votes for every candidate of a term.
+    VotesTwice = "votes-twice",
+    /// Votes and acknowledgements go out before what they promise is durable.
+    AckBeforeDurable = "ack-before-durable",
+    /// A leader counts itself before its own write is durable.
+    CountsUnsaved = "counts-unsaved",
+    /// A follower drops the end of its log at every append, not only where it contradicts the leader's.
+    TruncatesAlways = "truncates-always",
+    /// A follower acknowledges its whole log, not what the leader is known to have. It also lets the leader
+    /// probe from its commit index on; that is no mistake, but with exact hints the other one never shows.
+    AckWholeLog = "ack-whole-log",
+    /// A follower does not compare the term of the entry before the new ones.
+    PrevTermUnchecked = "prev-term-unchecked",
+    /// A follower takes entries from leaders of earlier terms.
+    StaleTermAccepted = "stale-term-accepted",
+    /// During a change of membership the new majority commits alone.
+    NewMajorityOnly = "new-majority-only",
+}
+
+impl fmt::Display for Mutation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No mutation has this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownMutation(String);
+
+impl fmt::Display for UnknownMutation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = Mutation::ALL.iter().map(|mutation| mutation.name()).collect();
+        write!(f, "no mutation is named `{}`; there are {}", self.0, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownMutation {}
+
+impl FromStr for Mutation {
+    type Err = UnknownMutation;
+
+    fn from_str(name: &str) -> Result<Mutation, UnknownMutation> {
+        let found = Mutation::ALL.iter().find(|mutation| mutation.name() == name);
+        found.copied().ok_or_else(|| UnknownMutation(name.to_string()))
+    }
+}
+
+/// What some mutations must remember.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Planted {
+    /// Last entry of the newest append that was acknowledged and dropped.
+    pub(crate) dropped: LogIndex,
+}

@@ -1,0 +1,130 @@
+//! Counters of a server, counted where things happen and rendered by `/metrics`.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// A number that only grows, or is set.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Takes `n` away.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
+    /// Replaces the number.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Durations in buckets whose bounds double, as etcd's disk metrics have them.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; Histogram::BUCKETS],
+    above: Counter,
+    sum_ns: Counter,
+}
+
+impl Histogram {
+    /// Buckets with a bound: 1 ms, 2 ms, and so on up to 8.192 s.
+    pub const BUCKETS: usize = 14;
+
+    /// Upper bound of bucket `at`, in seconds.
+    pub fn bound_s(at: usize) -> f64 {
+        0.001 * (1_u64 << at) as f64
+    }
+
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let at = (0..Self::BUCKETS).find(|at| ns <= 1_000_000 << at);
+        at.map_or(&self.above, |at| &self.buckets[at]).inc();
+        self.sum_ns.add(ns);
+    }
+
+    /// How many durations lie at or below each bound.
+    pub fn cumulative(&self) -> [u64; Self::BUCKETS] {
+        let mut total = 0;
+        std::array::from_fn(|at| {
+            total += self.buckets[at].get();
+            total
+        })
+    }
+
+    /// How many durations there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(Counter::get).sum::<u64>() + self.above.get()
+    }
+
+    /// Their sum, in seconds.
+    pub fn sum_s(&self) -> f64 {
+        self.sum_ns.get() as f64 / 1e9
+    }
+}
+
+/// All counters of a server.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Last entry known to be committed (`etcd_server_proposals_committed_total`).
+    pub proposals_committed: Counter,
+    /// Last entry applied (`etcd_server_proposals_applied_total`).
+    pub proposals_applied: Counter,
+    /// Proposals of this member that wait for their outcome (`etcd_server_proposals_pending`).
+    pub proposals_pending: Counter,
+    /// Proposals of this member that were refused or timed out (`etcd_server_proposals_failed_total`).
+    pub proposals_failed: Counter,
+    /// 1 where a leader is known (`etcd_server_has_leader`).
+    pub has_leader: Counter,
+    /// 1 on the leader (`etcd_server_is_leader`).
+    pub is_leader: Counter,
+    /// Leaders seen (`etcd_server_leader_changes_seen_total`).
+    pub leader_changes_seen: Counter,
+    /// Linearizable reads that were refused or timed out (`etcd_server_read_indexes_failed_total`).
+    pub read_indexes_failed: Counter,
+    /// Batches whose applying took 100 ms or more (`etcd_server_slow_apply_total`).
+    pub slow_apply: Counter,
+    /// Messages to peers that could not be sent (`etcd_server_heartbeat_send_failures_total`).
+    pub peer_send_failures: Counter,
+    /// Flushes of the log (`etcd_disk_wal_fsync_duration_seconds`).
+    pub wal_fsync: Histogram,
+    /// Bytes written to the log (`etcd_disk_wal_write_bytes_total`).
+    pub wal_write_bytes: Counter,
+    /// Writing of state images (`etcd_snap_db_save_total_duration_seconds`).
+    pub snapshot_save: Histogram,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_the_bucket_that_bounds_them() {
+        let histogram = Histogram::default();
+        for us in [10, 1000, 1001, 9_000_000] {
+            histogram.observe(Duration::from_micros(us));
+        }
+        let cumulative = histogram.cumulative();
+        assert_eq!((cumulative[0], cumulative[1], cumulative[13]), (2, 3, 3));
+        assert_eq!(histogram.count(), 4);
+        assert!((histogram.sum_s() - 9.002_011).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,299 @@
+//! The connection to one peer, for the messages that go there.
+//!
+//! Whoever sends writes to the socket itself as far as it takes bytes at once, so that a message costs no
+//! thread switch; the link's thread connects, writes what was left over, and watches whether the peer
+//! answers. Nothing waits for a peer: while there is no connection, or too much waits for it, messages are
+//! refused, which raft is told and survives.
+
+use super::{
+    Settings,
+    frame::{self, Frame, FrameBuffer},
+    handshake::{self, HandshakeError, Purpose},
+    socket,
+};
+use crate::{net::Receiver, replica::peer::PeerMessage};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv, send},
+};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use raft::types::NodeId;
+use std::{
+    io::{self, Write},
+    net::{Shutdown, TcpStream},
+    os::fd::AsRawFd,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Bytes that may wait for a connected peer.
+const PENDING_BYTES_MAX: usize = 32 << 20;
+/// A buffer that a burst has grown is given back above this.
+const PENDING_BYTES_KEPT: usize = 1 << 20;
+/// Pause before the next try to connect.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// Pause after the peer refused: that needs somebody to change something.
+const BACKOFF_REFUSED: Duration = Duration::from_secs(1);
+
+/// The sending half of a link. Dropping it ends the link.
+#[derive(Debug)]
+pub struct Link {
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    to: NodeId,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` while there is no connection.
+    stream: Option<Arc<TcpStream>>,
+    /// Whole frames, but that the first may have gone out in part.
+    pending: Vec<u8>,
+    /// The link's thread has taken the bytes before `pending`, and writes them.
+    writing: bool,
+    broken: bool,
+    stopped: bool,
+}
+
+impl Link {
+    /// Begins to connect to member `to` at one of `addresses` (`host:port`), and to keep the connection.
+    pub fn start(
+        to: NodeId,
+        addresses: Vec<String>,
+        settings: Settings,
+        receiver: Arc<dyn Receiver>,
+    ) -> io::Result<Link> {
+        let shared = Arc::new(Shared { to, state: Mutex::default(), wake: Condvar::new() });
+        let keeper = Keeper { shared: shared.clone(), addresses, settings, receiver };
+        let thread = thread::Builder::new().name(format!("to-{to}")).spawn(move || keeper.run())?;
+        Ok(Link { shared, thread: Some(thread) })
+    }
+
+    /// Queues a message; [`flush`](Self::flush) sends. `false`: it surely does not go out.
+    pub fn queue(&self, message: &PeerMessage) -> bool {
+        let mut state = self.shared.state.lock();
+        if state.stream.is_none() || state.broken || state.pending.len() > PENDING_BYTES_MAX {
+            return false;
+        }
+        frame::put_peer_message(&mut state.pending, message);
+        true
+    }
+
+    /// Sends what was queued, as far as the socket takes it without waiting; the link's thread does the rest.
+    pub fn flush(&self) {
+        let mut state = self.shared.state.lock();
+        let Some(stream) = state.stream.clone() else { return };
+        if state.pending.is_empty() {
+            return;
+        }
+        if !state.writing && !state.broken {
+            match send_at_once(&stream, &state.pending) {
+                Ok(sent) if sent == state.pending.len() => {
+                    state.pending.clear();
+                    state.pending.shrink_to(PENDING_BYTES_KEPT);
+                    return;
+                }
+                Ok(sent) => drop(state.pending.drain(..sent)),
+                Err(error) => {
+                    tracing::debug!(peer = %self.shared.to, %error, "cannot send");
+                    state.broken = true;
+                }
+            }
+        }
+        self.shared.wake.notify_one();
+    }
+
+    fn stop(&self) {
+        let mut state = self.shared.state.lock();
+        state.stopped = true;
+        if let Some(stream) = &state.stream {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes as much as the socket takes without waiting.
+fn send_at_once(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match send(stream.as_raw_fd(), &bytes[sent..], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) => sent += count,
+            Err(Errno::EAGAIN) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(sent)
+}
+
+/// What the link's thread runs.
+struct Keeper {
+    shared: Arc<Shared>,
+    addresses: Vec<String>,
+    settings: Settings,
+    receiver: Arc<dyn Receiver>,
+}
+
+impl Keeper {
+    fn run(self) {
+        let peer = self.shared.to;
+        let mut said = String::new();
+        for address in self.addresses.iter().cycle() {
+            let pause = match self.connect(address) {
+                Ok(stream) => {
+                    tracing::info!(%peer, address, "connected to peer");
+                    said.clear();
+                    let why = self.keep(Arc::new(stream));
+                    if self.stopped() {
+                        return;
+                    }
+                    tracing::warn!(%peer, address, why, "lost the connection to peer");
+                    self.receiver.unreachable(peer);
+                    Duration::ZERO
+                }
+                Err(error) => {
+                    // Said once until something else is wrong.
+                    let text = error.to_string();
+                    if said != text {
+                        tracing::warn!(%peer, address, error = text, "cannot connect to peer");
+                        said = text;
+                    }
+                    match error {
+                        HandshakeError::Io(_) => BACKOFF,
+                        HandshakeError::Alien
+                        | HandshakeError::Version { .. }
+                        | HandshakeError::Cluster { .. }
+                        | HandshakeError::Node { .. }
+                        | HandshakeError::Refused => BACKOFF_REFUSED,
+                    }
+                }
+            };
+            let mut state = self.shared.state.lock();
+            if !state.stopped && !pause.is_zero() {
+                self.shared.wake.wait_for(&mut state, pause);
+            }
+            if state.stopped {
+                return;
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.state.lock().stopped
+    }
+
+    fn connect(&self, address: &str) -> Result<TcpStream, HandshakeError> {
+        let mut stream = socket::connect(address, &self.settings)?;
+        handshake::call(&mut stream, self.settings.own, self.shared.to, Purpose::Messages)?;
+        Ok(stream)
+    }
+
+    /// Serves a connection until it ends, and says why it did.
+    fn keep(&self, stream: Arc<TcpStream>) -> String {
+        let mut state = self.shared.state.lock();
+        state.pending.clear();
+        state.broken = false;
+        state.stream = Some(stream.clone());
+        drop(state);
+        self.receiver.reachable(self.shared.to);
+        let why = self.serve(&stream);
+        let mut state = self.shared.state.lock();
+        state.stream = None;
+        state.pending.clear();
+        state.writing = false;
+        let _ = stream.shutdown(Shutdown::Both);
+        why
+    }
+
+    fn serve(&self, stream: &TcpStream) -> String {
+        let mut replies = Replies::default();
+        let mut last_heard = Instant::now();
+        let mut next_ping = last_heard;
+        let mut pings = 0;
+        loop {
+            let mut state = self.shared.state.lock();
+            if !state.stopped && !state.broken && state.pending.is_empty() {
+                self.shared.wake.wait_until(&mut state, next_ping);
+            }
+            if state.stopped {
+                return "stopping".into();
+            }
+            if state.broken {
+                return "cannot send".into();
+            }
+            let now = Instant::now();
+            if now >= next_ping {
+                pings += 1;
+                frame::put(&mut state.pending, &Frame::Ping(pings));
+                next_ping = now + self.settings.heartbeat;
+            }
+            if let Err(error) = self.write(stream, state) {
+                return error.to_string();
+            }
+            match replies.read(stream) {
+                Ok(true) => last_heard = now,
+                Ok(false) if last_heard.elapsed() > self.settings.election => {
+                    return "nothing was heard for an election timeout".into();
+                }
+                Ok(false) => {}
+                Err(why) => return why,
+            }
+        }
+    }
+
+    /// Writes all that waits, without keeping senders from queueing more.
+    fn write(&self, mut stream: &TcpStream, mut state: MutexGuard<'_, State>) -> io::Result<()> {
+        if state.pending.is_empty() {
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut state.pending);
+        state.writing = true;
+        drop(state);
+        let result = stream.write_all(&bytes);
+        self.shared.state.lock().writing = false;
+        result
+    }
+}
+
+/// What the peer says on this connection: pongs.
+#[derive(Default)]
+struct Replies {
+    buffer: FrameBuffer,
+}
+
+impl Replies {
+    /// Reads what is there; whether a reply came.
+    fn read(&mut self, stream: &TcpStream) -> Result<bool, String> {
+        let mut scratch = [0; 1024];
+        let mut heard = false;
+        loop {
+            match recv(stream.as_raw_fd(), &mut scratch, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Err("the peer closed it".into()),
+                Ok(count) => self.buffer.push(&scratch[..count]),
+                Err(Errno::EAGAIN) => return Ok(heard),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.to_string()),
+            }
+            while self.buffer.next().map_err(|error| error.to_string())?.is_some() {
+                heard = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Connections from peers: a thread each, which reads and hands on.
+
+use super::{
+    Receiver, Settings,
+    frame::{self, Frame, FrameError, FrameReader},
+    handshake::{self, HandshakeError, Purpose},
+    image, socket,
+};
+use parking_lot::Mutex;
+use raft::types::NodeId;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Connections at once, far more than a cluster makes.
+const CONNECTIONS_MAX: usize = 256;
+
+/// Accepts connections until dropped.
+#[derive(Debug)]
+pub struct Listener {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    stopped: AtomicBool,
+    inbound: Mutex<Inbound>,
+}
+
+/// The connections that are open.
+#[derive(Debug, Default)]
+struct Inbound {
+    next: u64,
+    streams: BTreeMap<u64, TcpStream>,
+    /// The newest connection of each caller and purpose: an older one is closed, so that two never mix.
+    newest: BTreeMap<(NodeId, Purpose), u64>,
+}
+
+impl Listener {
+    /// Begins to accept connections.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start(
+        listeners: Vec<TcpListener>,
+        settings: Settings,
+        receiver: Arc<dyn Receiver>,
+    ) -> io::Result<Listener> {
+        let shared =
+            Arc::new(Shared { settings, stopped: AtomicBool::new(false), inbound: Mutex::default() });
+        let mut started = Listener { shared, addresses: Vec::new(), threads: Vec::new() };
+        for listener in listeners {
+            started.addresses.push(listener.local_addr()?);
+            let (shared, receiver) = (started.shared.clone(), receiver.clone());
+            let accept = move || shared.accept(&listener, &receiver);
+            started.threads.push(thread::Builder::new().name("peers".into()).spawn(accept)?);
+        }
+        Ok(started)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        for stream in self.shared.inbound.lock().streams.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        for address in &self.addresses {
+            // Wakes the thread that waits for a connection.
+            let ip = match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                ip => ip,
+            };
+            let _ =
+                TcpStream::connect_timeout(&SocketAddr::new(ip, address.port()), Duration::from_millis(500));
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn accept(self: &Arc<Self>, listener: &TcpListener, receiver: &Arc<dyn Receiver>) {
+        loop {
+            let accepted = listener.accept();
+            if self.stopped.load(Ordering::SeqCst) {
+                return;
+            }
+            match accepted {
+                Ok((stream, from)) => {
+                    if let Err(error) = self.admit(stream, from, receiver) {
+                        tracing::warn!(%from, %error, "cannot serve a connection");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    thread::sleep(Duration::from_millis(50)); // out of files, say: no busy loop
+                }
+            }
+        }
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        from: SocketAddr,
+        receiver: &Arc<dyn Receiver>,
+    ) -> io::Result<()> {
+        socket::prepare(&stream, &self.settings)?;
+        let number = {
+            let mut inbound = self.inbound.lock();
+            if inbound.streams.len() >= CONNECTIONS_MAX {
+                return Err(io::Error::other("too many connections"));
+            }
+            inbound.next += 1;
+            let number = inbound.next;
+            inbound.streams.insert(number, stream.try_clone()?);
+            number
+        };
+        let (shared, receiver) = (self.clone(), receiver.clone());
+        let serve = move || {
+            shared.serve(stream, number, from, receiver.as_ref());
+            shared.forget(number);
+        };
+        let spawned = thread::Builder::new().name(format!("from-{from}")).spawn(serve);
+        if spawned.is_err() {
+            self.forget(number);
+        }
+        spawned.map(drop)
+    }
+
+    fn forget(&self, number: u64) {
+        let mut inbound = self.inbound.lock();
+        inbound.streams.remove(&number);
+        inbound.newest.retain(|_, newest| *newest != number);
+    }
+
+    fn serve(&self, mut stream: TcpStream, number: u64, from: SocketAddr, receiver: &dyn Receiver) {
+        let own = self.settings.own;
+        let (caller, purpose) = match handshake::answer(&mut stream, own) {
+            Ok(call) => call,
+            Err(HandshakeError::Io(error)) => {
+                return tracing::debug!(%from, %error, "a connection ended before it began");
+            }
+            Err(error) => return tracing::warn!(%from, %error, "refused a connection"),
+        };
+        {
+            let mut inbound = self.inbound.lock();
+            let older = inbound.newest.insert((caller, purpose), number);
+            if let Some(older) = older.and_then(|older| inbound.streams.get(&older)) {
+                let _ = older.shutdown(Shutdown::Both);
+            }
+        }
+        // From here on a stop closes the stream, as it is among those that are open.
+        if self.stopped.load(Ordering::SeqCst) {
+            return;
+        }
+        tracing::debug!(peer = %caller, %from, ?purpose, "peer connected");
+        let reader = FrameReader::new(stream, caller, own.node);
+        let end = match purpose {
+            Purpose::Messages => serve_messages(reader, caller, receiver),
+            Purpose::Image => image::receive(reader, caller, receiver),
+        };
+        match end {
+            Ok(()) => {}
+            Err(FrameError::Io(error)) => tracing::debug!(peer = %caller, %error, "peer disconnected"),
+            Err(error) => tracing::warn!(peer = %caller, %error, "closed a connection"),
+        }
+    }
+}
+
+fn serve_messages(
+    mut reader: FrameReader<TcpStream>,
+    caller: NodeId,
+    receiver: &dyn Receiver,
+) -> Result<(), FrameError> {
+    let mut messages = Vec::new();
+    let mut pong = Vec::new();
+    loop {
+        while let Some(frame) = reader.buffered()? {
+            match frame {
+                Frame::Message(message) => messages.push(message),
+                Frame::Ping(number) => {
+                    pong.clear();
+                    frame::put(&mut pong, &Frame::Pong(number));
+                }
+                other @ (Frame::Pong(_)
+                | Frame::ImageBegin(_)
+                | Frame::ImageChunk(_)
+                | Frame::ImageEnd
+                | Frame::ImageStored(_)) => {
+                    tracing::warn!(peer = %caller, frame = ?std::mem::discriminant(&other), "a frame out of place");
+                    return Err(FrameError::Io(io::ErrorKind::InvalidData.into()));
+                }
+            }
+        }
+        // All that came at once is handed on at once, so that it becomes one turn.
+        if !messages.is_empty() {
+            receiver.messages(caller, &mut messages);
+            messages.clear();
+        }
+        if !pong.is_empty() {
+            reader.get_ref().write_all(&pong)?;
+            pong.clear();
+        }
+        // The caller pings every heartbeat, so the read timeout is its silence.
+        if reader.fill()? == 0 {
+            return Ok(());
+        }
+    }
+}

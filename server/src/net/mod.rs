@@ -1,0 +1,17 @@
+//! The peer protocol: how members talk to each other, over TCP.
+//!
+//! One connection per directed pair carries messages; images have connections of their own. Losing messages
+//! is normal: raft repeats what matters. What the protocol owes is that a message is never doubled, that a
+//! damaged or foreign one is never taken, that nothing waits for a slow peer, and that traffic flows again
+//! within a second of a cut's end.
+mod frame;
+mod handshake;
+mod image;
+mod link;
+mod listener;
+mod network;
+mod socket;
+
+pub use handshake::Party;
+pub use image::{ImageSink, ImageSource};
+pub use network::{Network, Receiver, Settings};

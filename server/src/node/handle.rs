@@ -1,0 +1,469 @@
+//! A node as its API sees it, and as its owner does.
+
+use super::{
+    apply_loop::{ApplyLoop, Snapshots, Work},
+    images,
+    peers::{Peers, QUEUED_BYTES_MAX, QUEUED_BYTES_MIN},
+    queue::Queue,
+    raft_loop::RaftLoop,
+    shared::{Event, Options, Shared, StatusCell},
+    waiters::{Waiter, Waiters},
+};
+use crate::{
+    backend::{Backend, MemberInfo, NodeStatus},
+    disk::{Files, Opened},
+    error::ApiError,
+    metrics::Metrics,
+    net::{self, Network},
+    proto::internal::{Command, command::Request},
+    replica::{self, Applier, Input, Replica},
+    state_machine::{Response, StateMachine},
+};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
+use raft::{
+    Durable, Raft,
+    types::{NodeId, Role},
+};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::TcpListener,
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+use tokio::sync::{oneshot, watch};
+
+/// Committed entries that may wait to be applied before proposals are refused. As etcd.
+const UNAPPLIED_MAX: u64 = 5000;
+/// Requests that may wait for a leader.
+const PARKED_MAX: usize = 10_000;
+
+/// Why a node could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// Raft refused its parameters, or what was found on disk.
+    Raft(raft::StartError),
+    /// The newest image could not be loaded.
+    Image(images::LoadError),
+    /// The operating system refused.
+    Io(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raft(error) => error.fmt(f),
+            Self::Image(error) => error.fmt(f),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A handle to a running member. The member runs as long as its [`Running`].
+#[derive(Clone)]
+pub struct Node(Arc<Shared>);
+
+/// A running member. Dropping it ends it as a crash would: nothing more is flushed.
+pub struct Running {
+    shared: Arc<Shared>,
+    apply: Arc<Queue<Work>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts a member on what its data directory holds, listening to its peers at `listeners`.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start<F: Files>(
+        options: Options,
+        opened: Opened<F>,
+        listeners: Vec<TcpListener>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Running, StartError> {
+        let Opened { wal, images, image, hard_state, entries, roster: _, restarted } = opened;
+        let timing = Timing::of(&options);
+        let epoch = epoch(options.seed);
+        #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
+        let mut state = images::load(&images, image.index).map_err(StartError::Image)?;
+        #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
+        let mut applier = Applier::new(options.id, epoch, image.clone());
+        #[cfg(feature = "plant")]
+        plant(&options, &mut state, &mut applier, &entries, hard_state.commit);
+        let last = entries.last().map_or(image.index, |entry| entry.index);
+        tracing::info!(
+            node = options.id.0,
+            cluster = options.cluster_id,
+            restarted,
+            image = image.index.0,
+            last = last.0,
+            commit = hard_state.commit.0,
+            term = hard_state.term.0,
+            "starting from disk"
+        );
+        let durable = Durable { hard_state, snapshot: Some(image.clone()), entries };
+        let raft = Raft::new(raft_config(&options, &timing), durable).map_err(StartError::Raft)?;
+        let shared = Arc::new(new_shared(options, epoch, state, metrics));
+        shared.status.set(&raft);
+        shared.status.set_applied(image.index);
+        *shared.membership.write() = raft.membership().clone();
+
+        let peers = Arc::new(Peers { shared: shared.clone(), images: images.clone() });
+        let options = &shared.options;
+        let party = net::Party { cluster: options.cluster_id, node: options.id };
+        let settings = net::Settings { own: party, heartbeat: options.heartbeat, election: options.election };
+        let mut network = Network::start(settings, listeners, peers).map_err(StartError::Io)?;
+        network.set_peers(&peer_addresses(options)).map_err(StartError::Io)?;
+
+        let work = Arc::new(Queue::new());
+        let settings = replica::Settings {
+            epoch,
+            leader_wait_ticks: 2 * u64::from(timing.election_ticks),
+            read_retry_ticks: u64::from(timing.election_ticks) / 2 + 1,
+            parked_max: PARKED_MAX,
+            remember_ticks: (options.request_timeout.as_nanos() / timing.tick.as_nanos()) as u64 + 1,
+        };
+        let raft_loop = RaftLoop {
+            shared: shared.clone(),
+            replica: Replica::new(raft, settings, image.index),
+            wal,
+            images: images.clone(),
+            network,
+            apply: work.clone(),
+            tick: timing.tick,
+            ticks_max: timing.heartbeat_ticks,
+        };
+        let snapshots = Snapshots::new(image.index);
+        let apply_loop = ApplyLoop { shared: shared.clone(), applier, images, work: work.clone(), snapshots };
+        let mut running = Running { shared: shared.clone(), apply: work, threads: Vec::new() };
+        running.spawn("raft", move || raft_loop.run().map_err(|error| error.to_string()))?;
+        running.spawn("apply", move || apply_loop.run().map_err(|error| error.to_string()))?;
+        Ok(running)
+    }
+
+    /// A handle for the API.
+    pub fn node(&self) -> Node {
+        Node(self.shared.clone())
+    }
+
+    /// Why the member had to stop, once it had to.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failure.subscribe()
+    }
+
+    /// Stops the member: requests that wait are answered that it stops, and the log is flushed.
+    pub fn stop(mut self) {
+        self.end(true);
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        run: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let shared = self.shared.clone();
+        let guarded = move || match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => shared.fail(why),
+            Err(_) => shared.fail("an invariant is broken; see the message above".into()),
+        };
+        let thread = thread::Builder::new().name(name.into()).spawn(guarded).map_err(StartError::Io)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn end(&mut self, graceful: bool) {
+        self.shared.stopping.store(true, Relaxed);
+        self.shared.events.push(Event::Stop { graceful });
+        self.apply.push(Work::Stop);
+        for thread in self.threads.drain(..) {
+            // Its panic was reported when it happened.
+            let _ = thread.join();
+        }
+        self.shared.waiters.clear();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
+
+fn new_shared(options: Options, epoch: u64, state: StateMachine, metrics: Arc<Metrics>) -> Shared {
+    Shared {
+        options,
+        epoch,
+        next_number: AtomicU64::new(1),
+        events: Queue::new(),
+        waiters: Waiters::default(),
+        state: RwLock::new(state),
+        status: StatusCell::default(),
+        membership: RwLock::default(),
+        leader: watch::Sender::new(None),
+        metrics,
+        stopping: AtomicBool::new(false),
+        failure: watch::Sender::new(None),
+        generation: AtomicU64::new(0),
+        images: Mutex::new(()),
+    }
+}
+
+/// Mixes the seed into an epoch: two lives with different seeds have different ones (splitmix64).
+fn epoch(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Raft's unit of time, and its timeouts in it.
+struct Timing {
+    tick: Duration,
+    heartbeat_ticks: u32,
+    election_ticks: u32,
+}
+
+impl Timing {
+    /// A tenth of a heartbeat, between 1 and 10 ms.
+    fn of(options: &Options) -> Timing {
+        let tick = (options.heartbeat / 10).clamp(Duration::from_millis(1), Duration::from_millis(10));
+        let ticks = |duration: Duration| {
+            u32::try_from(duration.as_nanos() / tick.as_nanos()).unwrap_or(u32::MAX).max(1)
+        };
+        Timing { tick, heartbeat_ticks: ticks(options.heartbeat), election_ticks: ticks(options.election) }
+    }
+}
+
+fn raft_config(options: &Options, timing: &Timing) -> raft::Config {
+    raft::Config {
+        election_ticks: timing.election_ticks,
+        heartbeat_ticks: timing.heartbeat_ticks,
+        #[cfg(feature = "plant")]
+        mutation: options.plant.and_then(mutation),
+        ..raft::Config::new(options.id, options.seed)
+    }
+}
+
+#[cfg(feature = "plant")]
+fn mutation(plant: crate::plant::Plant) -> Option<raft::Mutation> {
+    use crate::plant::Plant;
+    match plant {
+        Plant::AckBeforeCommit => Some(raft::Mutation::AckBeforeCommit),
+        Plant::VoteNotPersisted => Some(raft::Mutation::VoteNotPersisted),
+        Plant::AckUnappended => Some(raft::Mutation::AckWithoutAppend),
+        Plant::LocalRead
+        | Plant::ApplyTwiceAfterRestart
+        | Plant::CasIgnoresCompare
+        | Plant::LostDelete
+        | Plant::StaleRange
+        | Plant::CountIncludesTombstones => None,
+    }
+}
+
+#[cfg(feature = "plant")]
+fn plant(
+    options: &Options,
+    state: &mut StateMachine,
+    applier: &mut Applier,
+    entries: &[raft::Entry],
+    commit: raft::LogIndex,
+) {
+    state.set_plant(options.plant);
+    if options.plant == Some(crate::plant::Plant::ApplyTwiceAfterRestart) {
+        let is_command = |entry: &&raft::Entry| matches!(entry.payload, raft::Payload::Command(_));
+        let last = entries.iter().rev().filter(|entry| entry.index <= commit).find(is_command);
+        if let Some(entry) = last {
+            applier.apply_again(entry.index);
+        }
+    }
+}
+
+/// Where the other members are, as `host:port`.
+fn peer_addresses(options: &Options) -> BTreeMap<NodeId, Vec<String>> {
+    let address = |url: &String| url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_string();
+    let members = options.roster.members.iter();
+    members.map(|(id, member)| (*id, member.peer_urls.iter().map(address).collect())).collect()
+}
+
+/// Takes a request back when nobody waits for it any more.
+struct Waiting<'a> {
+    waiters: &'a Waiters,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.waiters.remove(self.number);
+    }
+}
+
+impl Node {
+    /// The server's counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    fn number(&self) -> u64 {
+        self.0.next_number.fetch_add(1, Relaxed)
+    }
+
+    /// Queues a request for the raft thread and waits for its outcome.
+    async fn wait<T>(
+        &self,
+        number: u64,
+        waiter: Waiter,
+        receiver: oneshot::Receiver<Result<T, ApiError>>,
+        input: Input,
+        weight: usize,
+    ) -> Result<T, ApiError> {
+        let shared = &self.0;
+        if shared.stopping.load(Relaxed) {
+            return Err(ApiError::Stopped);
+        }
+        shared.waiters.add(number, waiter);
+        let _waiting = Waiting { waiters: &shared.waiters, number };
+        let weight = weight + QUEUED_BYTES_MIN;
+        if shared.events.offer(Event::Input(input), weight, QUEUED_BYTES_MAX).is_err() {
+            return Err(ApiError::TooManyRequests);
+        }
+        match tokio::time::timeout(shared.options.request_timeout, receiver).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ApiError::Stopped),
+            Err(_) => Err(ApiError::Timeout),
+        }
+    }
+}
+
+impl Backend for Node {
+    async fn propose(&self, request: Request) -> Result<Response, ApiError> {
+        let shared = &self.0;
+        let number = self.number();
+        let command =
+            Command { origin: shared.options.id.0, epoch: shared.epoch, number, request: Some(request) };
+        let command = Bytes::from(command.encode_to_vec());
+        if command.len() > shared.options.max_request_bytes {
+            return Err(ApiError::RequestTooLarge);
+        }
+        let status = shared.status.get(&shared.options);
+        if status.committed.0.saturating_sub(status.applied.0) > UNAPPLIED_MAX {
+            return Err(ApiError::TooManyRequests);
+        }
+        let pending = Pending::new(&shared.metrics);
+        let (sender, receiver) = oneshot::channel();
+        let weight = command.len();
+        let input = Input::Propose { number, command };
+        let result = self.wait(number, Waiter::Proposal(sender), receiver, input, weight).await;
+        pending.done(&result);
+        result
+    }
+
+    async fn read_index(&self) -> Result<(), ApiError> {
+        #[cfg(feature = "plant")]
+        if self.0.options.plant == Some(crate::plant::Plant::LocalRead) {
+            return Ok(());
+        }
+        let number = self.number();
+        let (sender, receiver) = oneshot::channel();
+        let result = self.wait(number, Waiter::Read(sender), receiver, Input::Read { number }, 0).await;
+        if result.is_err() {
+            self.0.metrics.read_indexes_failed.inc();
+        }
+        result
+    }
+
+    fn state(&self) -> impl Deref<Target = StateMachine> {
+        self.0.state.read()
+    }
+
+    fn status(&self) -> NodeStatus {
+        self.0.status.get(&self.0.options)
+    }
+
+    fn members(&self) -> Vec<MemberInfo> {
+        let membership = self.0.membership.read().clone();
+        let state = self.0.state.read();
+        let ids = membership.voters.iter().chain(&membership.learners).copied();
+        let ids: std::collections::BTreeSet<NodeId> =
+            ids.chain(membership.outgoing.iter().copied()).collect();
+        ids.into_iter()
+            .map(|id| {
+                let told = state.member_attributes().get(&id.0);
+                let peer_urls =
+                    self.0.options.roster.members.get(&id).map_or_else(Vec::new, |m| m.peer_urls.clone());
+                MemberInfo {
+                    id,
+                    name: told.map_or_else(String::new, |told| told.name.clone()),
+                    peer_urls,
+                    client_urls: told.map_or_else(Vec::new, |told| told.client_urls.clone()),
+                    is_learner: membership.learners.contains(&id),
+                }
+            })
+            .collect()
+    }
+
+    async fn move_leader(&self, to: NodeId) -> Result<(), ApiError> {
+        let shared = &self.0;
+        let status = self.status();
+        if status.role != Role::Leader {
+            return Err(ApiError::NotLeader);
+        }
+        if !shared.membership.read().voters.contains(&to) {
+            return Err(ApiError::BadLeaderTransferee);
+        }
+        if to == status.id {
+            return Ok(());
+        }
+        let mut leader = shared.leader.subscribe();
+        shared.events.push(Event::Input(Input::Transfer(to)));
+        let moved = leader.wait_for(|leader| *leader == Some(to));
+        match tokio::time::timeout(shared.options.request_timeout, moved).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ApiError::Stopped),
+            Err(_) => Err(ApiError::Timeout),
+        }
+    }
+}
+
+/// Counts a proposal while it waits.
+struct Pending<'a>(&'a Metrics);
+
+impl<'a> Pending<'a> {
+    fn new(metrics: &'a Metrics) -> Pending<'a> {
+        metrics.proposals_pending.inc();
+        Pending(metrics)
+    }
+
+    fn done(&self, result: &Result<Response, ApiError>) {
+        let failed = match result {
+            Err(
+                ApiError::Timeout
+                | ApiError::LeaderChanged
+                | ApiError::Stopped
+                | ApiError::NoLeader
+                | ApiError::TooManyRequests,
+            ) => true,
+            // Answers of the state machine.
+            Ok(_) | Err(_) => false,
+        };
+        if failed {
+            self.0.proposals_failed.inc();
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.proposals_pending.sub(1);
+    }
+}

@@ -1,0 +1,19 @@
+//! A running member: a [`Replica`](crate::replica::Replica) with its disk, its network, its clock.
+//!
+//! One thread runs the replica: it takes all that came since its last turn, steps it, sends what may go at
+//! once, makes the turn durable with one append and one flush, sends the rest. What comes meanwhile is the
+//! next turn: that is the group commit. Committed entries are applied by a second thread, in order, and
+//! images are written by a third. Requests wait on tokio's side.
+mod apply_loop;
+mod handle;
+mod images;
+mod peers;
+mod queue;
+mod raft_loop;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod waiters;
+
+pub use handle::{Node, Running, StartError};
+pub use shared::Options;

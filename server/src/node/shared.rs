@@ -1,0 +1,140 @@
+//! What the threads of a node share.
+
+use super::{queue::Queue, waiters::Waiters};
+use crate::{
+    backend::NodeStatus, cluster::Roster, metrics::Metrics, replica::Input, state_machine::StateMachine,
+};
+use parking_lot::{Mutex, RwLock};
+use raft::types::{LogIndex, Membership, NodeId, Role, Term};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This member.
+    pub id: NodeId,
+    /// Its cluster.
+    pub cluster_id: u64,
+    /// The members and where they are.
+    pub roster: Roster,
+    /// A leader's heartbeat interval.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for this long, and up to twice this, campaigns.
+    pub election: Duration,
+    /// Entries applied between two images.
+    pub snapshot_count: u64,
+    /// Entries that raft keeps in memory before the newest image, for followers a little behind.
+    pub catch_up_entries: u64,
+    /// Largest encoded request.
+    pub max_request_bytes: usize,
+    /// A request whose outcome is not known by then is answered so.
+    pub request_timeout: Duration,
+    /// Seed of the election timeouts, and of the epoch that tells this life's requests apart.
+    pub seed: u64,
+    /// A planted bug.
+    #[cfg(feature = "plant")]
+    pub plant: Option<crate::plant::Plant>,
+}
+
+/// What the raft thread is told.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An input for the replica.
+    Input(Input),
+    /// An image is durable; older images up to `oldest` are gone.
+    ImageWritten {
+        /// Where the image ends.
+        index: LogIndex,
+        /// Where the oldest image that is kept ends: the log before it may go.
+        oldest: LogIndex,
+    },
+    /// Stop. A graceful stop flushes the log first; a crash, for tests, does not.
+    Stop {
+        /// Whether to flush.
+        graceful: bool,
+    },
+}
+
+/// What the threads of a node share.
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) epoch: u64,
+    pub(super) next_number: AtomicU64,
+    pub(super) events: Queue<Event>,
+    pub(super) waiters: Waiters,
+    pub(super) state: RwLock<StateMachine>,
+    pub(super) status: StatusCell,
+    pub(super) membership: RwLock<Membership>,
+    pub(super) leader: watch::Sender<Option<NodeId>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Set first when the node stops: nothing that takes long is begun any more.
+    pub(super) stopping: AtomicBool,
+    /// Why the node had to stop.
+    pub(super) failure: watch::Sender<Option<String>>,
+    /// Counts the states that images replaced: an image of an earlier state is given up.
+    pub(super) generation: AtomicU64,
+    /// Serialises what is done to the files of images.
+    pub(super) images: Mutex<()>,
+}
+
+impl Shared {
+    /// The node cannot go on.
+    pub(super) fn fail(&self, why: String) {
+        tracing::error!(error = why, "the node stops");
+        self.stopping.store(true, Relaxed);
+        self.failure.send_replace(Some(why));
+        self.events.push(Event::Stop { graceful: false });
+    }
+}
+
+/// Raft's view, readable without waiting for the thread that has raft.
+#[derive(Debug, Default)]
+pub(super) struct StatusCell {
+    term: AtomicU64,
+    leader: AtomicU64,
+    role: AtomicU64,
+    committed: AtomicU64,
+    applied: AtomicU64,
+    is_learner: AtomicBool,
+}
+
+const ROLES: [Role; 4] = [Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader];
+
+impl StatusCell {
+    pub(super) fn set(&self, raft: &raft::Raft) {
+        self.term.store(raft.term().0, Relaxed);
+        self.leader.store(raft.leader().map_or(0, |id| id.0), Relaxed);
+        self.role.store(ROLES.iter().position(|role| *role == raft.role()).unwrap_or(0) as u64, Relaxed);
+        self.committed.store(raft.commit().0, Relaxed);
+        self.is_learner.store(raft.membership().learners.contains(&raft.id()), Relaxed);
+    }
+
+    pub(super) fn set_applied(&self, index: LogIndex) {
+        self.applied.store(index.0, std::sync::atomic::Ordering::Release);
+    }
+
+    pub(super) fn applied(&self) -> LogIndex {
+        LogIndex(self.applied.load(std::sync::atomic::Ordering::Acquire))
+    }
+
+    pub(super) fn get(&self, options: &Options) -> NodeStatus {
+        let leader = self.leader.load(Relaxed);
+        NodeStatus {
+            id: options.id,
+            cluster_id: options.cluster_id,
+            role: ROLES[self.role.load(Relaxed) as usize],
+            term: Term(self.term.load(Relaxed)),
+            leader: (leader != 0).then_some(NodeId(leader)),
+            committed: LogIndex(self.committed.load(Relaxed)),
+            applied: self.applied(),
+            is_learner: self.is_learner.load(Relaxed),
+        }
+    }
+}

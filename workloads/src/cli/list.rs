@@ -1,0 +1,95 @@
+//! `assay list`: what there is to choose from.
+
+use super::{Failure, Format, print};
+use crate::{
+    cluster::{Kind, netns},
+    nemesis::{Family, Fault},
+    scenario::WorkloadName,
+};
+use serde_json::json;
+
+/// Arguments of `assay list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+struct Item {
+    name: String,
+    about: String,
+}
+
+pub(super) fn list(args: &ListArgs) -> Result<u8, Failure> {
+    let sections = [("workloads", workloads()), ("faults", faults()), ("clusters", clusters())];
+    let text = match args.format {
+        Format::Text => {
+            sections.iter().map(|(title, items)| section(title, items)).collect::<Vec<_>>().join("\n")
+        }
+        Format::Json => {
+            let items = |items: &[Item]| -> Vec<serde_json::Value> {
+                items.iter().map(|item| json!({ "name": item.name, "about": item.about })).collect()
+            };
+            let all: serde_json::Map<String, serde_json::Value> =
+                sections.iter().map(|(title, list)| ((*title).to_string(), items(list).into())).collect();
+            format!("{:#}\n", serde_json::Value::from(all))
+        }
+    };
+    print(&text)?;
+    Ok(0)
+}
+
+fn section(title: &str, items: &[Item]) -> String {
+    let width = items.iter().map(|item| item.name.len()).max().unwrap_or(0);
+    let mut text = format!("{title}\n");
+    for item in items {
+        text.push_str(&format!("  {:<width$}  {}\n", item.name, item.about));
+    }
+    text
+}
+
+fn workloads() -> Vec<Item> {
+    WorkloadName::ALL
+        .iter()
+        .map(|workload| Item { name: workload.to_string(), about: workload.about().into() })
+        .collect()
+}
+
+fn faults() -> Vec<Item> {
+    Family::ALL
+        .iter()
+        .map(|family| {
+            let about = match family {
+                Family::Kill => "SIGKILL, and a start on the data that is left",
+                Family::Pause => "SIGSTOP, and SIGCONT",
+                Family::Partition => "links between nodes are cut, and mended",
+            };
+            let faults: Vec<String> = Fault::all()
+                .filter(|fault| fault.family() == *family)
+                .map(|fault| fault.to_string())
+                .collect();
+            Item { name: family.to_string(), about: format!("{about}: {}", faults.join(", ")) }
+        })
+        .collect()
+}
+
+fn clusters() -> Vec<Item> {
+    Kind::ALL
+        .iter()
+        .map(|kind| {
+            let about = match kind {
+                Kind::Netns => match netns::available() {
+                    Ok(()) => {
+                        "a network namespace for every node, and iptables between them; works here".into()
+                    }
+                    Err(why) => format!("a network namespace for every node; not to be had here: {why}"),
+                },
+                Kind::Local => {
+                    "processes on 127.0.0.1, and a proxy in front of every node; works anywhere".into()
+                }
+            };
+            Item { name: kind.to_string(), about }
+        })
+        .collect()
+}

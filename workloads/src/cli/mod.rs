@@ -1,0 +1,154 @@
+//! The command line: one file a subcommand.
+//!
+//! Exit status: 0 valid, 1 anomaly, 2 usage or configuration, 3 unknown.
+
+mod check;
+mod duration;
+mod list;
+mod out;
+mod report;
+mod run;
+
+use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+/// Exit status for what the user has to change.
+const USAGE: u8 = 2;
+/// Exit status for a verdict that could not be reached.
+const UNKNOWN: u8 = 3;
+
+/// Verifies etcd-compatible key-value stores: load, faults, and a verdict.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// What to do; without one, `run`.
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a cluster, run workloads under faults, heal, check, report.
+    Run(Box<run::RunArgs>),
+    /// Judge a stored history.
+    Check(check::CheckArgs),
+    /// Make the report of a stored run again.
+    Report(report::ReportArgs),
+    /// Show what workloads, faults and clusters there are.
+    List(list::ListArgs),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document on stdout.
+    Json,
+}
+
+/// Why a subcommand ends without a verdict.
+enum Failure {
+    /// The user has to change something.
+    Usage(String),
+    /// It could not be done, or not be judged.
+    Unknown(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Unknown(error.to_string())
+    }
+}
+
+/// Runs the program with these arguments, the first being its own name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let program = args.first().cloned().unwrap_or_else(|| "assay".into()).to_string_lossy().into_owned();
+    let cli = match parse(args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let outcome = match cli.command {
+        None => run::run(&cli.run, &program),
+        Some(Command::Run(args)) => run::run(&args, &program),
+        Some(Command::Check(args)) => check::check(args),
+        Some(Command::Report(args)) => report::report(&args),
+        Some(Command::List(args)) => list::list(&args),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure::Usage(text)) => fail(&text, USAGE),
+        Err(Failure::Unknown(text)) => fail(&text, UNKNOWN),
+    }
+}
+
+fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(args)
+}
+
+/// Help and version are no errors; everything else that clap says is about usage.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // What cannot be printed has nobody to read it.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+fn fail(text: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "assay: {text}");
+    ExitCode::from(code)
+}
+
+/// Prints to stdout; a reader that went away, as `head` does, is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether stdout takes colours: a terminal, and nobody asked for none (<https://no-color.org>).
+fn colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The program's own definition, for tests.
+#[cfg(test)]
+fn definition() -> clap::Command {
+    use clap::CommandFactory;
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn without_a_subcommand_it_is_a_run() {
+        let parse = |words: &[&str]| parse(words.iter().map(Into::into).collect()).unwrap();
+        let Some(Command::Run(defaults)) = parse(&["assay", "run"]).command else { panic!("not a run") };
+        let bare = parse(&["assay"]);
+        assert!(bare.command.is_none());
+        assert_eq!(bare.run, *defaults);
+        let Some(Command::Run(seeded)) = parse(&["assay", "run", "--seed", "7"]).command else {
+            panic!("not a run");
+        };
+        assert_eq!(parse(&["assay", "--seed", "7"]).run, *seeded);
+        assert_ne!(*seeded, *defaults);
+    }
+}

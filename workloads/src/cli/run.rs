@@ -1,0 +1,382 @@
+//! `assay run`: a cluster, workloads, faults, a verdict.
+
+use super::{Failure, Format, colour, duration, out, print};
+use crate::{
+    cluster::{Kind, Spec, System, etcd_dir, netns},
+    generator::Rate,
+    nemesis::FaultSet,
+    report,
+    runner::{self, Config, Member, RunError, Stop, Target},
+    scenario::WorkloadName,
+};
+use clap::ValueEnum;
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Arguments of `assay run`.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+pub(super) struct RunArgs {
+    /// What carries the traffic between the nodes; auto: netns where it works, else local.
+    #[arg(long, value_enum, value_name = "KIND", default_value = "auto")]
+    cluster: ClusterArg,
+    /// What the nodes run.
+    #[arg(long, value_enum, default_value = "assay")]
+    system: SystemArg,
+    /// Folder that holds etcd's programs; needed for --system etcd.
+    #[arg(long, value_name = "PATH")]
+    etcd_bin: Option<PathBuf>,
+    /// How many nodes.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    nodes: usize,
+    /// Workloads, separated by commas, or `all`.
+    #[arg(long, value_name = "NAMES", default_value = "all")]
+    workload: String,
+    /// Faults, separated by commas, or `all`, or `none`; default: all, and none with --endpoints.
+    #[arg(long, value_name = "NAMES")]
+    faults: Option<String>,
+    /// Time under load: 60s, 2m, 1m30s.
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration::parse)]
+    time_limit: Duration,
+    /// Operations per second.
+    #[arg(long, value_name = "PER_S", default_value = "400")]
+    rate: Rate,
+    /// Processes of each workload.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    concurrency: usize,
+    /// How long an operation may take before its outcome counts as unknown.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
+    deadline: Duration,
+    /// Seed of all choices; default: a new one.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder for the results; default: store/NAME/TIME.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How to print the results.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// A bug to plant in the nodes; only in a build with the feature `plant`.
+    #[arg(long, value_name = "NAME")]
+    plant: Option<String>,
+    /// A store that runs already: the endpoints of its members, separated by commas. No faults then.
+    #[arg(long, value_name = "URLS", value_delimiter = ',', conflicts_with_all = ["cluster", "system", "etcd_bin", "nodes", "plant"])]
+    endpoints: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ClusterArg {
+    Auto,
+    Netns,
+    Local,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SystemArg {
+    Assay,
+    Etcd,
+}
+
+impl RunArgs {
+    fn workloads(&self) -> Result<BTreeSet<WorkloadName>, Failure> {
+        if self.workload == "all" {
+            return Ok(WorkloadName::ALL.into());
+        }
+        let names = self.workload.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let workloads: Result<BTreeSet<WorkloadName>, String> = names.map(str::parse).collect();
+        let workloads = workloads.map_err(|error| Failure::Usage(format!("--workload: {error}")))?;
+        if workloads.is_empty() {
+            return Err(Failure::Usage("--workload names none; `assay list` shows those there are".into()));
+        }
+        Ok(workloads)
+    }
+
+    /// The faults that the target can do; what it cannot is noted.
+    fn faults(&self, target: &Target, notes: &mut Vec<String>) -> Result<FaultSet, Failure> {
+        let parse = |names: &str| {
+            FaultSet::parse(names)
+                .map_err(|error| Failure::Usage(format!("--faults: {error}; see `assay list`")))
+        };
+        match target {
+            Target::Start { nodes, .. } => {
+                let (faults, left_out) = parse(self.faults.as_deref().unwrap_or("all"))?.for_nodes(*nodes);
+                if !left_out.is_empty() {
+                    let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+                    notes.push(format!("{nodes} nodes are too few for {}", names.join(", ")));
+                }
+                Ok(faults)
+            }
+            Target::Running { .. } => {
+                let faults = parse(self.faults.as_deref().unwrap_or("none"))?;
+                if faults.is_empty() {
+                    return Ok(faults);
+                }
+                let text =
+                    "--endpoints: a store that was not started here gets no faults; leave --faults out";
+                Err(Failure::Usage(text.into()))
+            }
+        }
+    }
+
+    fn system(&self) -> Result<System, Failure> {
+        if let Some(plant) = &self.plant {
+            known_plant(plant)?;
+        }
+        match (self.system, &self.etcd_bin) {
+            (SystemArg::Etcd, _) if self.plant.is_some() => {
+                Err(Failure::Usage("--plant: bugs can be planted in --system assay only".into()))
+            }
+            (SystemArg::Etcd, Some(path)) => {
+                let system = System::Etcd { dir: etcd_dir(path) };
+                // Asked before anything is made for the run.
+                system.version().map_err(|error| Failure::Usage(error.to_string()))?;
+                Ok(system)
+            }
+            (SystemArg::Etcd, None) => Err(Failure::Usage(
+                "--system etcd needs --etcd-bin PATH, the folder that holds `etcd`".into(),
+            )),
+            (SystemArg::Assay, Some(_)) => {
+                Err(Failure::Usage("--etcd-bin belongs to --system etcd; add that".into()))
+            }
+            (SystemArg::Assay, None) => {
+                Ok(System::Assay { program: std::env::current_exe()?, plant: self.plant.clone() })
+            }
+        }
+    }
+
+    /// What is wrong with the numbers.
+    fn bounds(&self) -> Result<(), Failure> {
+        let refuse = |text: String| Err(Failure::Usage(text));
+        if !(1..=Spec::NODES_MAX).contains(&self.nodes) {
+            return refuse(format!("--nodes {}: a cluster has 1 to {} nodes", self.nodes, Spec::NODES_MAX));
+        }
+        if !(1..=1000).contains(&self.concurrency) {
+            return refuse(format!("--concurrency {}: choose 1 to 1000 processes", self.concurrency));
+        }
+        if self.deadline.is_zero() || self.time_limit.is_zero() {
+            return refuse("--time-limit and --deadline must be longer than 0".into());
+        }
+        Ok(())
+    }
+}
+
+/// Whether this program carries that planted bug.
+#[cfg(feature = "plant")]
+fn known_plant(name: &str) -> Result<(), Failure> {
+    use server::plant::Plant;
+    let known = || Plant::ALL.iter().map(|plant| plant.name()).collect::<Vec<_>>().join(", ");
+    match name.parse::<Plant>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::Usage(format!("--plant: there is no bug `{name}`; known are {}", known()))),
+    }
+}
+
+/// Whether this program carries that planted bug: an ordinary build carries none.
+#[cfg(not(feature = "plant"))]
+fn known_plant(_name: &str) -> Result<(), Failure> {
+    let text = "--plant: this program carries no planted bugs; build it with `--features plant`";
+    Err(Failure::Usage(text.into()))
+}
+
+/// Moves into namespaces where the cluster needs them: the rest of the program then runs in there.
+fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
+    match arg {
+        ClusterArg::Local => return Ok(Kind::Local),
+        ClusterArg::Auto => {
+            if let Err(why) = netns::available() {
+                notes.push(format!("the cluster is local, for netns is not to be had here: {why}"));
+                return Ok(Kind::Local);
+            }
+        }
+        ClusterArg::Netns => {}
+    }
+    netns::enter().map_err(|why| Failure::Usage(format!("--cluster netns: {why}")))?;
+    Ok(Kind::Netns)
+}
+
+pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
+    args.bounds()?;
+    let workloads = args.workloads()?;
+    let mut notes = Vec::new();
+    let target = if args.endpoints.is_empty() {
+        let system = args.system()?;
+        Target::Start { kind: kind(args.cluster, &mut notes)?, system, nodes: args.nodes }
+    } else {
+        let members =
+            Member::at(&args.endpoints).map_err(|error| Failure::Usage(format!("--endpoints: {error}")))?;
+        Target::Running { members, prefix: format!("assay-{:x}/", fresh_number()) }
+    };
+    let faults = args.faults(&target, &mut notes)?;
+    let seed = args.seed.unwrap_or_else(|| fresh_number() % 1_000_000_000);
+    let name = if workloads.len() == WorkloadName::ALL.len() {
+        "all".to_string()
+    } else {
+        workloads.iter().map(|workload| workload.name()).collect::<Vec<_>>().join("+")
+    };
+    let config = Config {
+        command: command(args, &target, program, seed),
+        target,
+        workloads,
+        faults,
+        time_limit: args.time_limit,
+        rate: args.rate,
+        concurrency: args.concurrency,
+        deadline: args.deadline,
+        seed,
+        out: out::make(args.out.as_deref(), &name)?,
+        notes,
+        quiet: false,
+    };
+    carry_out(config, args.format)
+}
+
+fn carry_out(config: Config, format: Format) -> Result<u8, Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ASSAY_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let dir = config.out.clone();
+    let _ = writeln!(std::io::stderr(), "seed {}, results in {}", config.seed, dir.display());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let results = runtime.block_on(async {
+        let stop = Stop::default();
+        stop.on_signals(|times| {
+            let text = if times == 1 {
+                "told to stop: healing every fault and ending every process"
+            } else {
+                "still healing and ending processes; it will not take long"
+            };
+            let _ = writeln!(std::io::stderr(), "\nassay: {text}");
+        })?;
+        runner::run(config, stop).await.map_err(|error| match error {
+            RunError::Usage(text) => {
+                // Nothing was run: an empty folder would only be in the way.
+                let _ = std::fs::remove_dir_all(dir.join("nodes"));
+                let _ = std::fs::remove_dir(&dir);
+                Failure::Usage(text)
+            }
+            RunError::Report(_) => Failure::Unknown(error.to_string()),
+        })
+    })?;
+    match format {
+        Format::Text => print(&report::text(&results, &dir, colour()))?,
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&results).map_err(std::io::Error::from)?;
+            print(&format!("{json}\n"))?;
+        }
+    }
+    Ok(results.verdict.exit_code())
+}
+
+/// A number that no other run is likely to have.
+fn fresh_number() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ns = u64::try_from(since.as_nanos() & u128::from(u64::MAX)).unwrap_or_default();
+    // Neighbouring times give numbers that differ in all digits. Source: Steele et al., SplitMix64.
+    let mixed = (ns ^ (ns >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 27) ^ u64::from(std::process::id())
+}
+
+/// The command that repeats the run: every choice in it, whatever the defaults will be.
+fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String {
+    let mut words: Vec<String> = vec![program.into(), "run".into()];
+    let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_string()]);
+    match target {
+        Target::Start { kind, system, nodes } => {
+            flag("cluster", &kind.to_string());
+            flag("system", &system.to_string());
+            match system {
+                System::Etcd { dir } => flag("etcd-bin", &dir.display().to_string()),
+                System::Assay { plant: Some(plant), .. } => flag("plant", plant),
+                System::Assay { plant: None, .. } => {}
+            }
+            flag("nodes", &nodes.to_string());
+        }
+        Target::Running { .. } => flag("endpoints", &args.endpoints.join(",")),
+    }
+    flag("workload", &args.workload);
+    if let Some(faults) = &args.faults {
+        flag("faults", faults);
+    }
+    flag("time-limit", &duration::format(args.time_limit));
+    flag("rate", &args.rate.to_string());
+    flag("concurrency", &args.concurrency.to_string());
+    flag("deadline", &duration::format(args.deadline));
+    flag("seed", &seed.to_string());
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it back.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    /// What `assay run` without any flag means.
+    fn defaults() -> RunArgs {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: RunArgs,
+        }
+        Alone::parse_from(["assay"]).args
+    }
+
+    #[test]
+    fn a_command_survives_the_shell() {
+        assert_eq!(quote("--seed"), "--seed");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), "'it'\\''s'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_says_everything() {
+        let args = RunArgs { workload: "register,kv".into(), ..defaults() };
+        let system = System::Etcd { dir: PathBuf::from("/opt/my etcd") };
+        let target = Target::Start { kind: Kind::Local, system, nodes: 5 };
+        assert_eq!(
+            command(&args, &target, "assay", 7),
+            "assay run --cluster local --system etcd --etcd-bin '/opt/my etcd' --nodes 5 --workload register,kv \
+             --time-limit 25s --rate 400 --concurrency 9 --deadline 1s --seed 7"
+        );
+    }
+
+    #[test]
+    fn fresh_numbers_differ() {
+        let numbers: BTreeSet<u64> = (0..100).map(|_| fresh_number()).collect();
+        assert!(numbers.len() > 90, "{}", numbers.len());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_remedy() {
+        let usage = |args: RunArgs| match (args.bounds(), args.workloads(), args.system()) {
+            (Err(Failure::Usage(text)), _, _)
+            | (_, Err(Failure::Usage(text)), _)
+            | (_, _, Err(Failure::Usage(text))) => text,
+            _ => panic!("taken: {args:?}"),
+        };
+        for (args, say) in [
+            (RunArgs { workload: "bank".into(), ..defaults() }, "`assay list`"),
+            (RunArgs { workload: ",".into(), ..defaults() }, "names none"),
+            (RunArgs { system: SystemArg::Etcd, ..defaults() }, "--etcd-bin PATH"),
+            (RunArgs { etcd_bin: Some("/x".into()), ..defaults() }, "--system etcd"),
+            (RunArgs { nodes: 0, ..defaults() }, "1 to 99"),
+            (RunArgs { concurrency: 0, ..defaults() }, "1 to 1000"),
+            (RunArgs { time_limit: Duration::ZERO, ..defaults() }, "longer than 0"),
+        ] {
+            let text = usage(args);
+            assert!(text.contains(say), "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What speaks to a system under test: one [`Client`] a process, pinned to one member.
+//!
+//! A driver never retries, never hides an answer and never guesses. Each call is one request on one
+//! connection with one deadline; what went wrong comes back as a [`DriverError`], whose
+//! [`certainty`](DriverError::certainty) alone decides whether an operation ends as `fail` or as `info`.
+
+mod client;
+mod connection;
+mod error;
+
+pub use client::{Client, revision};
+pub use error::{Certainty, DriverError};

@@ -1,0 +1,231 @@
+//! A run's results as text, for the terminal.
+
+use super::{
+    latency::Percentiles,
+    progress::{describe, plain},
+    results::{Anomaly, Check, Conclusion, FaultResult, Results, WorkloadResult},
+};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    path::Path,
+};
+
+/// Lines of a witness that the terminal shows; the rest is in the report.
+const WITNESS_LINES: usize = 40;
+
+/// The results as text; `dir` is the run's folder. The last line is the command that repeats the run.
+pub fn text(results: &Results, dir: &Path, colour: bool) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut out, results, dir, colour);
+    out
+}
+
+/// One workload's result as text, with all its anomalies.
+pub fn workload_text(workload: &WorkloadResult, colour: bool) -> String {
+    let mut out = String::new();
+    let written = write_workload(&mut out, workload, colour).and_then(|()| {
+        let anomalies =
+            workload.checks.iter().flat_map(|check| check.anomalies.iter().map(move |a| (check, a)));
+        anomalies.into_iter().try_for_each(|(check, a)| write_anomaly(&mut out, &workload.name, check, a))
+    });
+    debug_assert!(written.is_ok(), "writing to a string cannot fail");
+    out
+}
+
+fn write(out: &mut String, results: &Results, dir: &Path, colour: bool) -> fmt::Result {
+    for workload in &results.workloads {
+        write_workload(out, workload, colour)?;
+    }
+    write_faults(out, &results.faults)?;
+    let anomalies = results.workloads.iter().flat_map(|workload| {
+        workload.checks.iter().flat_map(move |check| {
+            check.anomalies.iter().map(move |anomaly| (workload.name.as_str(), check, anomaly))
+        })
+    });
+    for (workload, check, anomaly) in anomalies {
+        write_anomaly(out, workload, check, anomaly)?;
+    }
+    for note in &results.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    let total = results.total();
+    writeln!(
+        out,
+        "\n{}  {} operations ({} ok, {} fail, {} info), {} faults, {} on {}, {:.1} s",
+        paint(results.verdict, colour),
+        total.total(),
+        total.ok,
+        total.fail,
+        total.info,
+        results.faults.iter().filter(|fault| fault.is_proved()).count(),
+        results.run.system,
+        results.run.cluster,
+        results.run.duration_s
+    )?;
+    for reason in &results.reasons {
+        writeln!(out, "  {reason}")?;
+    }
+    writeln!(out, "\nreport    {}", dir.join("report.html").display())?;
+    writeln!(out, "results   {}", dir.join("results.json").display())?;
+    for workload in &results.workloads {
+        writeln!(out, "history   {}", dir.join(&workload.history).display())?;
+    }
+    writeln!(out, "repeat    {}", results.run.command)
+}
+
+fn write_workload(out: &mut String, workload: &WorkloadResult, colour: bool) -> fmt::Result {
+    writeln!(out, "\n{}  {}", workload.name, paint(workload.verdict, colour))?;
+    writeln!(
+        out,
+        "  {:<10}{:>8}{:>8}{:>8}   {:>9}{:>9}{:>9}{:>9} ms",
+        "", "ok", "fail", "info", "p50", "p90", "p99", "max"
+    )?;
+    for (f, counts) in &workload.counts {
+        let latency = workload.service.get(f).copied().unwrap_or_default();
+        write!(out, "  {f:<10}{:>8}{:>8}{:>8}", counts.ok, counts.fail, counts.info)?;
+        write_percentiles(out, latency)?;
+    }
+    if workload.response.count > 0 {
+        write!(out, "  {:<34}", "response, from when due")?;
+        write_percentiles(out, workload.response)?;
+    }
+    if !workload.errors.is_empty() {
+        writeln!(out, "  errors: {}", by_count(&workload.errors))?;
+    }
+    if workload.not_begun > 0 {
+        writeln!(out, "  {} operations were due and not begun: all processes were busy", workload.not_begun)?;
+    }
+    for check in &workload.checks {
+        let time = format!("{} ms", check.elapsed_ms);
+        writeln!(out, "  {} {} ({time})", paint(check.verdict, colour), check.name)?;
+        for reason in &check.reasons {
+            writeln!(out, "    {reason}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_percentiles(out: &mut String, p: Percentiles) -> fmt::Result {
+    if p.count == 0 {
+        return writeln!(out);
+    }
+    writeln!(out, "   {:>9.1}{:>9.1}{:>9.1}{:>9.1}", p.p50_ms, p.p90_ms, p.p99_ms, p.max_ms)
+}
+
+fn write_faults(out: &mut String, faults: &[FaultResult]) -> fmt::Result {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nfaults")?;
+    for fault in faults {
+        let end = fault.end_s.map_or("never healed".to_string(), |end| format!("{end:.1} s"));
+        writeln!(out, "  {:>6.1} s - {end}  {}", fault.start_s, describe(&fault.f, &fault.value))?;
+        if !fault.proof.is_null() {
+            writeln!(out, "      proof: {}", plain(&fault.proof))?;
+        }
+        for error in &fault.errors {
+            writeln!(out, "      ERROR: {error}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_anomaly(out: &mut String, workload: &str, check: &Check, anomaly: &Anomaly) -> fmt::Result {
+    writeln!(out, "\nANOMALY {} in {workload}, found by {}", anomaly.kind, check.name)?;
+    writeln!(out, "  {}", anomaly.sentence)?;
+    let lines: Vec<&str> = anomaly.text.lines().collect();
+    for line in lines.iter().take(WITNESS_LINES) {
+        writeln!(out, "  {line}")?;
+    }
+    if lines.len() > WITNESS_LINES {
+        writeln!(out, "  ... {} more lines are in the report", lines.len() - WITNESS_LINES)?;
+    }
+    Ok(())
+}
+
+/// The most frequent first.
+fn by_count(errors: &BTreeMap<String, u64>) -> String {
+    let mut all: Vec<(&String, &u64)> = errors.iter().collect();
+    all.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let all: Vec<String> = all.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    all.join(", ")
+}
+
+fn paint(verdict: Conclusion, colour: bool) -> String {
+    if !colour {
+        return verdict.to_string();
+    }
+    let code = match verdict {
+        Conclusion::Valid => "1;32",
+        Conclusion::Unknown => "1;33",
+        Conclusion::Anomaly => "1;31",
+    };
+    format!("\x1b[{code}m{verdict}\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::{Counts, Run};
+    use super::*;
+    use serde_json::json;
+
+    pub(super) fn sample() -> Results {
+        let anomaly = Anomaly {
+            kind: "stale-read".into(),
+            sentence: "n2 answered 4 after 5 was read".into(),
+            text: (0..50).map(|n| format!("line {n}\n")).collect(),
+            drawing: None,
+        };
+        let check = Check {
+            name: "linearizable".into(),
+            verdict: Conclusion::Anomaly,
+            anomalies: vec![anomaly],
+            ..Check::default()
+        };
+        Results {
+            verdict: Conclusion::Anomaly,
+            run: Run { command: "assay run --seed 7".into(), ..Run::default() },
+            workloads: vec![WorkloadResult {
+                name: "register".into(),
+                history: "register/history.jsonl".into(),
+                verdict: Conclusion::Anomaly,
+                checks: vec![check],
+                counts: BTreeMap::from([("read".to_string(), Counts { ok: 5, fail: 1, info: 2 })]),
+                errors: BTreeMap::from([("deadline".to_string(), 2), ("refused".to_string(), 1)]),
+                ..WorkloadResult::default()
+            }],
+            faults: vec![FaultResult {
+                f: "kill".into(),
+                value: json!({"nodes": ["n1"]}),
+                proof: json!({"probe": "refused"}),
+                ..FaultResult::default()
+            }],
+            ..Results::default()
+        }
+    }
+
+    #[test]
+    fn the_last_line_repeats_the_run_and_the_verdict_is_said() {
+        let text = text(&sample(), Path::new("store/x"), false);
+        assert!(text.ends_with("repeat    assay run --seed 7\n"), "{text}");
+        for say in [
+            "\nanomaly  8 operations (5 ok, 1 fail, 2 info), 1 faults",
+            "ANOMALY stale-read in register, found by linearizable",
+            "... 10 more lines are in the report",
+            "errors: 2 deadline, 1 refused",
+            "kill [n1]",
+            "proof: probe=refused",
+            "store/x/register/history.jsonl",
+        ] {
+            assert!(text.contains(say), "no {say:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn colour_only_where_wanted() {
+        assert!(text(&sample(), Path::new("x"), true).contains("\x1b[1;31manomaly"));
+        assert!(!text(&sample(), Path::new("x"), false).contains('\x1b'));
+    }
+}

@@ -1,0 +1,70 @@
+//! What a run is to do.
+
+use super::member::Member;
+use crate::{
+    cluster::{Kind, System},
+    generator::Rate,
+    nemesis::FaultSet,
+    scenario::WorkloadName,
+};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+/// What a run is to do. Whoever makes one has looked at every part of it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The store.
+    pub target: Target,
+    /// The workloads, at least one.
+    pub workloads: BTreeSet<WorkloadName>,
+    /// What may strike while the load goes on; nothing, where the store is not this run's own.
+    pub faults: FaultSet,
+    /// Time under load, shared by all phases.
+    pub time_limit: Duration,
+    /// Operations per second, shared by the workloads of a phase.
+    pub rate: Rate,
+    /// Processes of each workload, at least 1.
+    pub concurrency: usize,
+    /// Bounds each operation.
+    pub deadline: Duration,
+    /// All choices follow from it.
+    pub seed: u64,
+    /// Folder for everything that the run writes; it exists and is empty.
+    pub out: PathBuf,
+    /// The command that repeats the run.
+    pub command: String,
+    /// What the user should know of how the run was set up.
+    pub notes: Vec<String>,
+    /// Whether to keep progress to itself.
+    pub quiet: bool,
+}
+
+/// The store under test.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A cluster that the run starts and ends.
+    Start {
+        /// What carries its traffic.
+        kind: Kind,
+        /// What its nodes run.
+        system: System,
+        /// How many.
+        nodes: usize,
+    },
+    /// A store that is already there, and may hold other things: no faults, and it is left running.
+    Running {
+        /// Its members.
+        members: Vec<Member>,
+        /// What this run's keys begin with.
+        prefix: String,
+    },
+}
+
+impl Target {
+    /// What carries the traffic.
+    pub fn cluster_name(&self) -> String {
+        match self {
+            Target::Start { kind, .. } => kind.to_string(),
+            Target::Running { .. } => "endpoints".into(),
+        }
+    }
+}

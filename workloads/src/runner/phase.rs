@@ -1,0 +1,295 @@
+//! One phase of a run: some workloads at the same time, faults beside them, and then the truth.
+
+use super::{
+    config::{Config, Target},
+    job::{Job, JobPlan, Work},
+    load::LoadOutcome,
+    member::Member,
+    settle::{newest_revision, settle},
+    stop::Stop,
+};
+use crate::{
+    cluster::Cluster,
+    generator::Rate,
+    nemesis::{self, Plan},
+    recorder::{Record, Recorder},
+    report::{Progress, Tally},
+    scenario::{PhasePlan, WorkloadName},
+};
+use checker::history::event::{Header, VERSION, What};
+use serde_json::json;
+use std::{fs, future::Future, io, path::PathBuf, sync::Arc, time::Duration, time::Instant};
+use tokio::task::JoinSet;
+
+/// How long a cluster may take, once healed, until all its members agree; and to answer the final reads.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// How long the store may take to give its revision before the load.
+const BASE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the phases of a run share.
+pub(super) struct Env {
+    pub config: Arc<Config>,
+    pub cluster: Option<Arc<Cluster>>,
+    pub members: Vec<Member>,
+    /// The system under test, with its version.
+    pub system: String,
+    /// The histories' time 0.
+    pub start: Instant,
+    pub progress: Arc<Progress>,
+    pub stop: Stop,
+}
+
+/// What a phase left behind, beside its histories.
+#[derive(Debug, Default)]
+pub(super) struct PhaseOutcome {
+    pub parts: Vec<Part>,
+    /// Why the phase proves less than it should.
+    pub doubts: Vec<String>,
+}
+
+/// A workload's part of a phase.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub workload: WorkloadName,
+    /// Relative to the run's folder.
+    pub history: PathBuf,
+    pub rate: Rate,
+    /// Missing where the load did not come to its end.
+    pub outcome: Option<LoadOutcome>,
+    pub tally: Arc<Tally>,
+}
+
+/// The jobs of a phase, by their place among its parts.
+type Jobs = Vec<(usize, Box<dyn Job>)>;
+
+impl Env {
+    /// Runs a phase whose load lasts `duration`; `number` counts from 1.
+    ///
+    /// # Errors
+    /// When no history could be made: then nothing was done.
+    pub(super) async fn phase(
+        &self,
+        plan: &PhasePlan,
+        number: usize,
+        duration: Duration,
+    ) -> io::Result<PhaseOutcome> {
+        let base = newest_revision(&self.members, BASE_LIMIT).await.map_err(io::Error::other)?;
+        let mut phase = PhaseOutcome::default();
+        let (mut jobs, mut recorders) = (Jobs::new(), Vec::new());
+        let rate = self.config.rate.share(plan.workloads.len());
+        for (index, workload) in plan.workloads.iter().copied().enumerate() {
+            let history = PathBuf::from(workload.name()).join("history.jsonl");
+            fs::create_dir_all(self.config.out.join(workload.name()))?;
+            let path = self.config.out.join(&history);
+            let recorder = Arc::new(Recorder::create_at(&path, &self.header(workload), self.start)?);
+            let tally = Arc::new(Tally::default());
+            phase.parts.push(Part { workload, history, rate, outcome: None, tally: Arc::clone(&tally) });
+            recorders.push(Arc::clone(&recorder));
+            jobs.push((index, self.job(workload, base, rate, duration, recorder, tally)));
+        }
+        let steps = self.steps(jobs, &recorders, number, duration, base, &mut phase).await;
+        let flushed: io::Result<()> = recorders.iter().try_for_each(|recorder| recorder.flush());
+        if let Err(error) = steps.and(flushed) {
+            phase.doubts.push(error.to_string());
+        }
+        Ok(phase)
+    }
+
+    fn job(
+        &self,
+        workload: WorkloadName,
+        base: i64,
+        rate: Rate,
+        duration: Duration,
+        recorder: Arc<Recorder>,
+        tally: Arc<Tally>,
+    ) -> Box<dyn Job> {
+        let config = &self.config;
+        let (prefix, own_store) = match &config.target {
+            Target::Start { .. } => ("", true),
+            Target::Running { prefix, .. } => (prefix.as_str(), false),
+        };
+        let plan = JobPlan {
+            workload,
+            space: workload.space(prefix),
+            own_store,
+            base,
+            seed: config.seed,
+            rate,
+            processes: config.concurrency,
+            duration,
+            deadline: config.deadline,
+            members: self.members.clone(),
+            recorder,
+            tally,
+            stop: self.stop.clone(),
+        };
+        plan.job()
+    }
+
+    fn header(&self, workload: WorkloadName) -> Header {
+        Header {
+            v: VERSION,
+            seed: self.config.seed,
+            scenario: workload.name().into(),
+            faults: self.config.faults.iter().map(|fault| fault.to_string()).collect(),
+            system: self.system.clone(),
+            nodes: self.members.len(),
+            clock: "monotonic_ns".into(),
+        }
+    }
+
+    async fn steps(
+        &self,
+        jobs: Jobs,
+        recorders: &[Arc<Recorder>],
+        number: usize,
+        duration: Duration,
+        base: i64,
+        phase: &mut PhaseOutcome,
+    ) -> io::Result<()> {
+        let tallies: Vec<Arc<Tally>> = phase.parts.iter().map(|part| Arc::clone(&part.tally)).collect();
+        let names: Vec<&str> = phase.parts.iter().map(|part| part.workload.name()).collect();
+        let name = format!("phase {number}: {}", names.join(", "));
+        // On a store of its own, a workload that runs alone has made every revision after the base.
+        let alone = names.len() == 1 && matches!(self.config.target, Target::Start { .. });
+        recorders.record(What::Observe {
+            node: self.members[0].name.clone(),
+            f: "base".into(),
+            value: json!({ "revision": base, "alone": alone }),
+        })?;
+
+        recorders.record(What::Phase { f: "load".into() })?;
+        self.progress.phase(&name, tallies);
+        let loads = self.each(jobs, |job| job.load());
+        let (jobs, errors) = self.load_beside_faults(loads, recorders, number, duration, phase).await;
+
+        // Whatever became of the load, the cluster is made whole again.
+        recorders.record(What::Phase { f: "heal".into() })?;
+        self.progress.phase(&format!("{name}: healing"), Vec::new());
+        self.heal(&mut phase.doubts).await;
+        if self.stop.is_stopped() || !errors.is_empty() {
+            phase.doubts.extend(errors);
+            return Ok(());
+        }
+        self.settle(recorders, phase).await?;
+
+        recorders.record(What::Phase { f: "final".into() })?;
+        self.progress.phase(&format!("{name}: final reads"), Vec::new());
+        let (_, errors, _) = self.each(jobs, |job| job.final_reads(SETTLE_LIMIT)).await;
+        phase.doubts.extend(errors);
+        // Again, for what the reads may have brought about.
+        self.settle(recorders, phase).await
+    }
+
+    /// Lets the faults of the phase strike while the load goes on. Gives the jobs that are still there
+    /// afterwards, and what went wrong with the load.
+    async fn load_beside_faults(
+        &self,
+        loads: impl Future<Output = (Jobs, Vec<String>, Vec<(usize, LoadOutcome)>)>,
+        recorders: &[Arc<Recorder>],
+        number: usize,
+        duration: Duration,
+        phase: &mut PhaseOutcome,
+    ) -> (Jobs, Vec<String>) {
+        let loaded = Stop::default();
+        let load = async {
+            let done = loads.await;
+            loaded.stop();
+            done
+        };
+        let ((jobs, errors, outcomes), doubts) =
+            tokio::join!(load, self.faults(recorders, number, duration, &loaded));
+        phase.doubts.extend(doubts);
+        for (index, outcome) in outcomes {
+            phase.parts[index].outcome = Some(outcome);
+        }
+        (jobs, errors)
+    }
+
+    /// Carries out the phase's faults until the load is over, or the run is told to stop. Gives why they
+    /// prove less than they should.
+    async fn faults(
+        &self,
+        recorders: &[Arc<Recorder>],
+        number: usize,
+        duration: Duration,
+        loaded: &Stop,
+    ) -> Vec<String> {
+        let Some(cluster) = &self.cluster else { return Vec::new() };
+        if self.config.faults.is_empty() {
+            return Vec::new();
+        }
+        // Each phase has a plan of its own, all from the one seed.
+        let seed = self.config.seed.wrapping_add(number as u64);
+        let plan = Plan::draw(&nemesis::Options::new(seed, duration, self.config.faults.clone()));
+        let watched = self.progress.watch(recorders.to_vec());
+        let sink: nemesis::Sink = Arc::new(move |what| {
+            // The recorders tell of it again when the phase ends.
+            if let Err(error) = watched.record(what) {
+                tracing::error!(%error, "a fault is missing from a history");
+            }
+        });
+        let stop = async {
+            tokio::select! {
+                () = self.stop.stopped() => {}
+                () = loaded.stopped() => {}
+            }
+        };
+        let mut summary = nemesis::run(&plan, Arc::clone(cluster), sink, stop).await;
+        if self.stop.is_stopped() {
+            return summary.heal_errors;
+        }
+        // The load's end is the plan's end too.
+        summary.stopped = false;
+        summary.doubts(&plan)
+    }
+
+    /// Does the same with every job at the same time. A job that panics is lost, and leaves an error.
+    async fn each<T: Send + 'static>(
+        &self,
+        jobs: Jobs,
+        work: impl for<'a> Fn(&'a mut dyn Job) -> Work<'a, T> + Copy + Send + 'static,
+    ) -> (Jobs, Vec<String>, Vec<(usize, T)>) {
+        let mut tasks = JoinSet::new();
+        for (index, mut job) in jobs {
+            tasks.spawn(async move {
+                let outcome = work(job.as_mut()).await;
+                (index, job, outcome)
+            });
+        }
+        let (mut jobs, mut errors, mut outcomes) = (Jobs::new(), Vec::new(), Vec::new());
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok((index, job, outcome)) => {
+                    jobs.push((index, job));
+                    match outcome {
+                        Ok(outcome) => outcomes.push((index, outcome)),
+                        Err(error) => errors.push(error.to_string()),
+                    }
+                }
+                Err(error) => errors.push(format!("the harness failed: {error}")),
+            }
+        }
+        jobs.sort_by_key(|(index, _)| *index);
+        (jobs, errors, outcomes)
+    }
+
+    async fn heal(&self, doubts: &mut Vec<String>) {
+        if let Some(cluster) = &self.cluster
+            && let Err(error) = cluster.heal().await
+        {
+            doubts.push(format!("healing failed: {error}"));
+        }
+    }
+
+    async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<()> {
+        match settle(&self.members, SETTLE_LIMIT, &self.stop).await {
+            Ok(observations) => observations.into_iter().try_for_each(|what| recorders.record(what)),
+            Err(missing) => {
+                phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));
+                Ok(())
+            }
+        }
+    }
+}

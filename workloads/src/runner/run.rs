@@ -1,0 +1,322 @@
+//! A whole run, from nothing to a report.
+
+use super::{
+    config::{Config, Target},
+    judge::judge,
+    member::Member,
+    phase::{Env, Part, PhaseOutcome},
+    stop::Stop,
+};
+use crate::{
+    cluster::{Cluster, Spec},
+    report::{self, Conclusion, NodeResult, Progress, Results, Run, WorkloadResult},
+    scenario::phases,
+};
+use checker::History;
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// Wall-clock time for all checks of one history.
+const CHECK_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why there are no results at all.
+#[derive(Debug)]
+pub enum RunError {
+    /// What was asked for cannot be: the user has to change something.
+    Usage(String),
+    /// The results could not be written.
+    Report(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Usage(text) => f.write_str(text),
+            RunError::Report(error) => write!(f, "the report cannot be written: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// What is known of a run while it goes on: kept outside of it, so that a panic loses nothing.
+#[derive(Default)]
+struct Known {
+    system: Option<String>,
+    nodes: Vec<NodeResult>,
+    phases: Vec<PhaseOutcome>,
+    doubts: Vec<String>,
+    usage: Option<String>,
+}
+
+type SharedKnown = Arc<Mutex<Known>>;
+
+fn lock(known: &SharedKnown) -> std::sync::MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs everything, and writes `results.json` and `report.html` into the run's folder.
+///
+/// # Errors
+/// [`RunError`]; everything that goes wrong later than the start is a doubt in the results.
+pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
+    let (start, started) = (Instant::now(), SystemTime::now());
+    let config = Arc::new(config);
+    let progress = Arc::new(Progress::new(start, config.quiet));
+    let known = SharedKnown::default();
+    let body = tokio::spawn(body(
+        Arc::clone(&config),
+        start,
+        Arc::clone(&progress),
+        stop.clone(),
+        Arc::clone(&known),
+    ));
+    if let Err(error) = body.await {
+        lock(&known).doubts.push(format!("the harness failed: {error}"));
+    }
+    let known = std::mem::take(&mut *lock(&known));
+    if let Some(usage) = known.usage {
+        return Err(RunError::Usage(usage));
+    }
+    progress.phase("checking", Vec::new());
+    let mut results = skeleton(&config, &known, started);
+    let cancel = checker::Cancel::default();
+    let checking = tokio::task::spawn_blocking({
+        let (config, cancel, stopped) = (Arc::clone(&config), cancel.clone(), stop.is_stopped());
+        move || {
+            judge_all(&config, known, &cancel, stopped, &mut results);
+            results
+        }
+    });
+    tokio::pin!(checking);
+    let judged = tokio::select! {
+        judged = &mut checking => judged,
+        () = async { stop.stopped().await; cancel.cancel() }, if !stop.is_stopped() => checking.await,
+    };
+    let mut results = judged.map_err(|error| RunError::Report(io::Error::other(error)))?;
+    if stop.is_stopped() {
+        results.doubt("the run was interrupted: faults are healed and all processes ended".into());
+    }
+    results.run.duration_s = start.elapsed().as_secs_f64();
+    finish(&config.out, &results).map_err(RunError::Report)?;
+    Ok(results)
+}
+
+/// Writes `results.json` and `report.html` into a run's folder.
+///
+/// # Errors
+/// Whatever the file system says; the one is written even where the other cannot be.
+pub fn finish(out: &Path, results: &Results) -> io::Result<()> {
+    let json = report::write(out, results);
+    let page = std::fs::write(out.join("report.html"), report::html(results, out));
+    json.and(page)
+}
+
+async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop: Stop, known: SharedKnown) {
+    let (cluster, members) = match reach(&config, &progress, &known, &stop).await {
+        Some(reached) => reached,
+        None => return,
+    };
+    let system = lock(&known).system.clone().unwrap_or_default();
+    let env = Env {
+        config: Arc::clone(&config),
+        cluster: cluster.clone(),
+        members,
+        system,
+        start,
+        progress: Arc::clone(&progress),
+        stop: stop.clone(),
+    };
+    let plan = phases(&config.workloads);
+    let duration = config.time_limit / u32::try_from(plan.len()).unwrap_or(u32::MAX);
+    for (index, phase) in plan.iter().enumerate() {
+        if stop.is_stopped() {
+            break;
+        }
+        match env.phase(phase, index + 1, duration).await {
+            Ok(outcome) => lock(&known).phases.push(outcome),
+            Err(error) => lock(&known).doubts.push(format!("phase {}: {error}", index + 1)),
+        }
+    }
+    progress.phase("ending the cluster", Vec::new());
+    drop(env);
+    if let Some(cluster) = cluster.and_then(Arc::into_inner) {
+        cluster.stop().await;
+    }
+}
+
+/// The store, started or found. `None` when it is not to be had: why is in `known` then.
+async fn reach(
+    config: &Config,
+    progress: &Progress,
+    known: &SharedKnown,
+    stop: &Stop,
+) -> Option<(Option<Arc<Cluster>>, Vec<Member>)> {
+    let (kind, system, nodes) = match &config.target {
+        Target::Start { kind, system, nodes } => (*kind, system, *nodes),
+        Target::Running { members, .. } => {
+            let mut known = lock(known);
+            known.system = Some("a running store".into());
+            known.nodes = members.iter().map(|member| node(member, None)).collect();
+            return Some((None, members.clone()));
+        }
+    };
+    progress.phase(&format!("starting {nodes} nodes of {system} ({kind})"), Vec::new());
+    let dir = config.out.join("nodes");
+    // Node programs get their folders as arguments, and must not depend on where they run.
+    let spec = Spec::new(kind, system.clone(), nodes, std::path::absolute(&dir).unwrap_or(dir));
+    lock(known).system = Some(system.to_string());
+    let cluster = tokio::select! {
+        cluster = Cluster::start(spec) => cluster,
+        () = stop.stopped() => return None,
+    };
+    match cluster {
+        Ok(cluster) => {
+            let members: Vec<Member> = cluster
+                .nodes()
+                .iter()
+                .map(|node| Member { name: node.name.clone(), url: node.client_url.clone() })
+                .collect();
+            let mut known = lock(known);
+            known.system = Some(format!("{system} {}", cluster.version()));
+            let logs = cluster
+                .nodes()
+                .iter()
+                .map(|node| node.log.file_name().map(|name| Path::new("nodes").join(name)));
+            known.nodes = members.iter().zip(logs).map(|(member, log)| node(member, log)).collect();
+            Some((Some(Arc::new(cluster)), members))
+        }
+        Err(error) if error.is_usage() => {
+            lock(known).usage = Some(error.to_string());
+            None
+        }
+        Err(error) => {
+            lock(known).doubts.push(format!("the cluster did not start: {error}"));
+            None
+        }
+    }
+}
+
+fn node(member: &Member, log: Option<PathBuf>) -> NodeResult {
+    NodeResult { name: member.name.clone(), url: member.url.clone(), log }
+}
+
+/// Everything that is known before the histories are looked at.
+fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
+    Results {
+        v: report::VERSION,
+        verdict: Conclusion::Valid,
+        run: Run {
+            command: config.command.clone(),
+            started: report::rfc3339(started),
+            duration_s: 0.0,
+            seed: config.seed,
+            system: known.system.clone().unwrap_or_default(),
+            cluster: config.target.cluster_name(),
+            faults: config.faults.iter().map(|fault| fault.to_string()).collect(),
+            rate_per_s: config.rate.per_s(),
+            concurrency: config.concurrency,
+            time_limit_s: config.time_limit.as_secs_f64(),
+        },
+        notes: config.notes.clone(),
+        nodes: known.nodes.clone(),
+        ..Results::default()
+    }
+}
+
+/// Looks at every history there is, and takes all doubts together.
+fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: bool, results: &mut Results) {
+    known.doubts.into_iter().for_each(|doubt| results.doubt(doubt));
+    for (index, phase) in known.phases.into_iter().enumerate() {
+        for (n, part) in phase.parts.iter().enumerate() {
+            let mut workload = WorkloadResult {
+                name: part.workload.name().into(),
+                history: part.history.clone(),
+                rate_per_s: part.rate.per_s(),
+                not_begun: part.outcome.map_or(0, |outcome| outcome.due - outcome.invoked),
+                verdict: Conclusion::Unknown,
+                ..WorkloadResult::default()
+            };
+            match History::load(&config.out.join(&part.history)) {
+                Ok(history) => {
+                    report::measure(&history, &mut workload);
+                    if n == 0 {
+                        results.faults.extend(report::faults(&history, index + 1));
+                    }
+                    if !stopped {
+                        let options = checker::Options {
+                            time_limit: CHECK_LIMIT,
+                            cancel: cancel.clone(),
+                            ..Default::default()
+                        };
+                        judge_guarded(&history, &options, &mut workload, results);
+                    }
+                }
+                Err(error) => {
+                    results.doubt(format!("{}: its history cannot be read: {error}", workload.name))
+                }
+            }
+            doubts_of(part, &workload, results);
+            results.verdict = results.verdict.max(workload.verdict);
+            results.workloads.push(workload);
+        }
+        phase.doubts.into_iter().for_each(|doubt| results.doubt(format!("phase {}: {doubt}", index + 1)));
+    }
+    if results.workloads.is_empty() {
+        results.doubt("no operation was done".into());
+    }
+    let problems = std::mem::take(&mut results.reasons);
+    results.reasons = verdict_reasons(results);
+    results.reasons.extend(problems);
+}
+
+/// A checker that panics has not judged.
+fn judge_guarded(
+    history: &History,
+    options: &checker::Options,
+    workload: &mut WorkloadResult,
+    results: &mut Results,
+) {
+    let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut judged = workload.clone();
+        judge(history, options, &mut judged);
+        judged
+    }));
+    match judged {
+        Ok(judged) => *workload = judged,
+        Err(_) => results.doubt(format!("{}: the checker failed; its message is on stderr", workload.name)),
+    }
+}
+
+fn doubts_of(part: &Part, workload: &WorkloadResult, results: &mut Results) {
+    if part.outcome.is_none() {
+        results.doubt(format!("{}: the load did not come to its end", workload.name));
+    }
+    let malformed = part.tally.malformed();
+    if malformed > 0 {
+        results.doubt(format!("{}: {malformed} answers break the contract of etcd's API", workload.name));
+    }
+}
+
+/// One sentence for each check that did not end in valid.
+fn verdict_reasons(results: &Results) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for workload in &results.workloads {
+        for check in workload.checks.iter().filter(|check| check.verdict != Conclusion::Valid) {
+            for anomaly in &check.anomalies {
+                reasons.push(format!(
+                    "{}: {} ({}): {}",
+                    workload.name, check.name, anomaly.kind, anomaly.sentence
+                ));
+            }
+            for reason in &check.reasons {
+                reasons.push(format!("{}: {}: {reason}", workload.name, check.name));
+            }
+        }
+    }
+    reasons
+}

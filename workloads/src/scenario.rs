@@ -1,0 +1,115 @@
+//! What belongs together: which workloads there are, and which of them run at the same time.
+
+use crate::workload::Space;
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+/// A workload, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkloadName {
+    /// The whole store, revisions included.
+    Kv,
+    /// Registers.
+    Register,
+    /// List-append transactions.
+    Append,
+    /// Sets.
+    Set,
+}
+
+impl WorkloadName {
+    /// Every workload.
+    pub const ALL: [WorkloadName; 4] =
+        [WorkloadName::Kv, WorkloadName::Register, WorkloadName::Append, WorkloadName::Set];
+
+    /// The name, as on the command line, in histories and in folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkloadName::Kv => "kv",
+            WorkloadName::Register => "register",
+            WorkloadName::Append => "append",
+            WorkloadName::Set => "set",
+        }
+    }
+
+    /// What it does and shows, in one line.
+    pub fn about(self) -> &'static str {
+        match self {
+            WorkloadName::Kv => {
+                "puts, deletes, ranges, nested transactions, compaction on ten keys; the whole store with its \
+                 revisions against a sequential reference"
+            }
+            WorkloadName::Register => {
+                "reads, writes and compare-and-swaps of many keys; linearizability, and what serializable reads \
+                 promise"
+            }
+            WorkloadName::Append => "transactions that read lists and append to them; strict serializability",
+            WorkloadName::Set => "elements added to sets by guarded writes; lost, stale and phantom elements",
+        }
+    }
+
+    /// Where it keeps its keys.
+    pub fn space(self, run: &str) -> Space {
+        Space::new(run, self.name())
+    }
+}
+
+impl fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for WorkloadName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<WorkloadName, String> {
+        WorkloadName::ALL
+            .into_iter()
+            .find(|workload| workload.name() == text)
+            .ok_or_else(|| format!("there is no workload `{text}`; `assay list` shows those there are"))
+    }
+}
+
+/// The workloads of one phase: they run at the same time, each on its own keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhasePlan {
+    /// Which.
+    pub workloads: Vec<WorkloadName>,
+}
+
+/// Divides workloads into phases, which run one after the other on one cluster.
+///
+/// `kv` counts every revision of the store, so nothing else may write beside it; it comes first, since a
+/// request of another workload whose outcome is unknown might still take effect later. The others run
+/// together.
+pub fn phases(workloads: &BTreeSet<WorkloadName>) -> Vec<PhasePlan> {
+    let (alone, together): (Vec<WorkloadName>, Vec<WorkloadName>) =
+        workloads.iter().partition(|workload| **workload == WorkloadName::Kv);
+    [alone, together]
+        .into_iter()
+        .filter(|workloads| !workloads.is_empty())
+        .map(|workloads| PhasePlan { workloads })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kv_runs_first_and_alone() {
+        let all = phases(&WorkloadName::ALL.into());
+        let names: Vec<Vec<&str>> =
+            all.iter().map(|phase| phase.workloads.iter().map(|w| w.name()).collect()).collect();
+        assert_eq!(names, [vec!["kv"], vec!["register", "append", "set"]]);
+        assert_eq!(phases(&[WorkloadName::Set].into()).len(), 1);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for workload in WorkloadName::ALL {
+            assert_eq!(workload.name().parse(), Ok(workload));
+        }
+        assert!("bank".parse::<WorkloadName>().unwrap_err().contains("`bank`"));
+    }
+}
