@@ -1,8 +1,8 @@
 //! `assay run`: a cluster, workloads, faults, a verdict.
 
-use super::{Failure, Format, colour, duration, out, print};
+use super::{Failure, Format, colour, containers, duration, log, out, print};
 use crate::{
-    cluster::{Kind, Spec, System, etcd_dir, netns},
+    cluster::{Kind, SERVER_ARGV0, Spec, System, compose, etcd_dir, netns},
     generator::Rate,
     nemesis::FaultSet,
     report,
@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use std::{
     collections::BTreeSet,
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -72,6 +72,7 @@ enum ClusterArg {
     Auto,
     Netns,
     Local,
+    Compose,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -125,6 +126,9 @@ impl RunArgs {
         if let Some(plant) = &self.plant {
             known_plant(plant)?;
         }
+        if self.cluster == ClusterArg::Compose {
+            return self.system_in_image();
+        }
         match (self.system, &self.etcd_bin) {
             (SystemArg::Etcd, _) if self.plant.is_some() => {
                 Err(Failure::Usage("--plant: bugs can be planted in --system assay only".into()))
@@ -147,11 +151,33 @@ impl RunArgs {
         }
     }
 
+    /// A system whose programs are in an image.
+    fn system_in_image(&self) -> Result<System, Failure> {
+        match (self.system, &self.etcd_bin, &self.plant) {
+            (_, Some(_), _) => Err(Failure::Usage(
+                "--etcd-bin: --cluster compose takes etcd out of an image; name one in ETCD_IMAGE, or make one with \
+                 `.docker/build-images etcd DIR`"
+                    .into(),
+            )),
+            (SystemArg::Etcd, None, Some(_)) => {
+                Err(Failure::Usage("--plant: bugs can be planted in --system assay only".into()))
+            }
+            (SystemArg::Etcd, None, None) => Ok(System::Etcd { dir: PathBuf::new() }),
+            (SystemArg::Assay, None, plant) => {
+                Ok(System::Assay { program: SERVER_ARGV0.into(), plant: plant.clone() })
+            }
+        }
+    }
+
     /// What is wrong with the numbers.
     fn bounds(&self) -> Result<(), Failure> {
         let refuse = |text: String| Err(Failure::Usage(text));
-        if !(1..=Spec::NODES_MAX).contains(&self.nodes) {
-            return refuse(format!("--nodes {}: a cluster has 1 to {} nodes", self.nodes, Spec::NODES_MAX));
+        let nodes_max = match self.cluster {
+            ClusterArg::Compose => compose::NODES_MAX,
+            ClusterArg::Auto | ClusterArg::Netns | ClusterArg::Local => Spec::NODES_MAX,
+        };
+        if !(1..=nodes_max).contains(&self.nodes) {
+            return refuse(format!("--nodes {}: such a cluster has 1 to {nodes_max} nodes", self.nodes));
         }
         if !(1..=1000).contains(&self.concurrency) {
             return refuse(format!("--concurrency {}: choose 1 to 1000 processes", self.concurrency));
@@ -185,6 +211,7 @@ fn known_plant(_name: &str) -> Result<(), Failure> {
 fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
     match arg {
         ClusterArg::Local => return Ok(Kind::Local),
+        ClusterArg::Compose => return Ok(Kind::Compose),
         ClusterArg::Auto => {
             if let Err(why) = netns::available() {
                 notes.push(format!("the cluster is local, for netns is not to be had here: {why}"));
@@ -210,6 +237,13 @@ pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
         Target::Running { members, prefix: format!("assay-{:x}/", fresh_number()) }
     };
     let faults = args.faults(&target, &mut notes)?;
+    if let Target::Start { kind: Kind::Compose, system, nodes } = &target
+        && !compose::inside()
+    {
+        let store = args.out.as_deref().unwrap_or(Path::new(out::STORE));
+        return containers::front(system, *nodes, store, program);
+    }
+    let program = &containers::program(program);
     let seed = args.seed.unwrap_or_else(|| fresh_number() % 1_000_000_000);
     let name = if workloads.len() == WorkloadName::ALL.len() {
         "all".to_string()
@@ -230,12 +264,15 @@ pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
         notes,
         quiet: false,
     };
-    carry_out(config, args.format)
+    let outcome = carry_out(config, args.format);
+    if compose::inside() {
+        containers::leave()?;
+    }
+    outcome
 }
 
 fn carry_out(config: Config, format: Format) -> Result<u8, Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ASSAY_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log();
     let dir = config.out.clone();
     let _ = writeln!(std::io::stderr(), "seed {}, results in {}", config.seed, dir.display());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -287,6 +324,7 @@ fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String 
             flag("cluster", &kind.to_string());
             flag("system", &system.to_string());
             match system {
+                System::Etcd { .. } if *kind == Kind::Compose => {}
                 System::Etcd { dir } => flag("etcd-bin", &dir.display().to_string()),
                 System::Assay { plant: Some(plant), .. } => flag("plant", plant),
                 System::Assay { plant: None, .. } => {}

@@ -1,7 +1,8 @@
 //! The network of a cluster, of whichever kind.
 
-use super::{Block, ClusterError, Kind, Link, Node, NodeIndex, Probe, System, compose::Fleet, local::Loopback, netns::Lab,
-    node_process::NodeProcess, process::Process,
+use super::{
+    Block, ClusterError, Kind, Link, Node, NodeIndex, Probe, System, compose::Fleet, local::Loopback,
+    netns::Lab, node_process::NodeProcess, process::Process,
 };
 use std::{
     collections::BTreeMap,

@@ -16,7 +16,11 @@ pub(super) async fn run(command: &mut Command, input: &str) -> Result<String, Cl
 }
 
 /// The same, with the program in another place than the harness.
-pub(super) async fn run_in(place: &Place, command: &mut Command, input: &str) -> Result<String, ClusterError> {
+pub(super) async fn run_in(
+    place: &Place,
+    command: &mut Command,
+    input: &str,
+) -> Result<String, ClusterError> {
     let command = prepared(command);
     let line = line(&command);
     let child = place.spawn(command).await;

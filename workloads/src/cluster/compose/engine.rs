@@ -112,8 +112,12 @@ struct Endpoint {
 impl Inspection {
     /// The container's address, where it is on one network.
     pub(super) fn address(&self) -> Option<Ipv4Addr> {
-        let mut addresses =
-            self.network_settings.networks.iter().flatten().filter_map(|(_, endpoint)| endpoint.address.parse().ok());
+        let mut addresses = self
+            .network_settings
+            .networks
+            .iter()
+            .flatten()
+            .filter_map(|(_, endpoint)| endpoint.address.parse().ok());
         addresses.next().filter(|_| addresses.next().is_none())
     }
 
@@ -154,7 +158,8 @@ impl Engine {
     /// The ids of all containers, running or not, that have every one of these labels (`name=value`).
     pub(super) async fn list(&self, labels: &[String]) -> Result<Vec<String>, EngineError> {
         let filters = json!({ "label": labels }).to_string();
-        let found: Vec<WithId> = self.get(&format!("/containers/json?all=1&filters={}", escaped(&filters))).await?;
+        let found: Vec<WithId> =
+            self.get(&format!("/containers/json?all=1&filters={}", escaped(&filters))).await?;
         Ok(found.into_iter().map(|container| container.id).collect())
     }
 
@@ -200,7 +205,12 @@ impl Engine {
 
     /// What a container has written since `since_s` seconds after 1970, in the engine's frames, see
     /// [`Frames`](super::frames::Frames). With `follow` the answer goes on until the container ends.
-    pub(super) async fn logs(&self, container: &str, since_s: f64, follow: bool) -> Result<Incoming, EngineError> {
+    pub(super) async fn logs(
+        &self,
+        container: &str,
+        since_s: f64,
+        follow: bool,
+    ) -> Result<Incoming, EngineError> {
         let path = format!(
             "/containers/{container}/logs?stdout=1&stderr=1&since={since_s:.9}&follow={}",
             u8::from(follow)
@@ -328,7 +338,10 @@ mod tests {
     };
 
     /// An engine that gives one answer to one request, and the request.
-    async fn answering(status: &'static str, said: &'static str) -> (Engine, tokio::task::JoinHandle<String>, tempfile::TempDir) {
+    async fn answering(
+        status: &'static str,
+        said: &'static str,
+    ) -> (Engine, tokio::task::JoinHandle<String>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("engine.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -349,7 +362,8 @@ mod tests {
         let (engine, asked, _dir) = answering("200 OK", r#"[{"Id":"aa"},{"Id":"bb"}]"#).await;
         assert_eq!(engine.list(&["a.b=c d".to_owned()]).await.unwrap(), ["aa", "bb"]);
         let asked = asked.await.unwrap();
-        let wanted = "GET /containers/json?all=1&filters=%7B%22label%22%3A%5B%22a.b%3Dc%20d%22%5D%7D HTTP/1.1";
+        let wanted =
+            "GET /containers/json?all=1&filters=%7B%22label%22%3A%5B%22a.b%3Dc%20d%22%5D%7D HTTP/1.1";
         assert_eq!(asked.lines().next(), Some(wanted));
     }
 
@@ -365,7 +379,10 @@ mod tests {
     async fn an_engine_that_is_not_there_is_told_with_the_remedy() {
         let engine = Engine { socket: PathBuf::from("/nonexistent/docker.sock") };
         let error = engine.inspect("n1").await.unwrap_err().during("looking at n1").to_string();
-        assert!(error.contains("/nonexistent/docker.sock") && error.contains("docker daemon runs"), "{error}");
+        assert!(
+            error.contains("/nonexistent/docker.sock") && error.contains("docker daemon runs"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{
     engine::{Engine, Inspection},
     leash::{Leash, ask_once},
+    owner,
     protocol::{Answer, Ask},
     server::{self, Server},
 };
@@ -29,9 +30,6 @@ const MACHINES_TIMEOUT: Duration = Duration::from_secs(20);
 /// Compose's own labels. Source: the Compose specification's reference implementation; both of its generations.
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
-
-/// Who made a container, network or volume: see docker-compose.yml.
-const OWNER: &str = "assay.owner";
 
 /// A container that holds a node's network and disk.
 #[derive(Clone, Debug)]
@@ -61,13 +59,13 @@ impl Fleet {
     /// in it, and empties the machines' disks.
     pub(in crate::cluster) async fn muster(nodes: usize) -> Result<(Fleet, Vec<Address>), ClusterError> {
         if nodes > NODES_MAX {
-            return Err(ClusterError::Spec(format!("a compose cluster has 1 to {NODES_MAX} nodes, not {nodes}")));
+            return Err(ClusterError::Spec(format!(
+                "a compose cluster has 1 to {NODES_MAX} nodes, not {nodes}"
+            )));
         }
         let engine = Engine::mounted();
         let own = own_container(&engine).await?;
-        let Some(project) = own.label(PROJECT).map(str::to_owned) else {
-            return Err(ClusterError::Spec("this container was not made by compose".to_owned()));
-        };
+        let project = project_of(&own)?;
         server::remove_leftovers(&engine, &project).await?;
         let mut machines = Vec::new();
         for index in (0..nodes).map(NodeIndex) {
@@ -90,7 +88,7 @@ impl Fleet {
         let addresses = addresses.collect();
         let leash = |machine: &Machine| Arc::new(Leash::new(machine.node.clone(), machine.address));
         let leashes = machines.iter().map(leash).collect();
-        let owner = own.label(OWNER).unwrap_or("compose").to_owned();
+        let owner = own.label(owner::LABEL).unwrap_or("compose").to_owned();
         Ok((Fleet { engine, project, owner, machines, leashes, probes: AtomicU64::new(0) }, addresses))
     }
 
@@ -101,19 +99,23 @@ impl Fleet {
 
     /// A server for each node; none of them runs yet.
     pub(in crate::cluster) fn servers(&self, system: &System) -> Vec<Server> {
-        let server = |machine: &Machine| Server::new(self.engine.clone(), machine.clone(), self.labels(), system);
+        let server =
+            |machine: &Machine| Server::new(self.engine.clone(), machine.clone(), self.labels(), system);
         self.machines.iter().map(server).collect()
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             (server::PROJECT.to_owned(), self.project.clone()),
-            (OWNER.to_owned(), self.owner.clone()),
+            (owner::LABEL.to_owned(), self.owner.clone()),
         ])
     }
 
     /// Makes `blocked` all that is blocked: on each machine in one step, on all of them at the same time.
-    pub(in crate::cluster) async fn apply(&self, blocked: &BTreeMap<Link, Block>) -> Result<(), ClusterError> {
+    pub(in crate::cluster) async fn apply(
+        &self,
+        blocked: &BTreeMap<Link, Block>,
+    ) -> Result<(), ClusterError> {
         let mut changes = JoinSet::new();
         for (index, leash) in self.leashes.iter().enumerate() {
             let into = blocked.iter().filter(|(link, _)| link.to.0 == index);
@@ -160,6 +162,16 @@ fn is(answer: Answer) -> io::Result<bool> {
     }
 }
 
+/// The compose project that this process is in.
+pub(super) async fn own_project(engine: &Engine) -> Result<String, ClusterError> {
+    project_of(&own_container(engine).await?)
+}
+
+fn project_of(container: &Inspection) -> Result<String, ClusterError> {
+    let project = container.label(PROJECT).map(str::to_owned);
+    project.ok_or_else(|| ClusterError::Spec("this container was not made by compose".to_owned()))
+}
+
 /// The container that this process is in.
 async fn own_container(engine: &Engine) -> Result<Inspection, ClusterError> {
     let hostname = "/etc/hostname";
@@ -176,7 +188,9 @@ async fn find(engine: &Engine, project: &str, index: NodeIndex) -> Result<Machin
         let looking = || format!("looking for the machine of {node}");
         for id in engine.list(&labels).await.map_err(|e| e.during(looking()))? {
             let found = engine.inspect(&id).await.map_err(|e| e.during(looking()))?;
-            if found.state.running && let Some(address) = found.address() {
+            if found.state.running
+                && let Some(address) = found.address()
+            {
                 let name = found.name.trim_start_matches('/').to_owned();
                 return Ok(Machine { node, id: found.id, name, address });
             }
@@ -185,7 +199,7 @@ async fn find(engine: &Engine, project: &str, index: NodeIndex) -> Result<Machin
             return Err(ClusterError::Docker {
                 doing: looking(),
                 message: format!("none runs in project {project}"),
-                remedy: format!("see `docker ps -a` and `docker logs {project}-{node}`"),
+                remedy: format!("see `docker ps -a`, and `docker logs` of the container of {node}"),
             });
         }
         sleep(Duration::from_millis(100)).await;
@@ -199,9 +213,9 @@ async fn empty(machine: &Machine) -> Result<(), ClusterError> {
         let error = match ask_once(machine.address, Ask::Clear).await {
             Ok(Answer::Done) => return Ok(()),
             Ok(Answer::Failed(message)) => {
-                return Err(ClusterError::io(format!("emptying the disk of {}", machine.node))(io::Error::other(
-                    message,
-                )));
+                return Err(ClusterError::io(format!("emptying the disk of {}", machine.node))(
+                    io::Error::other(message),
+                ));
             }
             Ok(other) => io::Error::other(format!("an answer to another question: {other:?}")),
             Err(error) => error,

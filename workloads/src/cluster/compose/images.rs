@@ -23,9 +23,7 @@ impl Image {
     /// The image of a system: the one that `SERVER_IMAGE` or `ETCD_IMAGE` names, or the one that our script makes.
     pub(super) fn of(system: &System) -> Image {
         match system {
-            System::Assay { .. } => {
-                Image::named("SERVER_IMAGE", "assay-server:dev", "/assay-server", BUILD)
-            }
+            System::Assay { .. } => Image::named("SERVER_IMAGE", "assay-server:dev", "/assay-server", BUILD),
             System::Etcd { .. } => {
                 Image::named("ETCD_IMAGE", "assay-etcd:3.4.23", "etcd", ".docker/build-images etcd")
             }
@@ -57,7 +55,10 @@ impl Image {
                 if self.build.is_some() {
                     return Err(self.missing());
                 }
-                engine.pull(&self.name).await.map_err(|e| e.during(format!("fetching image {}", self.name)))?;
+                engine
+                    .pull(&self.name)
+                    .await
+                    .map_err(|e| e.during(format!("fetching image {}", self.name)))?;
                 engine.create(name, container).await.map_err(|e| e.during(doing()))
             }
             outcome => outcome.map_err(|e| e.during(doing())),

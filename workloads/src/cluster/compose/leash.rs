@@ -100,7 +100,9 @@ async fn keep(held: Arc<Mutex<Held>>) {
     loop {
         ticks.tick().await;
         let mut held = held.lock().await;
-        if held.line.is_some() && let Err(error) = held.ask(&Ask::Alive).await {
+        if held.line.is_some()
+            && let Err(error) = held.ask(&Ask::Alive).await
+        {
             tracing::warn!(machine = %held.name, %error, "a machine is lost");
         }
     }

@@ -127,7 +127,8 @@ impl<F: Firewall> Machine<F> {
             },
             Ask::Arrived(number) => {
                 let mut arrived = self.arrived.subscribe();
-                let waited = timeout(PROBE_TIMEOUT, arrived.wait_for(|numbers| numbers.contains(&number))).await;
+                let waited =
+                    timeout(PROBE_TIMEOUT, arrived.wait_for(|numbers| numbers.contains(&number))).await;
                 Answer::Is(matches!(waited, Ok(Ok(_))))
             }
             Ask::Clear => done(clear(&self.disk)),

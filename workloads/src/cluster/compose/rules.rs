@@ -4,11 +4,7 @@
 //! and depend on whether the host's iptables see what passes a bridge at all; and they would have to be found and
 //! removed after a crash. These go with the machine.
 
-use crate::cluster::{
-    Block, ClusterError,
-    netns::PAYLOAD,
-    tool::run,
-};
+use crate::cluster::{Block, ClusterError, netns::PAYLOAD, tool::run};
 use std::{collections::BTreeMap, fmt::Write, net::Ipv4Addr, process::Command};
 
 /// Makes the chain, and sends everything that comes in through it.
@@ -71,7 +67,8 @@ impl Iptables {
     }
 
     async fn counted(&self) -> Result<BTreeMap<Ipv4Addr, u64>, ClusterError> {
-        let saved = run(Command::new(format!("{}-save", self.flavour)).args(["-c", "-t", "filter"]), "").await?;
+        let saved =
+            run(Command::new(format!("{}-save", self.flavour)).args(["-c", "-t", "filter"]), "").await?;
         Ok(counters(&saved))
     }
 }

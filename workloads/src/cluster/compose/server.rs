@@ -174,7 +174,8 @@ impl Server {
             (false, _) => {
                 let out_of_memory = if state.out_of_memory { ", out of memory" } else { "" };
                 let error = if state.error.is_empty() { String::new() } else { format!(", {}", state.error) };
-                let status = format!("{}, exit status {}{out_of_memory}{error}", state.status, state.exit_code);
+                let status =
+                    format!("{}, exit status {}{out_of_memory}{error}", state.status, state.exit_code);
                 ProcessState::Exited { status }
             }
         }
@@ -262,5 +263,6 @@ pub(super) async fn version(
     engine.remove(&id).await.map_err(|e| e.during(doing()))?;
     let said = Frames::default().take(&said.map_err(|e: super::engine::EngineError| e.during(doing()))?);
     let text = String::from_utf8_lossy(&said);
-    System::version_in(&text).ok_or_else(|| image.fault(format!("--version says {:?} instead of a version", text.trim())))
+    System::version_in(&text)
+        .ok_or_else(|| image.fault(format!("--version says {:?} instead of a version", text.trim())))
 }

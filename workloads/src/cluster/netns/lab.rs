@@ -89,7 +89,8 @@ impl Lab {
                 index,
                 client_url: format!("http://{ip}:2379"),
                 peer_listen_url: peer_url.clone(),
-                peer_url, data: None
+                peer_url,
+                data: None,
             }
         });
         let addresses = addresses.collect();
