@@ -19,14 +19,14 @@ impl From<ClusterError> for Failure {
 /// Starts this command over in a container among the nodes; its exit status is that of the other.
 pub(super) fn front(system: &System, nodes: usize, store: &Path, program: &str) -> Result<u8, Failure> {
     super::log();
-    let built = std::env::current_exe().and_then(|program| program.metadata()?.modified()).ok();
+    let built = std::env::current_exe().and_then(|program| program.metadata()?.modified());
     let front = compose::Front {
         arguments: std::env::args_os().skip(1).collect(),
         program: program.into(),
         system: system.clone(),
         nodes,
         store: PathBuf::from(store),
-        built,
+        built: built.ok().map(crate::report::rfc3339),
     };
     Ok(runtime()?.block_on(front.run())?)
 }

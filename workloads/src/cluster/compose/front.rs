@@ -20,7 +20,7 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     process::Child,
@@ -49,8 +49,9 @@ pub struct Front {
     pub nodes: usize,
     /// The folder that the run writes into, or whose subfolders it writes into.
     pub store: PathBuf,
-    /// When this program was built, where that is known: an image that is older is worth a word.
-    pub built: Option<SystemTime>,
+    /// When this program was built, in UTC as RFC 3339 has it, where that is known: an image that is older is worth a
+    /// word.
+    pub built: Option<String>,
 }
 
 impl Front {
@@ -154,8 +155,8 @@ impl Front {
         let created = docker(["image", "inspect", "--format", "{{.Created}}", &image.name]).await;
         let Ok(created) = created else { return Err(image.missing()) };
         // Both in UTC and from the largest unit to the smallest: as texts they compare as times.
-        let built = self.built.map(crate::report::rfc3339).unwrap_or_default();
-        if created.get(..19).zip(built.get(..19)).is_some_and(|(created, built)| created < built) {
+        let built = self.built.as_deref().and_then(|built| built.get(..19));
+        if created.get(..19).zip(built).is_some_and(|(created, built)| created < built) {
             let name = &image.name;
             let _ = writeln!(
                 io::stderr(),
