@@ -6,8 +6,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let descriptors =
-        protox::compile(["proto/etcd/rpc.proto", "proto/internal.proto"], ["proto/etcd", "proto"])?;
+    let descriptors = protox::compile(
+        ["proto/etcd/rpc.proto", "proto/internal.proto", "proto/health.proto"],
+        ["proto/etcd", "proto"],
+    )?;
     let encoded = descriptors.encode_to_vec();
     fs::write(out.join("descriptors.bin"), &encoded)?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;

@@ -25,6 +25,8 @@ pub enum Stop {
     States,
     /// Asked to.
     Cancelled,
+    /// Too many ways to explain operations of unknown outcome.
+    Ambiguous,
 }
 
 impl Budget {
@@ -99,6 +101,7 @@ impl Budget {
             },
             Stop::States => Why::StateLimit { limit: self.states_max as u64, reached },
             Stop::Cancelled => Why::Cancelled { reached },
+            Stop::Ambiguous => Why::Ambiguous { reached },
         }
     }
 }

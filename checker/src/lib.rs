@@ -7,6 +7,7 @@ mod check;
 mod checks;
 pub mod decode;
 pub mod history;
+pub mod isolation;
 pub mod linearizability;
 pub mod models;
 pub mod render;

@@ -101,6 +101,11 @@ pub enum Why {
         /// How far it got.
         reached: Progress,
     },
+    /// There are too many ways in which operations of unknown outcome may have taken effect.
+    Ambiguous {
+        /// How far it got.
+        reached: Progress,
+    },
     /// What the check needs was not observed.
     NotObserved {
         /// What is missing.
@@ -143,6 +148,9 @@ impl fmt::Display for Why {
                 write!(f, "the limit of {limit} states was reached {reached}")
             }
             Why::Cancelled { reached } => write!(f, "cancelled {reached}"),
+            Why::Ambiguous { reached } => {
+                write!(f, "too many ways to explain the operations of unknown outcome, {reached}")
+            }
             Why::NotObserved { what } => write!(f, "not observed: {what}"),
             Why::EngineCannot { what } => f.write_str(what),
         }

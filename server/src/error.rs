@@ -35,6 +35,8 @@ pub enum ApiError {
     TooManyRequests,
     /// There is no leader; nothing was proposed.
     NoLeader,
+    /// This server does not do that; the text says what.
+    Unimplemented(&'static str),
 
     /// The leader changed while the request was under way: the outcome is unknown.
     LeaderChanged,

@@ -1,2 +1,6 @@
 //! The `assay-server` program.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::cli::main(std::env::args_os())
+}

@@ -19,3 +19,8 @@ pub mod etcdserverpb {
 pub mod internal {
     include!(concat!(env!("OUT_DIR"), "/internal.rs"));
 }
+
+/// The standard health service (`grpc.health.v1`).
+pub mod health {
+    include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
+}

@@ -1,5 +1,6 @@
 //! The checks: each takes a history and gives its own result. What a workload promises is the list of its
 //! checks, in [`all`].
+mod append;
 mod convergence;
 mod linearizable;
 mod order;
@@ -16,7 +17,9 @@ use crate::decode::{self, Decoded};
 use crate::history::lint::{Problem, ProblemKind};
 use crate::history::{History, OpId, Operation};
 use crate::revision::{self, Stamp, Step};
+use crate::spec::append::{ListTxn, Lists};
 use crate::spec::kv::{Kv, KvOp};
+use crate::spec::kv_types::Request;
 use crate::spec::register::{Action, Register, RegisterOp};
 use crate::spec::set::{Set, SetOp};
 use crate::verdict::{CheckResult, Verdict, Why};
@@ -69,6 +72,7 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
     let mut results = match history.header().scenario.as_str() {
         "register" => register(context)?,
         "kv" => kv(context)?,
+        "append" => append_checks(context)?,
         "set" => set_checks(context)?,
         scenario => {
             let kind = ProblemKind::UnknownScenario { scenario: scenario.to_owned() };
@@ -101,31 +105,82 @@ fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
         asked: revision::kv_requests(&decoded.calls),
         failed: revision::kv_requests(&decoded.failed),
     };
-    let exact = |running| linearizable::exact(context, &Kv, &decoded.calls, running);
+    let revision = context.history.base_revision().unwrap_or(1);
+    let exact = |running| linearizable::exact(context, &Kv { revision }, &decoded.calls, running);
     // A search knows nothing of what others wrote meanwhile.
     let search_can = !context.options.shared_store && decoded.calls.len() <= KV_SEARCH_MAX;
     Ok(store_checks(context, steps, &requests, search_can.then_some(exact)))
 }
 
+fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let decoded: Decoded<ListTxn> = sound(decode::append(context.history))?;
+    let mut results = vec![append::check(context, &decoded)];
+    if context.options.engine == Engine::Stateright {
+        results.push(linearizable::exact(context, &Lists, &decoded.calls, Running::new("linearizable")));
+    }
+    let appends = |operation: &Operation| {
+        let steps = operation.value.as_array().map(Vec::as_slice).unwrap_or_default();
+        steps.iter().any(|step| step.get(0).and_then(serde_json::Value::as_str) == Some("append"))
+    };
+    results.extend(order_checks(context, appends));
+    Ok(results)
+}
+
 fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let decoded: Decoded<SetOp> = sound(decode::set(context.history))?;
-    let mut results = vec![set::check(context, &decoded)];
+    let sets = by_key(context, decoded);
+    let mut results: Vec<CheckResult> =
+        joined(sets.iter().map(|decoded| set::check(context, decoded))).into_iter().collect();
     if context.options.engine == Engine::Stateright {
-        results.push(linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable")));
+        let exact = |decoded: &Decoded<SetOp>| {
+            linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable"))
+        };
+        results.extend(joined(sets.iter().map(exact)));
     }
-    let adds = |operation: &Operation| operation.f == "add";
-    let stamps = stamps(context, adds, |_| false);
-    if !stamps.is_empty() {
-        results.push(order::sessions(context, &stamps));
-        results.push(order::real_time(context, &stamps));
-    }
+    results.extend(order_checks(context, |operation| operation.f == "add"));
     Ok(results)
+}
+
+/// Each key is a set of its own. There is at least one, if an empty one.
+fn by_key(context: Context<'_>, decoded: Decoded<SetOp>) -> Vec<Decoded<SetOp>> {
+    let mut sets: BTreeMap<Option<&str>, Decoded<SetOp>> = BTreeMap::new();
+    for call in decoded.calls {
+        sets.entry(context.operation(call.id).key.as_deref()).or_default().calls.push(call);
+    }
+    for call in decoded.failed {
+        sets.entry(context.operation(call.id).key.as_deref()).or_default().failed.push(call);
+    }
+    if sets.is_empty() {
+        sets.insert(None, Decoded::default());
+    }
+    sets.into_values().collect()
+}
+
+/// What one check concluded of several parts: the worst, with all that was counted. `None` of no part.
+fn joined(results: impl Iterator<Item = CheckResult>) -> Option<CheckResult> {
+    results.reduce(|mut all, part| {
+        all.verdict = all.verdict.merge(part.verdict);
+        all.elapsed += part.elapsed;
+        for (name, count) in part.counts {
+            *all.counts.entry(name).or_insert(0) += count;
+        }
+        all
+    })
+}
+
+/// The checks of revisions, for workloads that are not judged by a replay; none where answers have none.
+fn order_checks(context: Context<'_>, writes: impl Fn(&Operation) -> bool) -> Vec<CheckResult> {
+    let stamps = stamps(context, writes);
+    if stamps.is_empty() {
+        return Vec::new();
+    }
+    vec![order::sessions(context, &stamps), order::real_time(context, &stamps)]
 }
 
 /// What was asked of a store, apart from what was answered.
 pub(crate) struct Requests {
-    pub(crate) asked: Vec<(OpId, crate::spec::kv_types::Request)>,
-    pub(crate) failed: Vec<(OpId, crate::spec::kv_types::Request)>,
+    pub(crate) asked: Vec<(OpId, Request)>,
+    pub(crate) failed: Vec<(OpId, Request)>,
 }
 
 /// The checks of a workload on a store: by the order of revisions where every answer has one, else by an
@@ -188,19 +243,14 @@ fn stamps_of(context: Context<'_>, steps: &[Step]) -> Vec<Stamp> {
         .collect()
 }
 
-/// The stamps of operations whose answers have a revision, for workloads that are not judged by a replay.
-pub(crate) fn stamps(
-    context: Context<'_>,
-    writes: impl Fn(&Operation) -> bool,
-    stale_allowed: impl Fn(&Operation) -> bool,
-) -> Vec<Stamp> {
+fn stamps(context: Context<'_>, writes: impl Fn(&Operation) -> bool) -> Vec<Stamp> {
     let stamp = |operation: &Operation| {
         Some(Stamp {
             id: operation.id,
             process: operation.process,
             rev: operation.rev()?,
             write: writes(operation),
-            stale_allowed: stale_allowed(operation),
+            stale_allowed: false,
             invoked: operation.invoked.i,
             returned: operation.returned()?.i,
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Context, Requests, Running, conclude};
 use crate::history::OpId;
 use crate::render::{self, answer, invocation, who};
-use crate::revision::{self, Misplaced, Outcome, Replay, Step, Wrong, may_put};
+use crate::revision::{self, Beginning, Misplaced, Outcome, Replay, Step, Wrong, may_put};
 use crate::spec::kv::{Refused, Reply};
 use crate::spec::kv_types::{KeyValue, Request, Response};
 use crate::verdict::{Anomaly, AnomalyKind, CheckResult, Progress, Verdict, Why};
@@ -41,13 +41,14 @@ pub(super) fn check(
     let judged = Judged { context, requests };
     let part = context.budget.part(Duration::MAX);
     let budget = if search_can { &part } else { context.budget };
-    let shared = context.options.shared_store;
+    let beginning =
+        Beginning { revision: context.history.base_revision(), shared: context.options.shared_store };
     let stale = steps.iter().filter(|step| step.stale_allowed).count();
     running.count("operations", steps.len() - stale);
     let mut serializable = Running::new("serializable");
     serializable.count("operations", stale);
 
-    let mut outcome = revision::replay(steps, shared, budget);
+    let mut outcome = revision::replay(steps, beginning, budget);
     let mut stale_verdict = Verdict::Valid;
     let mut strict = Vec::new();
     if let Outcome::Wrong(Wrong::Answer { step, given }, replay) = &outcome
@@ -55,7 +56,7 @@ pub(super) fn check(
     {
         stale_verdict = Verdict::of(vec![judged.wrong_answer(&steps[*step], given, replay)]);
         strict = steps.iter().filter(|step| !step.stale_allowed).cloned().collect();
-        outcome = revision::replay(&strict, shared, budget);
+        outcome = revision::replay(&strict, beginning, budget);
     }
     let judged_steps = if strict.is_empty() { steps } else { &strict };
     let verdict = match outcome {

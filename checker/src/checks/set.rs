@@ -4,15 +4,17 @@
 //! before. An element belongs right before the first read that has it. If reads are a chain, hold only what
 //! was added, and this order agrees with real time, then it is a legal order: the check is complete.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Context, Running, conclude};
 use crate::decode::Decoded;
 use crate::history::OpId;
-use crate::linearizability::Call;
+use crate::linearizability::{Call, split};
 use crate::render::{invocation, moment, who};
 use crate::revision::{Backwards, Stamp, backwards};
-use crate::spec::set::SetOp;
+use crate::spec::set::{Set, SetAction, SetOp};
 use crate::verdict::{Anomaly, AnomalyKind, CheckResult};
 use crate::witness::{circumstances, witness};
 
@@ -54,12 +56,33 @@ struct Read<'a> {
 
 pub(super) fn check(context: Context<'_>, decoded: &Decoded<SetOp>) -> CheckResult {
     let mut running = Running::new("set");
-    let adds = adders(&decoded.calls);
-    let failed = adders(&decoded.failed);
+    let mut failed: BTreeMap<Option<String>, Vec<Call<SetOp>>> = BTreeMap::new();
+    for part in split(&Set, decoded.failed.clone()) {
+        failed.insert(part.name, part.calls);
+    }
+    let parts = split(&Set, decoded.calls.clone());
     let mut wrong = Vec::new();
+    let (mut adds, mut reads) = (0, 0);
+    for part in &parts {
+        let failed = failed.get(&part.name).map(Vec::as_slice).unwrap_or_default();
+        let all = reads_of(&part.calls, &mut wrong);
+        adds += part.calls.len() - all.len();
+        reads += all.len();
+        one_set(&part.calls, failed, all, &mut wrong);
+    }
+    running.count("sets", parts.len());
+    running.count("adds", adds);
+    running.count("reads", reads);
+    running.count("wrong", wrong.len());
+    let verdict = conclude(&worst_of_each(&wrong), |wrong| explain(context, wrong));
+    running.end("chain of reads", if reads == 0 { super::not_observed("a read of a set") } else { verdict })
+}
+
+/// The reads of one set; what has an element twice is wrong already.
+fn reads_of<'a>(calls: &'a [Call<SetOp>], wrong: &mut Vec<Wrong>) -> Vec<Read<'a>> {
     let mut reads = Vec::new();
-    for call in &decoded.calls {
-        let (SetOp::Read(found), Some(returned)) = (&call.op, call.returned) else { continue };
+    for call in calls {
+        let (SetAction::Read(found), Some(returned)) = (&call.op.action, call.returned) else { continue };
         let mut found = found.clone();
         found.sort_unstable();
         let doubled = found.windows(2).find(|pair| pair[0] == pair[1]);
@@ -67,27 +90,25 @@ pub(super) fn check(context: Context<'_>, decoded: &Decoded<SetOp>) -> CheckResu
         found.dedup();
         reads.push(Read { call, returned, found });
     }
+    reads
+}
+
+fn one_set(calls: &[Call<SetOp>], failed: &[Call<SetOp>], mut reads: Vec<Read<'_>>, wrong: &mut Vec<Wrong>) {
+    let adds = adders(calls);
+    let failed = adders(failed);
     for read in &reads {
         wrong.extend(phantoms(read, &adds, &failed));
     }
     // Of reads that see equally much, real time does not matter: they see the same, or they are forked.
     reads.sort_by_key(|read| (read.found.len(), read.call.invoked));
     wrong.extend(reads.windows(2).filter_map(|pair| forked(&pair[0], &pair[1])));
-    wrong.extend(out_of_order(&decoded.calls, &reads));
-    running.count("adds", adds.values().map(Vec::len).sum());
-    running.count("reads", reads.len());
-    running.count("wrong", wrong.len());
-    let verdict = conclude(&worst_of_each(&wrong), |wrong| explain(context, wrong));
-    running.end(
-        "chain of reads",
-        if reads.is_empty() { super::not_observed("a read of the set") } else { verdict },
-    )
+    wrong.extend(out_of_order(calls, &reads));
 }
 
 fn adders(calls: &[Call<SetOp>]) -> FxHashMap<i64, Vec<&Call<SetOp>>> {
     let mut adders: FxHashMap<i64, Vec<&Call<SetOp>>> = FxHashMap::default();
     for call in calls {
-        if let SetOp::Add(element) = call.op {
+        if let SetAction::Add(element) = call.op.action {
             adders.entry(element).or_default().push(call);
         }
     }
@@ -146,16 +167,16 @@ fn out_of_order(calls: &[Call<SetOp>], reads: &[Read<'_>]) -> Vec<Wrong> {
         stamps.push(stamp(read.call, rank, false, read.returned));
     }
     for call in calls {
-        let (SetOp::Add(element), Some(returned)) = (&call.op, call.returned) else { continue };
+        let (SetAction::Add(element), Some(returned)) = (&call.op.action, call.returned) else { continue };
         // What no read has comes after all of them.
         let seen = first_seen.get(element).copied().unwrap_or(rank + 1);
         stamps.push(stamp(call, seen, true, returned));
     }
     let elements: FxHashMap<OpId, i64> = calls
         .iter()
-        .filter_map(|call| match call.op {
-            SetOp::Add(element) => Some((call.id, element)),
-            SetOp::Read(_) => None,
+        .filter_map(|call| match call.op.action {
+            SetAction::Add(element) => Some((call.id, element)),
+            SetAction::Read(_) => None,
         })
         .collect();
     let found: FxHashMap<OpId, &[i64]> =

@@ -30,6 +30,12 @@ pub struct Decoded<Op> {
     pub problems: Vec<Problem>,
 }
 
+impl<Op> Default for Decoded<Op> {
+    fn default() -> Decoded<Op> {
+        Decoded { calls: Vec::new(), serializable: Vec::new(), failed: Vec::new(), problems: Vec::new() }
+    }
+}
+
 /// What became of an operation, as decoding needs it.
 enum Answered<'a> {
     Ok { value: &'a Value, rev: Option<i64> },

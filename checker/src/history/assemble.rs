@@ -99,6 +99,13 @@ impl History {
         &self.observations
     }
 
+    /// The store's revision when the load began, where the runner noted it: the `revision` of an observation
+    /// `base`.
+    pub fn base_revision(&self) -> Option<i64> {
+        let base = self.observations.iter().find(|observation| observation.f == "base")?;
+        base.value.get("revision")?.as_i64()
+    }
+
     /// The phases, in order.
     pub fn phases(&self) -> &[Phase] {
         &self.phases

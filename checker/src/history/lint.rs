@@ -20,9 +20,10 @@ pub fn check(history: &History, shared: bool) -> Vec<Problem> {
     let first_write = first.map_or(u64::MAX, |operation| operation.invoked.i);
     let early = operations.iter().take_while(|operation| operation.invoked.i < first_write);
     let shows = early.filter(|operation| operation.returned().is_some_and(|at| at.i < first_write));
+    let base = history.base_revision().unwrap_or(1);
     let problem = |operation: &Operation| {
         let saw = match operation.rev() {
-            Some(rev) if rev > 1 && !shared => format!("revision {rev}"),
+            Some(rev) if rev > base && !shared => format!("revision {rev}"),
             Some(_) | None => content(operation.answer()?)?,
         };
         Some(Problem { line: None, kind: ProblemKind::StartsNonEmpty { op: operation.id, saw } })

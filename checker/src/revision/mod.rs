@@ -9,8 +9,10 @@
 //!
 //! Left out: a compaction does not take part in the replay, its place is checked afterwards
 //! ([`compaction`]); an operation of unknown outcome is never refused for a compaction.
+mod blame;
 mod compaction;
 mod evidence;
+mod makers;
 mod order;
 mod replay;
 mod step;
@@ -18,5 +20,5 @@ mod step;
 pub use compaction::{Misplaced, compactions};
 pub use evidence::{Seen, may_put, seen};
 pub use order::{Backwards, Stamp, Twice, backwards, sessions, twice};
-pub use replay::{Outcome, Replay, Wrong, replay};
+pub use replay::{Beginning, Outcome, Replay, Wrong, replay};
 pub use step::{Expect, Step, from_kv, from_register, kv_requests, register_requests};

@@ -1,20 +1,36 @@
 //! Does the operations in the order of their revisions, and compares every answer with the store's.
 //!
 //! A revision that no answer names was made by an operation of unknown outcome. Which one is a choice where
-//! several fit; a choice that leads to a contradiction is taken back and the next one tried, so a
-//! contradiction is only reported when every choice leads to one.
+//! several fit. When an answer does not fit, the newest choice that may be to blame is made anew
+//! ([`Blame`]); choices that cannot matter are jumped over (conflict-directed backjumping: Prosser, "Hybrid
+//! algorithms for the constraint satisfaction problem", 1993). So a contradiction is only reported when
+//! every choice leads to one.
+
+use std::collections::BTreeSet;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::evidence::{Evidence, may_put, may_write};
+use super::blame::{Blame, Made, mentioned};
+use super::makers::{Cursor, Maker, Makers};
 use super::step::Step;
 use crate::budget::{Budget, Stop};
 use crate::history::OpId;
 use crate::spec::kv::{Refused, Reply, Store, may_mutate};
-use crate::spec::kv_types::{KeyRange, Request};
 
 /// Steps of the replay between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 256;
+/// Choices that are taken back before the replay gives up.
+const TAKEN_BACK_MAX: u64 = 50_000;
+
+/// The store at the beginning, and who writes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The store's revision before the first step; `None` if it is not known.
+    pub revision: Option<i64>,
+    /// Whether others write too, but not to the keys of the steps: revisions that no step explains are
+    /// theirs.
+    pub shared: bool,
+}
 
 /// What a replay concludes.
 #[derive(Debug)]
@@ -59,12 +75,9 @@ pub enum Wrong {
     },
 }
 
-/// Replays `steps` on an empty store. Where `shared`, others may have written to the store too, but not to
-/// the keys of these steps: revisions that no step explains are theirs.
-///
-/// Compactions among the steps are left out.
-pub fn replay(steps: &[Step], shared: bool, budget: &Budget) -> Outcome {
-    Replayer::new(steps, shared, budget).run()
+/// Replays `steps`. Compactions among them are left out.
+pub fn replay(steps: &[Step], beginning: Beginning, budget: &Budget) -> Outcome {
+    Replayer::new(steps, beginning, budget).run()
 }
 
 /// One decision about who made a revision.
@@ -74,32 +87,18 @@ struct Choice {
     store: Store,
     revision: i64,
     chosen: Maker,
-    /// What else it could be, best last.
-    rest: Vec<Maker>,
-}
-
-/// Who made a revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Maker {
-    /// The step of unknown outcome with this index.
-    Step(usize),
-    /// Somebody else.
-    Other,
+    /// What else it could be.
+    rest: Cursor,
+    /// Earlier choices that later contradictions may be due to as well.
+    blamed: BTreeSet<usize>,
 }
 
 struct Replayer<'a> {
     steps: &'a [Step],
-    shared: bool,
+    beginning: Beginning,
     budget: &'a Budget,
-    evidence: Evidence,
-    /// Answered steps, in the order of their revisions.
-    order: Vec<usize>,
-    /// The earliest return from each position of the order on.
-    first_return: Vec<u64>,
-    /// Steps of unknown outcome that may have written, in order of invocation.
-    unknown: Vec<usize>,
-    /// The only revision that a step of unknown outcome can have made, since its values were seen there.
-    pinned: FxHashMap<usize, i64>,
+    makers: Makers<'a>,
+    blame: Blame<'a>,
     used: FxHashSet<usize>,
     choices: Vec<Choice>,
     taken_back: u64,
@@ -107,33 +106,23 @@ struct Replayer<'a> {
     furthest: Option<(usize, Wrong, Replay)>,
 }
 
+enum Done {
+    /// A missing revision.
+    Gap,
+    /// The step.
+    Step,
+}
+
 impl<'a> Replayer<'a> {
-    fn new(steps: &'a [Step], shared: bool, budget: &'a Budget) -> Replayer<'a> {
-        let mut order: Vec<usize> = (0..steps.len())
-            .filter(|index| steps[*index].rev > 0 && !steps[*index].is_compaction())
-            .collect();
-        order.sort_by_cached_key(|index| {
-            let step = &steps[*index];
-            (step.rev, !step.is_write(), step.invoked)
-        });
-        let mut first_return = vec![u64::MAX; order.len() + 1];
-        for (position, index) in order.iter().enumerate().rev() {
-            first_return[position] = first_return[position + 1].min(steps[*index].returned);
-        }
-        let mut unknown: Vec<usize> =
-            (0..steps.len()).filter(|index| steps[*index].may_have_written()).collect();
-        unknown.sort_by_key(|index| steps[*index].invoked);
-        let evidence = Evidence::gather(steps);
-        let pinned = pin(steps, &unknown, &evidence);
+    fn new(steps: &'a [Step], beginning: Beginning, budget: &'a Budget) -> Replayer<'a> {
+        let makers = Makers::new(steps, beginning.shared);
+        let blame = Blame::new(steps, makers.order());
         Replayer {
             steps,
-            shared,
+            beginning,
             budget,
-            evidence,
-            order,
-            first_return,
-            unknown,
-            pinned,
+            makers,
+            blame,
             used: FxHashSet::default(),
             choices: Vec::new(),
             taken_back: 0,
@@ -145,15 +134,12 @@ impl<'a> Replayer<'a> {
     fn run(mut self) -> Outcome {
         let mut store = self.empty_store();
         let mut position = 0;
-        while position < self.order.len() {
-            self.turns += 1;
-            if self.turns.is_multiple_of(STEPS_PER_LOOK)
-                && let Err(stop) = self.budget.go_on()
-            {
+        while position < self.makers.order().len() {
+            if let Err(stop) = self.look() {
                 let done = self.furthest.as_ref().map_or(position, |furthest| furthest.0.max(position));
                 return Outcome::Undecided(stop, done as u64);
             }
-            let wrong = match self.do_next(&mut store, self.order[position], position) {
+            let wrong = match self.do_next(&mut store, position) {
                 Ok(Done::Gap) => continue,
                 Ok(Done::Step) => {
                     position += 1;
@@ -161,11 +147,12 @@ impl<'a> Replayer<'a> {
                 }
                 Err(wrong) => wrong,
             };
+            let blamed = self.blamed(&wrong, position);
             if self.furthest.as_ref().is_none_or(|furthest| furthest.0 < position) {
                 let replay = self.so_far(store.clone(), position);
                 self.furthest = Some((position, wrong, replay));
             }
-            match self.take_back() {
+            match self.take_back(blamed) {
                 Some((at, before)) => (position, store) = (at, before),
                 None => {
                     let (_, wrong, replay) = self.furthest.expect("a contradiction was just found");
@@ -177,10 +164,21 @@ impl<'a> Replayer<'a> {
         Outcome::Fits(replay)
     }
 
+    fn look(&mut self) -> Result<(), Stop> {
+        self.turns += 1;
+        if self.taken_back > TAKEN_BACK_MAX {
+            return Err(Stop::Ambiguous);
+        }
+        if self.turns.is_multiple_of(STEPS_PER_LOOK) { self.budget.go_on() } else { Ok(()) }
+    }
+
     fn empty_store(&self) -> Store {
-        match self.order.first() {
+        if let Some(revision) = self.beginning.revision {
+            return Store::at(revision);
+        }
+        match self.makers.order().first() {
             // What others did before is no concern of these steps.
-            Some(&first) if self.shared => {
+            Some(&first) if self.beginning.shared => {
                 let step = &self.steps[first];
                 Store::at((step.rev - i64::from(step.is_write())).max(1))
             }
@@ -188,12 +186,13 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    /// Does the step at a position, or the revision that is missing before it.
-    fn do_next(&mut self, store: &mut Store, index: usize, position: usize) -> Result<Done, Wrong> {
+    /// Does the step at a position, or a revision that is missing before it.
+    fn do_next(&mut self, store: &mut Store, position: usize) -> Result<Done, Wrong> {
+        let index = self.makers.order()[position];
         let step = &self.steps[index];
         let writes = step.is_write();
         if store.rev() < step.rev - i64::from(writes) {
-            return self.fill_gap(store, step, position);
+            return self.fill_gap(store, position);
         }
         let given = if writes || !may_mutate(&step.request) {
             store.apply(&step.request)
@@ -208,15 +207,21 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    fn fill_gap(&mut self, store: &mut Store, step: &Step, position: usize) -> Result<Done, Wrong> {
+    fn fill_gap(&mut self, store: &mut Store, position: usize) -> Result<Done, Wrong> {
         let revision = store.rev() + 1;
-        let mut makers = self.makers(store, revision, position);
-        let Some(chosen) = makers.pop() else {
-            return Err(Wrong::Unexplained { revision, shown_by: step.id });
+        if self.makers.surely_other(revision, position) {
+            store.skip_revision();
+            return Ok(Done::Gap);
+        }
+        let mut rest = self.makers.cursor(revision, position);
+        let Some(chosen) = self.makers.next(store, revision, &mut rest, &self.used) else {
+            let shown_by = self.steps[self.makers.order()[position]].id;
+            return Err(Wrong::Unexplained { revision, shown_by });
         };
         let before = store.clone();
         self.choose(store, chosen);
-        self.choices.push(Choice { position, store: before, revision, chosen, rest: makers });
+        let blamed = BTreeSet::new();
+        self.choices.push(Choice { position, store: before, revision, chosen, rest, blamed });
         Ok(Done::Gap)
     }
 
@@ -231,77 +236,74 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    /// Who can have made a revision, the likeliest last: who began last, then others.
-    fn makers(&self, store: &Store, revision: i64, position: usize) -> Vec<Maker> {
-        let mut makers = Vec::new();
-        if self.shared && self.evidence.of(revision).is_empty() {
-            makers.push(Maker::Other);
-        }
-        let mut tried: FxHashSet<&Request> = FxHashSet::default();
-        let began =
-            self.unknown.partition_point(|index| self.steps[*index].invoked < self.first_return[position]);
-        for &index in self.unknown[..began].iter().rev() {
-            if self.used.contains(&index) || self.pinned.get(&index).is_some_and(|only| *only != revision) {
-                continue;
+    /// The choices that may be to blame for what does not fit.
+    fn blamed(&self, wrong: &Wrong, position: usize) -> BTreeSet<usize> {
+        match wrong {
+            Wrong::Answer { step, .. } => {
+                let keys = mentioned(&self.steps[*step].request);
+                self.blame.for_keys(&self.made(self.choices.len()), &self.makers, &keys, position)
             }
-            let request = &self.steps[index].request;
-            // Equal requests can stand in for each other.
-            if tried.insert(request) && self.can_make(store, revision, request) {
-                makers.push(Maker::Step(index));
+            Wrong::Unexplained { revision, .. } => self.dead_end(*revision, position, self.choices.len()),
+        }
+    }
+
+    /// The choices because of which no other operation can make a revision.
+    fn dead_end(&self, revision: i64, position: usize, before: usize) -> BTreeSet<usize> {
+        let made = self.made(before);
+        let mut blamed = BTreeSet::new();
+        let mut keys = Vec::new();
+        for index in self.makers.possible(revision, position) {
+            match made.iter().position(|made| made.by == Maker::Step(index)) {
+                Some(choice) => {
+                    blamed.insert(choice);
+                }
+                None => keys.extend(mentioned(&self.steps[index].request)),
             }
         }
-        let ours = usize::from(makers.first() == Some(&Maker::Other));
-        makers[ours..].reverse();
-        makers
+        blamed.extend(self.blame.for_keys(&made, &self.makers, &keys, position));
+        blamed
     }
 
-    fn can_make(&self, store: &Store, revision: i64, request: &Request) -> bool {
-        let mut keys: Vec<KeyRange> = Vec::new();
-        may_write(request, &mut keys);
-        let seen = self.evidence.of(revision);
-        if !seen.iter().all(|seen| keys.iter().any(|keys| keys.key == seen.key)) {
-            return false;
-        }
-        let mut after = store.clone();
-        match after.apply(request) {
-            Ok(reply) if reply.rev == revision => {}
-            Ok(_) | Err(_) => return false,
-        }
-        self.evidence.fits(&after, revision) && !keys.iter().any(|keys| self.excluded(store, &after, keys))
+    fn made(&self, before: usize) -> Vec<Made> {
+        let made = |choice: &Choice| Made {
+            by: choice.chosen,
+            revision: choice.revision,
+            position: choice.position,
+        };
+        self.choices[..before].iter().map(made).collect()
     }
 
-    /// Whether some answer shows that what was done to these keys was not done.
-    fn excluded(&self, before: &Store, after: &Store, keys: &KeyRange) -> bool {
-        let revision = after.rev();
-        let put = after.get(&keys.key).is_some_and(|pair| pair.mod_revision == revision);
-        if put && self.evidence.excludes_write(&keys.key, revision) {
-            return true;
-        }
-        before
-            .range_at(keys, before.rev())
-            .any(|(key, _)| after.get(key).is_none() && self.evidence.excludes_delete(key, revision))
-    }
-
-    /// Takes back choices up to the newest that leaves another, and makes that.
-    fn take_back(&mut self) -> Option<(usize, Store)> {
-        while let Some(mut choice) = self.choices.pop() {
+    /// Takes back choices up to the newest of the blamed that leaves another, and makes that.
+    fn take_back(&mut self, mut blamed: BTreeSet<usize>) -> Option<(usize, Store)> {
+        loop {
+            let newest = blamed.pop_last()?;
+            for choice in self.choices.drain(newest + 1..) {
+                if let Maker::Step(index) = choice.chosen {
+                    self.used.remove(&index);
+                }
+            }
             self.taken_back += 1;
+            let mut choice = self.choices.pop().expect("a blamed choice is one that was made");
             if let Maker::Step(index) = choice.chosen {
                 self.used.remove(&index);
             }
-            let Some(next) = choice.rest.pop() else { continue };
-            let mut store = choice.store.clone();
-            self.choose(&mut store, next);
-            let position = choice.position;
-            choice.chosen = next;
-            self.choices.push(choice);
-            return Some((position, store));
+            choice.blamed.append(&mut blamed);
+            if let Some(next) = self.makers.next(&choice.store, choice.revision, &mut choice.rest, &self.used)
+            {
+                let mut store = choice.store.clone();
+                self.choose(&mut store, next);
+                let position = choice.position;
+                choice.chosen = next;
+                self.choices.push(choice);
+                return Some((position, store));
+            }
+            blamed = choice.blamed;
+            blamed.extend(self.dead_end(choice.revision, choice.position, newest));
         }
-        None
     }
 
     fn so_far(&self, store: Store, position: usize) -> Replay {
-        let answered = self.order[..position].iter().map(|index| &self.steps[*index]);
+        let answered = self.makers.order()[..position].iter().map(|index| &self.steps[*index]);
         let mut writers: FxHashMap<i64, OpId> =
             answered.filter(|step| step.is_write()).map(|step| (step.rev, step.id)).collect();
         let mut resolved = 0;
@@ -313,39 +315,4 @@ impl<'a> Replayer<'a> {
         }
         Replay { store, writers, resolved, taken_back: self.taken_back }
     }
-}
-
-enum Done {
-    /// A missing revision.
-    Gap,
-    /// The step.
-    Step,
-}
-
-/// For each step of unknown outcome with a pair that nobody else can have put: the revision at which some
-/// answer shows it.
-fn pin(steps: &[Step], unknown: &[usize], evidence: &Evidence) -> FxHashMap<usize, i64> {
-    let mut putters: FxHashMap<(&str, &str), u32> = FxHashMap::default();
-    let mut pairs = Vec::new();
-    for step in steps {
-        pairs.clear();
-        may_put(&step.request, &mut pairs);
-        for pair in &pairs {
-            *putters.entry(*pair).or_default() += 1;
-        }
-    }
-    let shown = evidence.revisions_by_pair();
-    let mut pinned = FxHashMap::default();
-    for &index in unknown {
-        pairs.clear();
-        may_put(&steps[index].request, &mut pairs);
-        for pair in &pairs {
-            if putters.get(pair) == Some(&1)
-                && let Some(revision) = shown.get(pair)
-            {
-                pinned.insert(index, *revision);
-            }
-        }
-    }
-    pinned
 }

@@ -1,16 +1,26 @@
-//! A set of numbers that only grows.
+//! Sets of numbers by key, which only grow.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::SequentialSpec;
 
-/// The set.
+/// A set of its own for each key.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Set;
 
-/// One operation on the set.
+/// One operation on one set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SetOp {
+pub struct SetOp {
+    /// Which set.
+    pub key: Arc<str>,
+    /// What is done with it.
+    pub action: SetAction,
+}
+
+/// What is done with a set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SetAction {
     /// Adds an element.
     Add(i64),
     /// Reads all; what was found, in ascending order.
@@ -26,31 +36,31 @@ impl SequentialSpec for Set {
     }
 
     fn step(&self, state: &BTreeSet<i64>, op: &SetOp) -> Option<BTreeSet<i64>> {
-        match op {
-            SetOp::Add(element) => {
+        match &op.action {
+            SetAction::Add(element) => {
                 let mut next = state.clone();
                 next.insert(*element);
                 Some(next)
             }
-            SetOp::Read(found) => state.iter().eq(found).then(|| state.clone()),
+            SetAction::Read(found) => state.iter().eq(found).then(|| state.clone()),
         }
     }
 
     fn read_only(&self, op: &SetOp) -> bool {
-        match op {
-            SetOp::Add(_) => false,
-            SetOp::Read(_) => true,
+        match op.action {
+            SetAction::Add(_) => false,
+            SetAction::Read(_) => true,
         }
     }
 
-    fn part<'a>(&self, _op: &'a SetOp) -> Option<&'a str> {
-        None
+    fn part<'a>(&self, op: &'a SetOp) -> Option<&'a str> {
+        Some(&op.key)
     }
 
     fn observes(&self, op: &SetOp, write: &SetOp) -> bool {
-        match (op, write) {
-            (SetOp::Read(found), SetOp::Add(element)) => found.contains(element),
-            (SetOp::Add(_), _) | (SetOp::Read(_), SetOp::Read(_)) => false,
+        match (&op.action, &write.action) {
+            (SetAction::Read(found), SetAction::Add(element)) => found.contains(element),
+            (SetAction::Add(_), _) | (SetAction::Read(_), SetAction::Read(_)) => false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Our search, stateright's tester and brute force agree on random small histories of every spec.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use checker::Options;
@@ -13,7 +14,7 @@ use checker::spec::kv_types::{
     TxnRequest,
 };
 use checker::spec::register::{Action, Found, Register, RegisterOp, RegisterState, Revision};
-use checker::spec::set::{Set, SetOp};
+use checker::spec::set::{Set, SetAction, SetOp};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -143,24 +144,37 @@ fn registers_that_count_versions() {
     differ(&Register { versions: true }, 1500, ask_register, answer, spoil);
 }
 
-#[test]
-fn sets() {
-    let ask = |rng: &mut ChaCha8Rng| match rng.random_range(0..2) {
-        0 => SetOp::Add(rng.random_range(0..5)),
-        _ => SetOp::Read(Vec::new()),
-    };
-    let answer = |state: &std::collections::BTreeSet<i64>, op: &SetOp| match op {
-        SetOp::Add(element) => SetOp::Add(*element),
-        SetOp::Read(_) => SetOp::Read(state.iter().copied().collect()),
-    };
-    let spoil = |rng: &mut ChaCha8Rng, op: &mut SetOp| match op {
-        SetOp::Add(element) => *element = (*element + 1) % 5,
-        SetOp::Read(found) if found.is_empty() => found.push(1),
-        SetOp::Read(found) => {
+pub fn set_op(action: SetAction) -> SetOp {
+    SetOp { key: Arc::from("s"), action }
+}
+
+pub fn ask_set(rng: &mut ChaCha8Rng) -> SetOp {
+    set_op(match rng.random_range(0..2) {
+        0 => SetAction::Add(rng.random_range(0..5)),
+        _ => SetAction::Read(Vec::new()),
+    })
+}
+
+pub fn answer_set(state: &BTreeSet<i64>, op: &SetOp) -> SetOp {
+    set_op(match op.action {
+        SetAction::Add(element) => SetAction::Add(element),
+        SetAction::Read(_) => SetAction::Read(state.iter().copied().collect()),
+    })
+}
+
+pub fn spoil_set(rng: &mut ChaCha8Rng, op: &mut SetOp) {
+    match &mut op.action {
+        SetAction::Add(element) => *element = (*element + 1) % 5,
+        SetAction::Read(found) if found.is_empty() => found.push(1),
+        SetAction::Read(found) => {
             found.remove(rng.random_range(0..found.len()));
         }
-    };
-    differ(&Set, 1000, ask, answer, spoil);
+    }
+}
+
+#[test]
+fn sets() {
+    differ(&Set, 1000, ask_set, answer_set, spoil_set);
 }
 
 #[test]
@@ -192,7 +206,7 @@ fn lists() {
     differ(&Lists, 1000, ask, answer_lists, spoil);
 }
 
-fn answer_lists(state: &<Lists as SequentialSpec>::State, txn: &ListTxn) -> ListTxn {
+pub fn answer_lists(state: &<Lists as SequentialSpec>::State, txn: &ListTxn) -> ListTxn {
     let mut now = state.clone();
     let steps = txn.0.iter().map(|step| match step {
         ListStep::Append { key, element } => {
@@ -276,5 +290,5 @@ fn whole_stores() {
             _ => answer.rev,
         };
     };
-    differ(&Kv, 1000, ask, answer_kv, spoil);
+    differ(&Kv::default(), 1000, ask, answer_kv, spoil);
 }

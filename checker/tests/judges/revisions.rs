@@ -3,7 +3,7 @@
 use checker::Options;
 use checker::budget::Budget;
 use checker::linearizability::Call;
-use checker::revision::{self, Outcome, Stamp};
+use checker::revision::{self, Beginning, Outcome, Stamp};
 use checker::spec::kv::{Kv, KvOp};
 use checker::spec::kv_types::Response;
 use rand::RngExt;
@@ -11,6 +11,8 @@ use rand::RngExt;
 use crate::brute;
 use crate::engines::{answer_kv, ask_kv};
 use crate::made::{self, Shape};
+
+const BEGINNING: Beginning = Beginning { revision: None, shared: false };
 
 /// What the order of revisions says: `None` for what it leaves open.
 fn by_revision(calls: &[Call<KvOp>]) -> Option<bool> {
@@ -30,7 +32,7 @@ fn by_revision(calls: &[Call<KvOp>]) -> Option<bool> {
         .collect();
     let ordered = revision::backwards(&stamps).is_empty() && revision::twice(&stamps).is_empty();
     let placed = revision::compactions(&steps).is_empty();
-    match revision::replay(&steps, false, &Budget::new(&Options::default())) {
+    match revision::replay(&steps, BEGINNING, &Budget::new(&Options::default())) {
         Outcome::Fits(_) => Some(ordered && placed),
         Outcome::Wrong(..) => Some(false),
         Outcome::Undecided(..) => None,
@@ -50,7 +52,7 @@ fn the_order_of_revisions_agrees_with_brute_force() {
         let mut rng = made::rng(seed);
         let shape = &shapes[seed as usize % shapes.len()];
         let ask = |rng: &mut _| KvOp { request: ask_kv(rng, 0), answer: None };
-        let mut calls = made::linearizable(&Kv, shape, &mut rng, ask, answer_kv);
+        let mut calls = made::linearizable(&Kv::default(), shape, &mut rng, ask, answer_kv);
         assert_eq!(by_revision(&calls), Some(true), "seed {seed} was made legal: {calls:#?}");
         for call in &mut calls {
             let Some(answer) = &mut call.op.answer else { continue };
@@ -74,7 +76,7 @@ fn the_order_of_revisions_agrees_with_brute_force() {
                 _ => {}
             }
         }
-        let brute = brute::linearizable(&Kv, &calls);
+        let brute = brute::linearizable(&Kv::default(), &calls);
         illegal += u64::from(!brute);
         assert_eq!(by_revision(&calls), Some(brute), "seed {seed}: {calls:#?}");
     }

@@ -20,7 +20,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
-    /// Every other node of the membership in force.
+    /// Every other node of the membership in force, and who is being removed.
     peers: BTreeMap<NodeId, Progress>,
     reads: ReadIndex,
     transfer: Option<Transfer>,
@@ -42,8 +42,9 @@ struct Transfer {
 }
 
 impl Leader {
-    /// Begins a term of leadership. Its first entry is empty: only entries of its own term can be committed
-    /// by counting, and until one is, the commit index may be out of date. Raft thesis, section 6.4.
+    /// Begins a term of leadership with an entry of its own: only those can be committed by counting, and
+    /// until one is, the commit index may be out of date. Raft thesis, section 6.4. It is empty, but for the
+    /// first of a log, which tells nodes that join later what the cluster began with.
     pub(crate) fn elected(node: &mut Node) -> Leader {
         node.leader = Some(node.id());
         node.election_elapsed = 0;
@@ -57,7 +58,13 @@ impl Leader {
             unsent: true,
         };
         leader.follow_membership(node);
-        leader.append(node, Payload::Empty);
+        let first = match node.log.last_index() {
+            LogIndex::ZERO => {
+                Payload::Membership { membership: node.membership().clone(), context: Bytes::new() }
+            }
+            _ => Payload::Empty,
+        };
+        leader.append(node, first);
         leader
     }
 
@@ -78,11 +85,12 @@ impl Leader {
 
     pub(crate) fn propose(&mut self, node: &mut Node, command: Bytes) -> Result<(), StepError> {
         self.refuse_while_transferring()?;
-        let bytes = self.uncommitted_bytes.saturating_add(command.len());
+        let payload = Payload::Command(command);
+        let bytes = self.uncommitted_bytes.saturating_add(payload.entry_bytes());
         if self.uncommitted_bytes > 0 && bytes > node.config.max_uncommitted_bytes {
             return Err(StepError::TooManyUncommitted);
         }
-        self.append(node, Payload::Command(command));
+        self.append(node, payload);
         Ok(())
     }
 
@@ -126,16 +134,33 @@ impl Leader {
 
     /// A membership is in force once it is in the log. Raft thesis, section 4.1.
     fn follow_membership(&mut self, node: &mut Node) {
-        let nodes = node.membership().nodes();
-        self.peers.retain(|id, _| nodes.contains(id));
-        for &id in nodes.iter().filter(|&&id| id != node.id()) {
+        for id in node.membership().nodes().into_iter().filter(|&id| id != node.id()) {
             // Optimistic: most followers have the whole log. Who just joined has not, and says so.
             self.peers.entry(id).or_insert_with(|| Progress::new(node.log.last_index().next()));
         }
-        if self.transferring_to().is_some_and(|to| !node.membership().voters.contains(&to)) {
-            self.transfer = None;
-        }
         self.confirm_reads(node);
+    }
+
+    /// Who is removed gets entries, but counts for nothing, until the removal is committed, so that it may
+    /// learn of it.
+    fn forget_removed(&mut self, node: &mut Node) {
+        let membership = node.memberships.current();
+        let is_settled = node.memberships.current_index() <= node.commit;
+        if is_settled && self.peers.keys().any(|&id| !membership.contains(id)) {
+            self.flush(node);
+            let membership = node.memberships.current();
+            self.peers.retain(|&id, _| membership.contains(id));
+        }
+    }
+
+    /// Both majorities know of the change, so the new one may go on alone. Raft thesis, section 4.3. A
+    /// transfer goes first: its target must not fall behind again.
+    fn end_change(&mut self, node: &mut Node) {
+        let is_committed = node.memberships.current_index() <= node.commit && node.has_committed_in_term();
+        if is_committed && node.membership().is_joint() && self.transfer.is_none() {
+            let membership = node.membership().settled();
+            self.append(node, Payload::Membership { membership, context: Bytes::new() });
+        }
     }
 
     // Commit.
@@ -150,11 +175,8 @@ impl Leader {
         self.uncommitted_bytes -= node.log.range(node.commit, index).map(Entry::size_bytes).sum::<usize>();
         node.commit_to(index);
         self.unsent = true;
-        // Both majorities know of the change, so the new one may go on alone. Raft thesis, section 4.3.
-        if node.membership().is_joint() && node.memberships.current_index() <= node.commit {
-            let membership = node.membership().settled();
-            self.append(node, Payload::Membership { membership, context: Bytes::new() });
-        }
+        self.forget_removed(node);
+        self.end_change(node);
     }
 
     fn may_commit(node: &Node, index: LogIndex) -> bool {
@@ -307,6 +329,7 @@ impl Leader {
             transfer.elapsed += 1;
             if transfer.elapsed >= node.config.election_ticks {
                 self.transfer = None;
+                self.end_change(node);
             }
         }
         node.election_elapsed += 1;

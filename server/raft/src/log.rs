@@ -14,8 +14,9 @@ pub struct Log {
 }
 
 impl Payload {
-    fn size_bytes(&self) -> usize {
-        match self {
+    /// Size of the entry that carries this: term, index and payload.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        16 + match self {
             Payload::Empty => 0,
             Payload::Command(command) => command.len(),
             Payload::Membership { membership, context } => {
@@ -29,7 +30,7 @@ impl Payload {
 impl Entry {
     /// Bytes that count against the limits of messages and of uncommitted entries: term, index and payload.
     pub fn size_bytes(&self) -> usize {
-        16 + self.payload.size_bytes()
+        self.payload.entry_bytes()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What nodes send each other.
 
-use crate::types::{Entry, LogIndex, NodeId, SnapshotMeta, Term};
+use crate::types::{Entry, LogIndex, NodeId, Payload, SnapshotMeta, Term};
 
 /// One message, from one node to another. Messages may be lost, duplicated, delayed and reordered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -127,6 +127,9 @@ impl Message {
                 if meta.term > self.term {
                     return Err("its image is newer than its term");
                 }
+                if meta.membership.voters.is_empty() {
+                    return Err("its image has no voters");
+                }
                 meta.index
             }
             Body::PreVoteReply { .. }
@@ -148,6 +151,11 @@ impl Message {
             }
             if entry.term < last_term {
                 return Err("terms of its entries fall");
+            }
+            if let Payload::Membership { membership, .. } = &entry.payload
+                && membership.voters.is_empty()
+            {
+                return Err("a membership in its entries has no voters");
             }
             (last, last_term) = (entry.index.0, entry.term);
         }

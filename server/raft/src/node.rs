@@ -380,3 +380,45 @@ impl Node {
         Write { install, entries, hard_state: (hard_state != before).then_some(hard_state), must_sync }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(disk: &mut Disk, last: u64) -> Mark {
+        disk.mark = Mark(disk.mark.0 + 1);
+        let (mark, covers) = (disk.mark, LogIndex(last));
+        disk.unsaved.push_back(Unsaved { mark, covers, vote: (Term(1), None) });
+        disk.written = covers;
+        mark
+    }
+
+    /// Entry 8 of term 5 is written, replaced by one of term 6, then by that of term 5 again: only the third
+    /// write makes it durable, since after the second the disk holds the other.
+    #[test]
+    fn a_write_does_not_count_for_what_was_rewritten_after_it() {
+        let mut disk = Disk::new(HardState::default(), LogIndex(7));
+        let of_term_5 = turn(&mut disk, 8);
+        disk.truncated(LogIndex(7));
+        let of_term_6 = turn(&mut disk, 8);
+        disk.truncated(LogIndex(7));
+        let of_term_5_again = turn(&mut disk, 8);
+        for (mark, persisted) in [(of_term_5, 7), (of_term_6, 7), (of_term_5_again, 8)] {
+            assert_eq!(disk.persisted_up_to(mark), Ok(()));
+            assert_eq!(disk.persisted(), LogIndex(persisted), "after {mark:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_replaced_log_is_durable_before_the_image_is() {
+        let mut disk = Disk::new(HardState::default(), LogIndex(7));
+        let before = turn(&mut disk, 9);
+        disk.replaced(LogIndex(20));
+        let install = turn(&mut disk, 20);
+        assert_eq!(disk.persisted_up_to(before), Ok(()));
+        assert_eq!(disk.persisted(), LogIndex::ZERO);
+        assert_eq!(disk.persisted_up_to(install), Ok(()));
+        assert_eq!(disk.persisted(), LogIndex(20));
+        assert_eq!(disk.persisted_up_to(Mark(9)), Err(StepError::UnknownMark));
+    }
+}

@@ -91,7 +91,8 @@ pub enum Payload {
     Empty,
     /// A command for the state machine, opaque to raft.
     Command(Bytes),
-    /// A membership, in force as soon as it stands in a log. Raft thesis, section 4.1.
+    /// A membership, in force as soon as it stands in a log. Raft thesis, section 4.1. The first entry of
+    /// every log is one, so that what is in force anywhere after it follows from the log alone.
     Membership {
         /// The whole new membership.
         membership: Membership,

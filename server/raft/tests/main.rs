@@ -3,3 +3,5 @@
 mod dice;
 mod disk;
 mod random;
+mod refusals;
+mod script;

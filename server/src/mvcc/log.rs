@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use std::{collections::VecDeque, ops};
 
-/// Revisions in one segment. Segments keep a long log from ever being moved or freed as a whole.
-const SEGMENT: usize = 1024;
+/// Revisions in one segment. Segments keep a long log from ever being moved or freed as a whole. Short ones in
+/// debug tests, so that small stores have several.
+const SEGMENT: usize = if cfg!(all(test, debug_assertions)) { 4 } else { 1024 };
 
 /// A sum over versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -55,8 +55,10 @@ pub enum FrameError {
     Malformed(DecodeError),
     /// The checksum of a frame does not match.
     Checksum,
-    /// A frame longer than allowed.
-    TooLong(usize),
+    /// A frame longer than allowed, or empty.
+    Length(usize),
+    /// A frame that has no place on this connection.
+    OutOfPlace,
 }
 
 impl fmt::Display for FrameError {
@@ -65,7 +67,8 @@ impl fmt::Display for FrameError {
             Self::Io(error) => error.fmt(f),
             Self::Malformed(error) => write!(f, "malformed frame: {error}"),
             Self::Checksum => write!(f, "the checksum of a frame does not match"),
-            Self::TooLong(len) => write!(f, "a frame of {len} bytes is too long"),
+            Self::Length(len) => write!(f, "a frame cannot have {len} bytes"),
+            Self::OutOfPlace => write!(f, "a frame has no place on this connection"),
         }
     }
 }
@@ -333,7 +336,7 @@ impl FrameBuffer {
         let len = u32::from_le_bytes(header[..4].try_into().expect("4 bytes")) as usize;
         let crc = u32::from_le_bytes(header[4..].try_into().expect("4 bytes"));
         if len == 0 || len > FRAME_BYTES_MAX {
-            return Err(FrameError::TooLong(len));
+            return Err(FrameError::Length(len));
         }
         if self.bytes.len() < HEADER_BYTES + len {
             return Ok(None);

@@ -9,6 +9,7 @@ use super::{
     handshake::{self, Purpose},
     socket,
 };
+use crate::replica::peer::PeerMessage;
 use raft::{
     message::{Body, Message},
     types::NodeId,
@@ -71,7 +72,7 @@ pub fn send(
     match reader.frame().map_err(io::Error::other)? {
         Frame::ImageStored(true) => Ok(()),
         Frame::ImageStored(false) => Err(io::Error::other("the receiver could not store it")),
-        _ => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::other(FrameError::OutOfPlace)),
     }
 }
 
@@ -82,9 +83,8 @@ pub fn receive(
     receiver: &dyn Receiver,
 ) -> Result<(), FrameError> {
     reader.get_ref().set_read_timeout(Some(PATIENCE))?;
-    let out_of_place = || FrameError::Io(io::ErrorKind::InvalidData.into());
-    let Frame::ImageBegin(message) = reader.frame()? else { return Err(out_of_place()) };
-    let Body::InstallSnapshot { meta } = &message.body else { return Err(out_of_place()) };
+    let Frame::ImageBegin(message) = reader.frame()? else { return Err(FrameError::OutOfPlace) };
+    let Body::InstallSnapshot { meta } = &message.body else { return Err(FrameError::OutOfPlace) };
     let index = meta.index;
     tracing::info!(peer = %caller, index = index.0, "receiving a snapshot image");
     let mut bytes = 0;
@@ -99,13 +99,13 @@ pub fn receive(
             }
             (Frame::ImageChunk(_), Err(_)) => {}
             (Frame::ImageEnd, _) => break sink.and_then(ImageSink::finish),
-            _ => return Err(out_of_place()),
+            _ => return Err(FrameError::OutOfPlace),
         }
     };
     match &stored {
         Ok(()) => {
             tracing::info!(peer = %caller, index = index.0, bytes, "stored a snapshot image");
-            receiver.messages(caller, &mut vec![crate::replica::peer::PeerMessage::Raft(message)]);
+            receiver.messages(caller, &mut vec![PeerMessage::Raft(message)]);
         }
         Err(error) => tracing::error!(peer = %caller, %error, "cannot store a snapshot image"),
     }

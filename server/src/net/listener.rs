@@ -6,8 +6,12 @@ use super::{
     handshake::{self, HandshakeError, Purpose},
     image, socket,
 };
+use crate::replica::peer::PeerMessage;
 use parking_lot::Mutex;
-use raft::types::NodeId;
+use raft::{
+    message::{Body, Message},
+    types::NodeId,
+};
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -192,19 +196,20 @@ fn serve_messages(
     loop {
         while let Some(frame) = reader.buffered()? {
             match frame {
+                // It comes behind its image, on a connection of its own, or not at all.
+                Frame::Message(PeerMessage::Raft(Message { body: Body::InstallSnapshot { .. }, .. })) => {
+                    return Err(FrameError::OutOfPlace);
+                }
                 Frame::Message(message) => messages.push(message),
                 Frame::Ping(number) => {
                     pong.clear();
                     frame::put(&mut pong, &Frame::Pong(number));
                 }
-                other @ (Frame::Pong(_)
+                Frame::Pong(_)
                 | Frame::ImageBegin(_)
                 | Frame::ImageChunk(_)
                 | Frame::ImageEnd
-                | Frame::ImageStored(_)) => {
-                    tracing::warn!(peer = %caller, frame = ?std::mem::discriminant(&other), "a frame out of place");
-                    return Err(FrameError::Io(io::ErrorKind::InvalidData.into()));
-                }
+                | Frame::ImageStored(_) => return Err(FrameError::OutOfPlace),
             }
         }
         // All that came at once is handed on at once, so that it becomes one turn.

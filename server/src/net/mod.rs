@@ -11,6 +11,8 @@ mod link;
 mod listener;
 mod network;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use handshake::Party;
 pub use image::{ImageSink, ImageSource};

@@ -110,10 +110,6 @@ impl<F: Files> ApplyLoop<F> {
             self.apply(entries, &mut answers);
             self.shared.waiters.answer(&mut answers);
             scrub = self.scrub();
-            if scrub == Scrub::Done && !answers.physical.is_empty() {
-                answers.outcomes.append(&mut answers.physical);
-                self.shared.waiters.answer(&mut answers);
-            }
         }
     }
 
@@ -170,7 +166,7 @@ impl<F: Files> ApplyLoop<F> {
         self.applied();
         self.snapshots.last = index;
         self.snapshots.bytes_since = 0;
-        tracing::info!(node = self.shared.options.id.0, index = index.0, "installed a snapshot image");
+        tracing::info!(node = %self.shared.options.id, index = index.0, "installed a snapshot image");
         Ok(())
     }
 

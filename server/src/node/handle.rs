@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, MemberInfo, NodeStatus},
+    clock::Ticker,
     disk::{Files, Opened},
     error::ApiError,
     metrics::Metrics,
@@ -37,7 +38,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{oneshot, watch};
 
@@ -140,8 +141,7 @@ impl Running {
             images: images.clone(),
             network,
             apply: work.clone(),
-            tick: timing.tick,
-            ticks_max: timing.heartbeat_ticks,
+            ticker: Ticker::new(timing.tick, timing.heartbeat_ticks, Instant::now()),
         };
         let snapshots = Snapshots::new(image.index);
         let apply_loop = ApplyLoop { shared: shared.clone(), applier, images, work: work.clone(), snapshots };
@@ -215,7 +215,7 @@ fn new_shared(options: Options, epoch: u64, state: StateMachine, metrics: Arc<Me
         stopping: AtomicBool::new(false),
         failure: watch::Sender::new(None),
         generation: AtomicU64::new(0),
-        images: Mutex::new(()),
+        reachable: Mutex::default(),
     }
 }
 
@@ -300,11 +300,14 @@ fn peer_addresses(options: &Options) -> BTreeMap<NodeId, Vec<String>> {
 struct Waiting<'a> {
     waiters: &'a Waiters,
     number: u64,
+    answered: bool,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.waiters.remove(self.number);
+        if !self.answered {
+            self.waiters.remove(self.number);
+        }
     }
 }
 
@@ -312,6 +315,20 @@ impl Node {
     /// The server's counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
+    }
+
+    /// Hands leadership to a voter that can be reached, if this member leads: before a planned stop, so that
+    /// nobody has to wait for an election. Gives up after an election timeout.
+    pub async fn resign(&self) {
+        let own = self.0.options.id;
+        let to = {
+            let (membership, reachable) = (self.0.membership.read(), self.0.reachable.lock());
+            membership.voters.iter().copied().find(|id| *id != own && reachable.contains(id))
+        };
+        if let Some(to) = to.filter(|_| self.status().role == Role::Leader) {
+            let moved = tokio::time::timeout(self.0.options.election, self.move_leader(to)).await;
+            tracing::info!(node = %own, %to, moved = matches!(moved, Ok(Ok(()))), "handed leadership over");
+        }
     }
 
     fn number(&self) -> u64 {
@@ -332,13 +349,16 @@ impl Node {
             return Err(ApiError::Stopped);
         }
         shared.waiters.add(number, waiter);
-        let _waiting = Waiting { waiters: &shared.waiters, number };
+        let mut waiting = Waiting { waiters: &shared.waiters, number, answered: false };
         let weight = weight + QUEUED_BYTES_MIN;
         if shared.events.offer(Event::Input(input), weight, QUEUED_BYTES_MAX).is_err() {
             return Err(ApiError::TooManyRequests);
         }
         match tokio::time::timeout(shared.options.request_timeout, receiver).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                waiting.answered = true;
+                outcome
+            }
             Ok(Err(_)) => Err(ApiError::Stopped),
             Err(_) => Err(ApiError::Timeout),
         }

@@ -114,13 +114,10 @@ pub(super) fn write<F: Files>(
     }
     shared.state.read().end_image(image);
     writer.finish()?;
-    let oldest = {
-        let _only = shared.images.lock();
-        images.remove_older()?
-    };
+    let oldest = images.remove_older()?;
     shared.metrics.snapshot_save.observe(begun.elapsed());
     let took_ms = begun.elapsed().as_millis() as u64;
-    tracing::info!(node = shared.options.id.0, index = index.0, bytes, took_ms, "wrote a snapshot image");
+    tracing::info!(node = %shared.options.id, index = index.0, bytes, took_ms, "wrote a snapshot image");
     shared.events.push(Event::ImageWritten { index, oldest });
     Ok(Some(bytes))
 }

@@ -33,9 +33,12 @@ impl<F: Files> Receiver for Peers<F> {
         }
     }
 
-    fn reachable(&self, _: NodeId) {}
+    fn reachable(&self, peer: NodeId) {
+        self.shared.reachable.lock().insert(peer);
+    }
 
     fn unreachable(&self, peer: NodeId) {
+        self.shared.reachable.lock().remove(&peer);
         self.shared.events.push(Event::Input(Input::Unreachable(peer)));
     }
 

@@ -7,6 +7,7 @@ use super::{
     shared::{Event, Shared},
 };
 use crate::{
+    clock::{Due, Ticker},
     disk::{Files, Images, SaveError, Wal},
     net::Network,
     replica::{Input, Outgoing, PeerMessage, Replica, Turn},
@@ -16,12 +17,7 @@ use raft::{
     message::{Body, Message},
     types::{LogIndex, NodeId, Role},
 };
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Instant};
 
 pub(super) struct RaftLoop<F: Files> {
     pub(super) shared: Arc<Shared>,
@@ -30,10 +26,7 @@ pub(super) struct RaftLoop<F: Files> {
     pub(super) images: Images<F>,
     pub(super) network: Network,
     pub(super) apply: Arc<Queue<Work>>,
-    pub(super) tick: Duration,
-    /// Ticks that a late turn makes up for, at most. A process that was paused for longer has not waited
-    /// that long: what its peers sent meanwhile still lies in its sockets.
-    pub(super) ticks_max: u32,
+    pub(super) ticker: Ticker,
 }
 
 impl<F: Files> RaftLoop<F> {
@@ -43,9 +36,8 @@ impl<F: Files> RaftLoop<F> {
     /// The disk's: the node must stop.
     pub(super) fn run(mut self) -> Result<(), SaveError> {
         let mut events = Vec::new();
-        let mut next_tick = Instant::now() + self.tick;
         loop {
-            self.shared.events.take(&mut events, Some(next_tick));
+            self.shared.events.take(&mut events, Some(self.ticker.next()));
             for event in events.drain(..) {
                 match event {
                     Event::Input(input) => self.step(input),
@@ -54,7 +46,7 @@ impl<F: Files> RaftLoop<F> {
                     Event::Stop { graceful: false } => return Ok(()),
                 }
             }
-            self.ticks(&mut next_tick);
+            self.ticks();
             self.step(Input::Applied(self.shared.status.applied()));
             // At least once: reads may wait though raft has nothing to say.
             self.turn()?;
@@ -64,35 +56,29 @@ impl<F: Files> RaftLoop<F> {
         }
     }
 
-    fn ticks(&mut self, next_tick: &mut Instant) {
-        let now = Instant::now();
-        let mut ticks = 0;
-        while *next_tick <= now {
-            if ticks == self.ticks_max {
-                let late = now - *next_tick;
-                tracing::warn!(
-                    late_ms = late.as_millis() as u64,
-                    "was paused, or starved; that time does not count"
-                );
-                *next_tick = now + self.tick;
-                return;
-            }
+    fn ticks(&mut self) {
+        let Due { ticks, missed } = self.ticker.due(Instant::now());
+        if !missed.is_zero() {
+            let missed_ms = missed.as_millis() as u64;
+            tracing::warn!(missed_ms, "was paused, or starved; raft does not count that time");
+        }
+        for _ in 0..ticks {
             self.step(Input::Tick);
-            *next_tick += self.tick;
-            ticks += 1;
         }
     }
 
     fn step(&mut self, input: Input) {
         let Err(error) = self.replica.step(input) else { return };
-        let (node, term) = (self.shared.options.id.0, self.replica.raft().term().0);
+        let (node, term) = (self.shared.options.id, self.replica.raft().term().0);
         match error {
             // A broken promise of some node: never normal.
             StepError::TwoLeaders { .. }
             | StepError::LogLost { .. }
             | StepError::Malformed { .. }
             | StepError::UnknownMark
-            | StepError::SnapshotAhead { .. } => tracing::error!(node, term, %error, "raft refused an input"),
+            | StepError::SnapshotAhead { .. } => {
+                tracing::error!(%node, term, %error, "raft refused an input")
+            }
             StepError::NotLeader { .. }
             | StepError::Transferring { .. }
             | StepError::TooManyUncommitted
@@ -100,7 +86,7 @@ impl<F: Files> RaftLoop<F> {
             | StepError::ChangeTooEarly
             | StepError::ChangeInProgress
             | StepError::BadChange(_)
-            | StepError::NotVoter(_) => tracing::debug!(node, term, %error, "raft refused an input"),
+            | StepError::NotVoter(_) => tracing::debug!(%node, term, %error, "raft refused an input"),
         }
     }
 
@@ -149,13 +135,13 @@ impl<F: Files> RaftLoop<F> {
             let is_leader = raft.role() == Role::Leader;
             shared.metrics.has_leader.set(leader.is_some().into());
             shared.metrics.is_leader.set(is_leader.into());
-            let (node, term) = (shared.options.id.0, raft.term().0);
+            let (node, term) = (shared.options.id, raft.term().0);
             match leader {
                 Some(leader) => {
                     shared.metrics.leader_changes_seen.inc();
-                    tracing::info!(node, term, leader = %leader, is_leader, "there is a leader");
+                    tracing::info!(%node, term, leader = %leader, is_leader, "there is a leader");
                 }
-                None => tracing::info!(node, term, role = %raft.role(), "there is no leader"),
+                None => tracing::info!(%node, term, role = %raft.role(), "there is no leader"),
             }
         }
         if *raft.membership() != *shared.membership.read() {

@@ -7,6 +7,7 @@ use crate::{
 use parking_lot::{Mutex, RwLock};
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -41,6 +42,11 @@ pub struct Options {
     /// A planted bug.
     #[cfg(feature = "plant")]
     pub plant: Option<crate::plant::Plant>,
+}
+
+impl Options {
+    /// [`Options::catch_up_entries`] as etcd has it.
+    pub const CATCH_UP_ENTRIES: u64 = 5000;
 }
 
 /// What the raft thread is told.
@@ -80,8 +86,8 @@ pub(super) struct Shared {
     pub(super) failure: watch::Sender<Option<String>>,
     /// Counts the states that images replaced: an image of an earlier state is given up.
     pub(super) generation: AtomicU64,
-    /// Serialises what is done to the files of images.
-    pub(super) images: Mutex<()>,
+    /// Peers that there is a connection to.
+    pub(super) reachable: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Shared {

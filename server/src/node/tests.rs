@@ -35,6 +35,8 @@ struct Cluster {
     roster: Roster,
     members: Vec<Member>,
     snapshot_count: u64,
+    #[cfg(feature = "plant")]
+    plant: Option<crate::plant::Plant>,
 }
 
 impl Cluster {
@@ -54,7 +56,14 @@ impl Cluster {
         };
         let members = listeners.iter().map(member).collect();
         let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { dir, roster, members, snapshot_count };
+        let mut cluster = Cluster {
+            dir,
+            roster,
+            members,
+            snapshot_count,
+            #[cfg(feature = "plant")]
+            plant: None,
+        };
         drop(listeners);
         for at in 0..size {
             cluster.start(at);
@@ -82,7 +91,7 @@ impl Cluster {
             request_timeout: Duration::from_secs(5),
             seed: 1000 * at as u64 + self.members[at].starts,
             #[cfg(feature = "plant")]
-            plant: None,
+            plant: self.plant,
         };
         let listener = eventually("the port is free again", || TcpListener::bind(address).ok());
         let running = Running::start(options, opened, vec![listener], Arc::new(Metrics::default())).unwrap();
@@ -304,4 +313,37 @@ fn a_single_member_serves_alone_and_a_stopped_one_says_so() {
     assert_eq!(runtime.block_on(put(&node, "k", &huge)), Err(ApiError::RequestTooLarge));
     cluster.members[0].running.take().unwrap().stop();
     assert_eq!(runtime.block_on(put(&node, "k", "2")), Err(ApiError::Stopped));
+}
+
+#[cfg(feature = "plant")]
+mod planted {
+    use super::*;
+    use crate::plant::Plant;
+
+    #[test]
+    fn a_restarted_member_applies_its_last_command_twice() {
+        let mut cluster = Cluster::new(1, 1000);
+        let runtime = runtime();
+        put_surely(&runtime, &cluster.node(0), "k", "1");
+        // A second turn, so that the first is known to be committed on disk.
+        put_surely(&runtime, &cluster.node(0), "k", "2");
+        let revision = cluster.node(0).state().kv().revision();
+        cluster.plant = Some(Plant::ApplyTwiceAfterRestart);
+        cluster.kill(0);
+        cluster.start(0);
+        let node = cluster.node(0);
+        eventually("a linearizable read is served", || runtime.block_on(node.read_index()).ok());
+        assert_eq!(node.state().kv().revision(), revision + 1);
+    }
+
+    #[test]
+    fn a_local_read_is_served_by_a_member_that_is_cut_off() {
+        let mut cluster = Cluster::new(3, 1000);
+        cluster.plant = Some(Plant::LocalRead);
+        for at in 0..3 {
+            cluster.kill(at);
+        }
+        cluster.start(0);
+        assert_eq!(runtime().block_on(cluster.node(0).read_index()), Ok(()));
+    }
 }

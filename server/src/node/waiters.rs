@@ -60,7 +60,7 @@ impl Waiters {
         }
     }
 
-    /// Answers what can be answered; compactions that wait for their scrub stay in `answers`.
+    /// Answers, and leaves `answers` empty.
     pub(super) fn answer(&self, answers: &mut Answers) {
         if !answers.outcomes.is_empty() {
             let mut waiters = self.0.lock();

@@ -2,7 +2,7 @@
 
 use super::reads::Decided;
 use crate::{
-    proto::internal::{Command, command::Request},
+    proto::internal::Command,
     state_machine::{Outcome, StateMachine},
 };
 use prost::Message as _;
@@ -14,9 +14,6 @@ use std::collections::BTreeMap;
 pub struct Answers {
     /// Proposals that were applied: the caller's number, and what they came to.
     pub outcomes: Vec<(u64, Outcome)>,
-    /// Compactions that want to be answered only once superseded versions are freed
-    /// (`StateMachine::scrub`).
-    pub physical: Vec<(u64, Outcome)>,
     /// Reads that may be served now.
     pub reads: Vec<u64>,
 }
@@ -110,13 +107,7 @@ impl Applier {
                         let _ = state.apply_again(&command);
                     }
                     if command.origin == self.id.0 && command.epoch == self.epoch {
-                        let answer = (command.number, outcome);
-                        match command.request {
-                            Some(Request::Compaction(request)) if request.physical => {
-                                answers.physical.push(answer);
-                            }
-                            _ => answers.outcomes.push(answer),
-                        }
+                        answers.outcomes.push((command.number, outcome));
                     }
                 }
                 None => state.note_applied(entry.index),

@@ -5,11 +5,13 @@
 //! kept until there is a leader, or refused. An [`Applier`] carries out what was committed, and knows which
 //! requests that answers.
 mod apply;
+mod core;
 pub mod peer;
 mod reads;
-mod replica;
+#[cfg(test)]
+mod tests;
 
+pub use self::core::{Input, Replica, Settings, Turn};
 pub use apply::{Answers, Applier, Batch};
 pub use peer::{Outgoing, PeerMessage, Refusal, Tag};
 pub use reads::Decided;
-pub use replica::{Input, Replica, Settings, Turn};

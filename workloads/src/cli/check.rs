@@ -52,7 +52,7 @@ pub(super) fn check(args: CheckArgs) -> Result<u8, Failure> {
         ..WorkloadResult::default()
     };
     report::measure(&history, &mut result);
-    runner::judge(&history, &options, &mut result);
+    runner::judge(&history, &options, &mut result, None);
     match args.format {
         Format::Text => print(&report::workload_text(&result, colour()))?,
         Format::Json => {

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::cluster::{ClusterError, System, compose};
 use std::{
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -37,9 +37,14 @@ pub(super) fn program(own: &str) -> String {
     fronts.unwrap_or_else(|| own.into())
 }
 
-/// Removes what a harness among the nodes has left, and gives its results to the user of the host.
-pub(super) fn leave() -> Result<(), Failure> {
-    Ok(runtime()?.block_on(compose::leave())?)
+/// Removes what a harness among the nodes has left, and gives its results to the user of the host. What remains is
+/// said, and changes no verdict.
+pub(super) fn leave() {
+    let left = runtime().map_err(|error| error.to_string());
+    let left = left.and_then(|runtime| runtime.block_on(compose::leave()).map_err(|error| error.to_string()));
+    if let Err(error) = left {
+        let _ = writeln!(io::stderr(), "assay: something may be left: {error}");
+    }
 }
 
 /// `assay machine`.

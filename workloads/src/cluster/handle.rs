@@ -1,8 +1,8 @@
 //! The cluster itself.
 
 use super::{
-    Block, ClusterError, Cuts, Link, MemberStatus, Node, NodeIndex, Probe, Spec, network::Network,
-    node_process::NodeProcess, process::Process, status::MemberClient,
+    Block, ClusterError, Cuts, Kind, Link, MemberStatus, Node, NodeIndex, Probe, Spec, netns::Why,
+    network::Network, node_process::NodeProcess, process::Process, status::MemberClient,
 };
 use serde::Serialize;
 use std::{
@@ -18,6 +18,9 @@ use tokio::{
 
 /// How often something that is being waited for is looked at.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How long a member may take to say whom it takes for the leader: one that is paused never does.
+const LEADER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a node's process is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +94,12 @@ impl Cluster {
                 spec.nodes
             )));
         }
-        fs::create_dir_all(&spec.dir)
-            .map_err(ClusterError::io(format!("creating {}", spec.dir.display())))?;
+        let making = || ClusterError::io(format!("creating {}", spec.dir.display()));
+        fs::create_dir_all(&spec.dir).map_err(making())?;
+        let dir = spec.dir.canonicalize().map_err(making())?;
+        if spec.kind == Kind::Netns && dir.starts_with("/run") {
+            return Err(ClusterError::Namespaces(Why::Hidden { path: dir }));
+        }
         let (network, addresses) = Network::build(spec.kind, spec.nodes).await?;
         let version = network.version(&spec.system).await?;
         let nodes: Vec<Node> = addresses.into_iter().map(|address| address.into_node(&spec.dir)).collect();
@@ -283,16 +290,16 @@ impl Cluster {
         self.clients[index.0].status().await
     }
 
-    /// The leader, as the member with the highest term says. `None` when no member knows of one.
+    /// The leader, as the member with the highest term says. `None` when no member knows of one. Takes up to
+    /// half a second when a member does not answer.
     pub async fn leader(&self) -> Option<NodeIndex> {
         let mut answers = tokio::task::JoinSet::new();
         for client in &self.clients {
             let client = client.clone();
-            answers.spawn(async move { client.status().await });
+            answers.spawn(async move { timeout(LEADER_TIMEOUT, client.status()).await });
         }
-        let statuses = answers.join_all().await;
-        let newest =
-            statuses.into_iter().flatten().filter(|s| s.leader.is_some()).max_by_key(|s| s.raft_term)?;
+        let statuses = answers.join_all().await.into_iter().flatten().flatten();
+        let newest = statuses.filter(|status| status.leader.is_some()).max_by_key(|s| s.raft_term)?;
         newest.leader.and_then(|id| self.node_of(id))
     }
 
@@ -305,10 +312,7 @@ impl Cluster {
         let start = Instant::now();
         for node in &self.nodes {
             loop {
-                if let ProcessState::Exited { status } = self.state(node.index).await {
-                    let log_tail = Process::log_tail(node);
-                    return Err(ClusterError::Exited { node: node.name.clone(), status, log_tail });
-                }
+                self.all_run().await?;
                 match self.clients[node.index.0].linearizable_read().await {
                     Ok(()) => break,
                     Err(answer) if start.elapsed() >= limit => {
@@ -316,6 +320,17 @@ impl Cluster {
                     }
                     Err(_) => sleep(POLL).await,
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that no process has ended by itself: the others may be waiting for that one.
+    async fn all_run(&self) -> Result<(), ClusterError> {
+        for node in &self.nodes {
+            if let ProcessState::Exited { status } = self.state(node.index).await {
+                let log_tail = Process::log_tail(node);
+                return Err(ClusterError::Exited { node: node.name.clone(), status, log_tail });
             }
         }
         Ok(())

@@ -69,7 +69,11 @@ impl Network {
     /// The version that the system's program tells of itself.
     pub(super) async fn version(&self, system: &System) -> Result<String, ClusterError> {
         match self {
-            Network::Netns(_) | Network::Local(_) => system.version(),
+            Network::Netns(_) | Network::Local(_) => {
+                let system = system.clone();
+                let asked = tokio::task::spawn_blocking(move || system.version()).await;
+                asked.map_err(io::Error::other).map_err(ClusterError::io("asking for the version"))?
+            }
             Network::Compose(fleet) => fleet.version(system).await,
         }
     }

@@ -21,7 +21,7 @@ const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much of a log is shown with an error.
 const LOG_TAIL_LINES: usize = 20;
-const LOG_TAIL_BYTES: u64 = 16 * 1024;
+const LOG_TAIL_BYTES: u64 = 64 * 1024;
 
 /// One node's process, or the place for one.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Process {
         let opening = || ClusterError::io(format!("opening {}", node.log.display()));
         let mut log = OpenOptions::new().create(true).append(true).open(&node.log).map_err(opening())?;
         self.starts += 1;
-        writeln!(log, "--- start {} of {}: {command:?}", self.starts, node.name).map_err(opening())?;
+        writeln!(log, "--- start {} of {}: {}", self.starts, node.name, line(&command)).map_err(opening())?;
         let errors = log.try_clone().map_err(opening())?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let program = command.get_program().to_owned();
@@ -154,13 +154,26 @@ impl Process {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         match read() {
-            Ok(text) => {
-                let lines: Vec<&str> = text.lines().collect();
-                lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
-            }
+            Ok(text) => last_words(&text),
             Err(e) => format!("({}: {e})", node.log.display()),
         }
     }
+}
+
+/// The last lines of a log. Where a panic was told of before them, which a long trace of the stack may
+/// follow, they are preceded by that and the line after it.
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let (before, last) = lines.split_at(lines.len().saturating_sub(LOG_TAIL_LINES));
+    let panic = before.iter().rposition(|line| line.contains("panic"));
+    let told = panic.map_or(&[][..], |at| &before[at..before.len().min(at + 2)]);
+    [told, last].concat().join("\n")
+}
+
+/// A command as one would type it. None of our arguments needs quotes.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// The letter for a process's state in /proc: `R`, `S`, `T` (stopped), `Z`, ... `None` when it is gone.
@@ -194,4 +207,28 @@ fn signal(pid: u32, signal: Signal) -> Result<(), ClusterError> {
 
 fn timed_out() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "no effect in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_process_hold_its_panic() {
+        let trace: String = (0..100).map(|n| format!("{n}: at main.rs\n")).collect();
+        let words =
+            last_words(&format!("started\nthread 'main' panicked at main.rs:1:\nout of luck\n{trace}"));
+        let lines: Vec<&str> = words.lines().collect();
+        assert_eq!(lines[..2], ["thread 'main' panicked at main.rs:1:", "out of luck"]);
+        assert_eq!(lines.len(), 2 + LOG_TAIL_LINES);
+        assert_eq!(lines.last(), Some(&"99: at main.rs"));
+        assert_eq!(last_words("one\ntwo"), "one\ntwo");
+        assert_eq!(last_words(""), "");
+    }
+
+    #[test]
+    fn the_kernel_tells_the_state_of_this_process() {
+        assert!(matches!(proc_state(std::process::id()), Some('R' | 'S')));
+        assert_eq!(proc_state(u32::MAX), None);
+    }
 }

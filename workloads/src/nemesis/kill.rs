@@ -6,7 +6,7 @@
 //! Proof: the kernel says how each process ended, and its client port refuses connections. Undone when each
 //! node answers for itself again.
 
-use super::run::FaultError;
+use super::strike::FaultError;
 use crate::cluster::{Cluster, NodeIndex};
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -15,8 +15,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long a node may take from its start until it answers.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the port of a process that is gone may take to refuse: one packet each way, on a loaded machine.
+const REFUSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a node may take from its start until it answers. After the kill of a majority that includes an
+/// election.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Ends the processes of `nodes`, and proves it.
 pub(super) async fn start(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value, FaultError> {
@@ -30,11 +34,12 @@ pub(super) async fn start(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Valu
     }
     let mut proof = Map::new();
     for (node, end) in ended {
-        if !cluster.refuses(node).await {
-            return Err(FaultError::NotProved(format!(
-                "{node}'s port accepts connections after {}",
-                end.status
-            )));
+        let start = Instant::now();
+        while !cluster.refuses(node).await {
+            if start.elapsed() > REFUSE_TIMEOUT {
+                let status = end.status;
+                return Err(FaultError::NotProved(format!("{node}'s port does not refuse, after {status}")));
+            }
         }
         proof.insert(node.to_string(), json!({"pid": end.pid, "ended": end.status, "port": "refuses"}));
     }

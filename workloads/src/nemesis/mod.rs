@@ -11,6 +11,7 @@ mod pause;
 mod plan;
 mod run;
 mod shape;
+mod strike;
 mod summary;
 mod target;
 

@@ -8,7 +8,7 @@
 //! and the link's drop counter has moved; one-way, a probe the other way arrives. Undone when probes arrive
 //! again; what was dropped in all goes into the history then.
 
-use super::run::FaultError;
+use super::strike::FaultError;
 use crate::cluster::{Block, Cluster, Link, Probe};
 use serde_json::{Map, Value, json};
 use std::{
@@ -21,8 +21,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long an opened link may take until a probe arrives.
-const MEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an open link may take until a probe arrives.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the undoing needs to know.
 #[derive(Debug)]
@@ -31,42 +31,31 @@ pub(super) struct Active {
     dropped_before: BTreeMap<Link, u64>,
 }
 
-/// Blocks `links` as fault `number`, and proves it.
+/// Blocks `links` as fault `number`, and proves it. What was blocked without proof is to be undone too.
 pub(super) async fn start(
     cluster: &Arc<Cluster>,
     number: u64,
     links: BTreeMap<Link, Block>,
-) -> Result<(Active, Value), FaultError> {
+) -> Result<(Active, Result<Value, FaultError>), FaultError> {
     let dropped_before = cluster.dropped().await?;
     cluster.cut(number, links.clone()).await?;
     let active = Active { links, dropped_before };
-    match prove(cluster, &active).await {
-        Ok(proof) => Ok((active, proof)),
-        Err(error) => {
-            cluster.mend(number).await?;
-            Err(error)
-        }
-    }
+    let proof = prove(cluster, &active).await;
+    Ok((active, proof))
 }
 
 async fn prove(cluster: &Arc<Cluster>, active: &Active) -> Result<Value, FaultError> {
-    let blocked = cluster.blocked().await;
-    let backwards: BTreeSet<Link> = active.links.keys().map(|link| Link::new(link.to, link.from)).collect();
-    let open_ways: BTreeSet<Link> = backwards
-        .into_iter()
-        .filter(|way| !blocked.contains_key(way))
-        .filter(|way| blocked.get(&Link::new(way.to, way.from)) == Some(&Block::Payload))
-        .collect();
-    let ways = active.links.keys().copied().chain(open_ways.iter().copied());
     let mut probes = Map::new();
-    for (link, probe) in probe_all(cluster, ways).await? {
-        let should_arrive = open_ways.contains(&link);
-        if should_arrive != (probe == Probe::Arrived) {
-            let is = if should_arrive { "open" } else { "blocked" };
-            return Err(FaultError::NotProved(format!("{link} should be {is}, but a probe says {probe:?}")));
+    for (link, probe) in probe_all(cluster, active.links.keys().copied()).await? {
+        if probe == Probe::Arrived {
+            return Err(FaultError::NotProved(format!("{link} should be blocked, but a probe arrived")));
         }
         probes.insert(link.to_string(), json!(probe));
     }
+    let one_way = active.links.iter().filter(|(_, block)| **block == Block::Payload);
+    let backwards = one_way.map(|(link, _)| Link::new(link.to, link.from)).collect();
+    let open = await_open(cluster, backwards).await?.map_err(FaultError::NotProved)?;
+    probes.extend(open);
     let dropped = since(&cluster.dropped().await?, active);
     if dropped.values().all(|&count| count == 0) {
         return Err(FaultError::NotProved("the counters of the blocked links do not move".to_owned()));
@@ -78,25 +67,38 @@ async fn prove(cluster: &Arc<Cluster>, active: &Active) -> Result<Value, FaultEr
 pub(super) async fn undo(cluster: &Arc<Cluster>, number: u64, active: &Active) -> Result<Value, FaultError> {
     cluster.mend(number).await?;
     let dropped = since(&cluster.dropped().await?, active);
+    let links = active.links.keys().copied().collect();
+    let probes = await_open(cluster, links).await?.map_err(FaultError::NotUndone)?;
+    Ok(json!({"probes": probes, "dropped": named(&dropped)}))
+}
+
+/// Waits until a probe has arrived over each of `links` that no fault blocks: what arrived, or what did not.
+async fn await_open(
+    cluster: &Arc<Cluster>,
+    links: BTreeSet<Link>,
+) -> Result<Result<Map<String, Value>, String>, FaultError> {
     let start = Instant::now();
+    let (mut waiting, mut arrived) = (links, Map::new());
     loop {
+        // Another fault may have blocked some of them since.
         let blocked = cluster.blocked().await;
-        // A link that is blocked one way hinders nothing but payload that way.
-        let open = active.links.keys().copied().filter(|link| !hindered(&blocked, *link));
-        let probes = probe_all(cluster, open).await?;
-        let closed = probes.iter().find(|(_, probe)| **probe != Probe::Arrived);
-        match closed {
-            None => {
-                let probes: Map<_, _> = probes.iter().map(|(link, p)| (link.to_string(), json!(p))).collect();
-                return Ok(json!({"probes": probes, "dropped": named(&dropped)}));
+        waiting.retain(|&link| !hindered(&blocked, link));
+        let mut last = None;
+        for (link, probe) in probe_all(cluster, waiting.iter().copied()).await? {
+            match probe {
+                Probe::Arrived => {
+                    waiting.remove(&link);
+                    arrived.insert(link.to_string(), json!(probe));
+                }
+                Probe::NotConnected | Probe::Lost => last = Some((link, probe)),
             }
-            // Another fault may have blocked it since.
-            Some((link, _)) if hindered(&cluster.blocked().await, *link) => {}
-            Some((link, probe)) if start.elapsed() > MEND_TIMEOUT => {
-                return Err(FaultError::NotUndone(format!(
-                    "{link} should be open, but a probe says {probe:?}"
-                )));
+        }
+        match last {
+            None => return Ok(Ok(arrived)),
+            Some((link, probe)) if start.elapsed() > OPEN_TIMEOUT => {
+                return Ok(Err(format!("{link} should be open, but a probe says {probe:?}")));
             }
+            // A loaded machine may be slow.
             Some(_) => sleep(Duration::from_millis(20)).await,
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! Proof: the state that /proc/PID/stat shows, `T` while stopped and another after.
 
-use super::run::FaultError;
+use super::strike::FaultError;
 use crate::cluster::{Cluster, NodeIndex, ProcessState};
 use serde_json::{Map, Value};
 

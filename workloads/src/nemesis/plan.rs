@@ -23,11 +23,13 @@ impl Pace {
     /// A pace for a run of this length: short faults where there is little time, so that several of each kind
     /// fit in.
     pub fn for_length(length: Duration) -> Pace {
-        if length <= Duration::from_secs(45) {
+        if length < Duration::from_secs(45) {
             // Around the default election timeout of a second: some faults cost a leader, some do not.
             Pace { fault_ms: 900..=1800, gap_ms: 300..=700 }
+        } else if length < Duration::from_secs(180) {
+            Pace { fault_ms: 1_500..=6_000, gap_ms: 800..=3_000 }
         } else {
-            Pace { fault_ms: 2_000..=8_000, gap_ms: 1_000..=4_000 }
+            Pace { fault_ms: 2_000..=10_000, gap_ms: 1_000..=5_000 }
         }
     }
 }

@@ -1,18 +1,14 @@
 //! Carrying out a plan.
 
 use super::{
-    Fault, Outcome, Plan, Planned, Result as FaultResult, Summary, kill, partition, pause, shape, target,
+    Outcome, Plan, Planned, Result as FaultResult, Summary,
+    strike::{self, FaultError, Held},
 };
-use crate::cluster::{Cluster, ClusterError, Link, NodeIndex, Probe, ProcessState};
+use crate::cluster::{Cluster, Link, Probe, ProcessState};
 use checker::history::event::What;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
-    fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,49 +22,14 @@ use tokio::{
 /// Takes the nemesis's events, in the order in which they happen: the recorder's `append`.
 pub type Sink = Arc<dyn Fn(What) + Send + Sync>;
 
-/// Why a fault did not do what it should.
-#[derive(Debug)]
-pub(super) enum FaultError {
-    /// The cluster refused.
-    Cluster(ClusterError),
-    /// It took no effect that could be shown.
-    NotProved(String),
-    /// It could not be undone, or that could not be shown.
-    NotUndone(String),
-}
-
-impl From<ClusterError> for FaultError {
-    fn from(error: ClusterError) -> FaultError {
-        FaultError::Cluster(error)
-    }
-}
-
-impl fmt::Display for FaultError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FaultError::Cluster(error) => error.fmt(f),
-            FaultError::NotProved(what) => write!(f, "no effect is proved: {what}"),
-            FaultError::NotUndone(what) => write!(f, "not undone: {what}"),
-        }
-    }
-}
-
 /// What the faults under way share.
 struct Shared {
     cluster: Arc<Cluster>,
     sink: Sink,
     start: Instant,
-    /// Nodes whose process a fault has ended or stopped.
-    held: Mutex<BTreeSet<NodeIndex>>,
+    held: Held,
     /// Faults under way.
     active: Arc<AtomicUsize>,
-}
-
-/// A fault that has taken effect, and what its undoing needs.
-enum Active {
-    Kill(Vec<NodeIndex>),
-    Pause(Vec<NodeIndex>),
-    Partition(partition::Active),
 }
 
 /// Carries out a plan, and undoes everything at the end: when all faults had their turn, when the time is up,
@@ -82,9 +43,10 @@ pub async fn run(plan: &Plan, cluster: Arc<Cluster>, sink: Sink, stop: impl Futu
         cluster,
         sink,
         start: Instant::now(),
-        held: Mutex::default(),
+        held: Held::default(),
         active: Arc::default(),
     });
+    let crashes_before = shared.cluster.crashes().await;
     let lanes = Arc::new(Semaphore::new(plan.overlap));
     let (stopping, _) = watch::channel(false);
     let mut summary = Summary::default();
@@ -123,6 +85,8 @@ pub async fn run(plan: &Plan, cluster: Arc<Cluster>, sink: Sink, stop: impl Futu
     }
     summary.outcomes.sort_by_key(|outcome| outcome.planned.number);
     summary.heal_errors.extend(heal(&shared.cluster).await);
+    summary.crashes = shared.cluster.crashes().await;
+    summary.crashes.retain(|crash| !crashes_before.contains(crash));
     summary
 }
 
@@ -186,18 +150,20 @@ impl Shared {
             FaultResult::Failed { error }
         };
         self.active.fetch_add(1, Ordering::SeqCst);
-        let begun = self.begin(planned).await;
-        let result = match begun {
+        let result = match strike::begin(&self.cluster, &self.held, planned).await {
             Err(error) => failed(error),
             Ok(None) => FaultResult::Skipped,
-            Ok(Some((active, value, proof))) => {
+            Ok(Some(struck)) => {
                 let start_ms = self.now_ms();
+                let (value, proof) = (struck.value.clone(), struck.proof.clone());
                 (self.sink)(What::NemesisStart { f: f.clone(), fault, value, proof });
                 tokio::select! {
                     () = sleep(Duration::from_millis(planned.duration_ms)) => {}
                     _ = stopped.wait_for(|&stopped| stopped) => {}
                 }
-                match self.undo(planned.number, &active).await {
+                let active = Arc::clone(&self.active);
+                let others_active = move || active.load(Ordering::SeqCst) > 1;
+                match strike::undo(&self.cluster, &self.held, &struck, others_active).await {
                     Ok(proof) => {
                         (self.sink)(What::NemesisEnd { f, fault, proof });
                         FaultResult::Proved { start_ms, end_ms: self.now_ms() }
@@ -208,84 +174,6 @@ impl Shared {
         };
         self.active.fetch_sub(1, Ordering::SeqCst);
         result
-    }
-
-    /// Brings a fault about: what it is, whom it hit, and the proof. `None` when there is nobody to hit.
-    async fn begin(&self, planned: Planned) -> Result<Option<(Active, Value, Value)>, FaultError> {
-        let (cluster, nodes) = (&self.cluster, self.cluster.nodes().len());
-        let mut rng = ChaCha8Rng::seed_from_u64(planned.choice);
-        let leader = target::leader(cluster).await;
-        let describe = |detail: Value| {
-            let mut value =
-                json!({"fault": planned.fault.to_string(), "leader": leader.map(|l| l.to_string())});
-            if let (Value::Object(all), Value::Object(detail)) = (&mut value, detail) {
-                all.extend(detail);
-            }
-            value
-        };
-        let names = |nodes: &[NodeIndex]| nodes.iter().map(NodeIndex::to_string).collect::<Vec<_>>();
-        match planned.fault {
-            Fault::Kill(target) | Fault::Pause(target) => {
-                let chosen = {
-                    let mut held = self.held();
-                    let chosen = target::draw(target, nodes, leader, &held, &mut rng);
-                    held.extend(chosen.iter().copied());
-                    chosen
-                };
-                if chosen.is_empty() {
-                    return Ok(None);
-                }
-                let value = describe(json!({"nodes": names(&chosen)}));
-                let is_kill = matches!(planned.fault, Fault::Kill(_));
-                let proof = match is_kill {
-                    true => kill::start(cluster, &chosen).await,
-                    false => pause::start(cluster, &chosen).await,
-                };
-                let active = if is_kill { Active::Kill(chosen) } else { Active::Pause(chosen) };
-                match proof {
-                    Ok(proof) => Ok(Some((active, value, proof))),
-                    Err(error) => {
-                        self.undo(planned.number, &active).await?;
-                        Err(error)
-                    }
-                }
-            }
-            Fault::Partition(shape) => {
-                let cut = shape::draw(shape, nodes, leader, &mut rng);
-                let groups: Vec<_> = cut.groups.iter().map(|group| names(group)).collect();
-                let links: Vec<_> = cut.links.keys().map(Link::to_string).collect();
-                let value = describe(json!({"groups": groups, "links": links}));
-                let (active, proof) = partition::start(cluster, planned.number, cut.links).await?;
-                Ok(Some((Active::Partition(active), value, proof)))
-            }
-        }
-    }
-
-    /// Undoes a fault.
-    async fn undo(&self, number: u64, active: &Active) -> Result<Value, FaultError> {
-        match active {
-            Active::Kill(nodes) => {
-                let active = Arc::clone(&self.active);
-                let beside_others = move || active.load(Ordering::SeqCst) > 1;
-                let undone = kill::undo(&self.cluster, nodes, beside_others).await;
-                self.release(nodes);
-                undone
-            }
-            Active::Pause(nodes) => {
-                let undone = pause::undo(&self.cluster, nodes).await;
-                self.release(nodes);
-                undone
-            }
-            Active::Partition(active) => partition::undo(&self.cluster, number, active).await,
-        }
-    }
-
-    fn release(&self, nodes: &[NodeIndex]) {
-        self.held().retain(|node| !nodes.contains(node));
-    }
-
-    fn held(&self) -> MutexGuard<'_, BTreeSet<NodeIndex>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now_ms(&self) -> u64 {

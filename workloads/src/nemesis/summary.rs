@@ -1,6 +1,7 @@
 //! What came of a plan.
 
 use super::{Family, Plan, Planned};
+use crate::cluster::Crash;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -46,6 +47,8 @@ pub struct Summary {
     pub stopped: bool,
     /// What could not be undone at the end. Empty: all is as it was before the first fault.
     pub heal_errors: Vec<String>,
+    /// Processes that ended by themselves meanwhile.
+    pub crashes: Vec<Crash>,
 }
 
 impl Summary {
@@ -68,6 +71,9 @@ impl Summary {
             if let Result::Failed { error } = &outcome.result {
                 doubts.push(format!("fault {}, {}: {error}", outcome.planned.number, outcome.planned.fault));
             }
+        }
+        for Crash { node, status, .. } in &self.crashes {
+            doubts.push(format!("{node} ended by itself: {status}"));
         }
         let proved = self.proved();
         for (family, planned) in plan.count() {

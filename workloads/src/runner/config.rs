@@ -6,6 +6,7 @@ use crate::{
     generator::Rate,
     nemesis::FaultSet,
     scenario::WorkloadName,
+    workload::TxnRevisions,
 };
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -16,6 +17,8 @@ pub struct Config {
     pub target: Target,
     /// The workloads, at least one.
     pub workloads: BTreeSet<WorkloadName>,
+    /// Which transactions of `kv` may hold ranges at revisions.
+    pub txn_revisions: TxnRevisions,
     /// What may strike while the load goes on; nothing, where the store is not this run's own.
     pub faults: FaultSet,
     /// Time under load, shared by all phases.

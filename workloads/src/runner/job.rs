@@ -10,7 +10,7 @@ use crate::{
     recorder::Recorder,
     report::Tally,
     scenario::WorkloadName,
-    workload::{Append, Generator, Kv, Register, Set, Space, Workload},
+    workload::{Append, Generator, Kv, Register, Set, Space, TxnRevisions, Workload},
 };
 use checker::history::event::ProcessId;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
@@ -33,6 +33,7 @@ pub(super) struct JobPlan {
     pub space: Space,
     /// Whether the store is this run's own, and so held nothing when the run began.
     pub own_store: bool,
+    pub txn_revisions: TxnRevisions,
     /// The store's revision when the phase began.
     pub base: i64,
     pub seed: u64,
@@ -51,7 +52,7 @@ impl JobPlan {
         let space = self.space.clone();
         match self.workload {
             WorkloadName::Kv => {
-                let kv = Kv::new(space, self.own_store, self.base);
+                let kv = Kv::new(space, self.own_store, self.base, self.txn_revisions);
                 self.of(kv)
             }
             WorkloadName::Register => self.of(Register::new(space)),

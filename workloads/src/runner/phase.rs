@@ -113,6 +113,7 @@ impl Env {
             workload,
             space: workload.space(prefix),
             own_store,
+            txn_revisions: config.txn_revisions,
             base,
             seed: config.seed,
             rate,

@@ -253,7 +253,7 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
                             cancel: cancel.clone(),
                             ..Default::default()
                         };
-                        judge_guarded(&history, &options, &mut workload, results);
+                        judge_guarded(&history, &options, &mut workload, &config.out, results);
                     }
                 }
                 Err(error) => {
@@ -279,11 +279,12 @@ fn judge_guarded(
     history: &History,
     options: &checker::Options,
     workload: &mut WorkloadResult,
+    out: &Path,
     results: &mut Results,
 ) {
     let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut judged = workload.clone();
-        judge(history, options, &mut judged);
+        judge(history, options, &mut judged, Some(out));
         judged
     }));
     match judged {

@@ -6,7 +6,11 @@
 //! are in the store. The checks count revisions one by one, so nothing else may write to the store while
 //! this workload runs: the runner gives it a phase of its own.
 
-use super::{Completion, Invocation, Space, Workload, kv_convert as convert, kv_generator, kv_seen::Seen};
+use super::{
+    Completion, Invocation, Space, Workload, kv_convert as convert,
+    kv_generator::{self, Places},
+    kv_seen::Seen,
+};
 use crate::driver::{Client, DriverError, revision};
 use checker::spec::kv_types::{Request, Response};
 use serde_json::{Value, json};
@@ -19,17 +23,31 @@ pub use kv_generator::KvGenerator;
 #[derive(Clone, Debug)]
 pub struct Kv {
     space: Space,
-    /// Whether ranges "to the end" may be asked for: they reach beyond the space, so only on a store that
-    /// holds nothing else.
+    /// Whether the store holds nothing else: only then may ranges reach beyond the space, and history be
+    /// compacted.
     alone: bool,
+    revisions: TxnRevisions,
     seen: Arc<Mutex<Seen>>,
+}
+
+/// Which transactions may hold ranges at revisions: past, compacted or future ones.
+///
+/// Such a range fails its whole transaction if the revision is not to be had. etcd (at least up to 3.5.30)
+/// leaves ranges out on the members that need not answer, so they carry out what the answering member
+/// refused: the members differ from then on, for good (<https://github.com/etcd-io/etcd/issues/18667>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxnRevisions {
+    /// All.
+    Any,
+    /// Those that write nothing.
+    ReadOnly,
 }
 
 impl Kv {
     /// The workload, with its keys in `space`, on a store at revision `base`; `alone` says that the store
     /// held nothing when it began.
-    pub fn new(space: Space, alone: bool, base: i64) -> Kv {
-        Kv { space, alone, seen: Arc::new(Mutex::new(Seen::at(base))) }
+    pub fn new(space: Space, alone: bool, base: i64, revisions: TxnRevisions) -> Kv {
+        Kv { space, alone, revisions, seen: Arc::new(Mutex::new(Seen::at(base))) }
     }
 
     async fn send(&self, request: &Request, client: &mut Client) -> Result<(Response, i64), DriverError> {
@@ -64,7 +82,8 @@ impl Workload for Kv {
     type Generator = KvGenerator;
 
     fn generator(&self, seed: u64) -> KvGenerator {
-        KvGenerator::new(seed, self.space.clone(), self.alone, Arc::clone(&self.seen))
+        let places = Places { space: self.space.clone(), alone: self.alone, revisions: self.revisions };
+        KvGenerator::new(seed, places, Arc::clone(&self.seen))
     }
 
     fn invocation(&self, op: &Request) -> Invocation {
@@ -92,7 +111,7 @@ impl Workload for Kv {
 }
 
 /// Whether the request cannot change anything, whichever branch is taken.
-fn only_reads(request: &Request) -> bool {
+pub(super) fn only_reads(request: &Request) -> bool {
     match request {
         Request::Range(_) => true,
         Request::Put(_) | Request::Delete(_) | Request::Compact { .. } => false,

@@ -1,6 +1,10 @@
 //! Makes the operations of the `kv` workload.
 
-use super::{Generator, Space, kv_seen::Seen};
+use super::{
+    Generator, Space,
+    kv::{TxnRevisions, only_reads},
+    kv_seen::Seen,
+};
 use crate::generator::{Purpose, rng};
 use checker::spec::kv_types::{
     Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, PutRequest, RangeRequest, Request, TxnRequest,
@@ -22,10 +26,17 @@ const DEPTH_MAX: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct KvGenerator {
     rng: ChaCha8Rng,
-    space: Space,
-    alone: bool,
+    places: Places,
     seen: Arc<Mutex<Seen>>,
     next_value: u64,
+}
+
+/// Where the generator may reach.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub space: Space,
+    pub alone: bool,
+    pub revisions: TxnRevisions,
 }
 
 impl Generator for KvGenerator {
@@ -40,13 +51,28 @@ impl Generator for KvGenerator {
                 Request::Put(self.put(key))
             }
             680..780 => Request::Delete(self.delete()),
-            780..993 => Request::Txn(self.txn(&seen, 1)),
-            _ => Request::Compact { revision: self.compaction(&seen) },
+            780..993 => {
+                let txn = Request::Txn(self.txn(&seen, 1));
+                match self.places.revisions {
+                    TxnRevisions::ReadOnly if !only_reads(&txn) => at_newest(txn),
+                    TxnRevisions::ReadOnly | TxnRevisions::Any => txn,
+                }
+            }
+            _ => {
+                let revision = self.compaction(&seen);
+                // The history of a store that others use is not this run's to forget.
+                if self.places.alone {
+                    Request::Compact { revision }
+                } else {
+                    Request::Range(self.range(&seen, Place::Alone))
+                }
+            }
         }
     }
 
     fn final_reads(&self) -> Vec<Request> {
-        let keys = KeyRange { key: self.space.prefix().to_string(), end: Some(self.space.end()) };
+        let keys =
+            KeyRange { key: self.places.space.prefix().to_string(), end: Some(self.places.space.end()) };
         vec![Request::Range(RangeRequest { keys, ..RangeRequest::default() })]
     }
 }
@@ -59,25 +85,27 @@ enum Place {
 }
 
 impl KvGenerator {
-    pub(super) fn new(seed: u64, space: Space, alone: bool, seen: Arc<Mutex<Seen>>) -> KvGenerator {
-        KvGenerator { rng: rng(seed, Purpose::Kv), space, alone, seen, next_value: 0 }
+    pub(super) fn new(seed: u64, places: Places, seen: Arc<Mutex<Seen>>) -> KvGenerator {
+        KvGenerator { rng: rng(seed, Purpose::Kv), places, seen, next_value: 0 }
     }
 
     fn key(&mut self) -> String {
         let key = KEYS.choose(&mut self.rng).expect("there are keys");
-        self.space.key(key)
+        self.places.space.key(key)
     }
 
     fn keys(&mut self) -> KeyRange {
         match self.rng.random_range(0..100) {
             0..50 => KeyRange { key: self.key(), end: None },
-            50..75 => KeyRange { key: self.space.prefix().to_string(), end: Some(self.space.end()) },
+            50..75 => {
+                KeyRange { key: self.places.space.prefix().to_string(), end: Some(self.places.space.end()) }
+            }
             75..90 => {
                 let (a, b) = (self.key(), self.key());
                 KeyRange { key: a.clone().min(b.clone()), end: Some(a.max(b)) }
             }
-            _ if self.alone => KeyRange { key: self.key(), end: Some("\0".to_string()) },
-            _ => KeyRange { key: self.key(), end: Some(self.space.end()) },
+            _ if self.places.alone => KeyRange { key: self.key(), end: Some("\0".to_string()) },
+            _ => KeyRange { key: self.key(), end: Some(self.places.space.end()) },
         }
     }
 
@@ -146,7 +174,7 @@ impl KvGenerator {
     /// branch that puts deletes nothing.
     fn branch(&mut self, seen: &Seen, depth: u32) -> Vec<Request> {
         let deletes = self.rng.random_bool(0.2);
-        let mut free: BTreeSet<String> = KEYS.iter().map(|key| self.space.key(key)).collect();
+        let mut free: BTreeSet<String> = KEYS.iter().map(|key| self.places.space.key(key)).collect();
         let length = self.rng.random_range(0..4);
         (0..length).map(|_| self.part(seen, depth, deletes, &mut free)).collect()
     }
@@ -188,6 +216,20 @@ impl KvGenerator {
     }
 }
 
+/// The request with all its ranges at the newest revision.
+fn at_newest(request: Request) -> Request {
+    let all = |requests: Vec<Request>| requests.into_iter().map(at_newest).collect();
+    match request {
+        Request::Range(range) => Request::Range(RangeRequest { revision: 0, ..range }),
+        Request::Txn(txn) => Request::Txn(TxnRequest {
+            compare: txn.compare,
+            success: all(txn.success),
+            failure: all(txn.failure),
+        }),
+        Request::Put(_) | Request::Delete(_) | Request::Compact { .. } => request,
+    }
+}
+
 /// The transaction without its puts: for a place where something else is deleted.
 fn without_puts(txn: TxnRequest) -> TxnRequest {
     only_free(txn, &mut BTreeSet::new())
@@ -216,7 +258,8 @@ mod tests {
     use super::*;
 
     fn generator(seed: u64) -> KvGenerator {
-        KvGenerator::new(seed, Space::new("", "kv"), true, Arc::new(Mutex::new(Seen::at(50))))
+        let places = Places { space: Space::new("", "kv"), alone: true, revisions: TxnRevisions::Any };
+        KvGenerator::new(seed, places, Arc::new(Mutex::new(Seen::at(50))))
     }
 
     fn ops(seed: u64, n: usize) -> Vec<Request> {
@@ -271,6 +314,47 @@ mod tests {
             }
         }
         assert!(nested > 100, "{nested} branches nest");
+    }
+
+    /// On a store that holds other things nothing is asked for beyond the space, and nothing is compacted.
+    #[test]
+    fn a_store_of_others_is_left_alone() {
+        fn ends<'a>(request: &'a Request, found: &mut Vec<&'a str>) {
+            let keys = match request {
+                Request::Range(range) => &range.keys,
+                Request::Delete(delete) => &delete.keys,
+                Request::Txn(txn) => {
+                    found.extend(txn.compare.iter().filter_map(|compare| compare.keys.end.as_deref()));
+                    txn.success.iter().chain(&txn.failure).for_each(|part| ends(part, found));
+                    return;
+                }
+                Request::Put(_) => return,
+                Request::Compact { .. } => panic!("a compaction"),
+            };
+            found.extend(keys.end.as_deref());
+        }
+        let mut generator = generator(7);
+        generator.places.alone = false;
+        let ops: Vec<Request> = (0..5000).map(|_| generator.next()).collect();
+        let mut found = Vec::new();
+        ops.iter().for_each(|op| ends(op, &mut found));
+        assert!(found.len() > 1000 && found.iter().all(|end| end.starts_with("kv")), "{found:?}");
+    }
+
+    #[test]
+    fn writing_transactions_can_be_kept_from_ranging_at_revisions() {
+        fn ranges_at_revision(request: &Request) -> bool {
+            match request {
+                Request::Range(range) => range.revision != 0,
+                Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(ranges_at_revision),
+                Request::Put(_) | Request::Delete(_) | Request::Compact { .. } => false,
+            }
+        }
+        let mut generator = generator(7);
+        generator.places.revisions = TxnRevisions::ReadOnly;
+        let ops: Vec<Request> = (0..5000).map(|_| generator.next()).collect();
+        let txns = || ops.iter().filter(|op| matches!(op, Request::Txn(_)) && ranges_at_revision(op));
+        assert!(txns().count() > 20 && txns().all(only_reads));
     }
 
     #[test]

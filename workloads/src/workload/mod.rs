@@ -20,7 +20,7 @@ mod register;
 mod set;
 
 pub use append::Append;
-pub use kv::Kv;
+pub use kv::{Kv, TxnRevisions};
 pub use register::Register;
 pub use set::Set;
 

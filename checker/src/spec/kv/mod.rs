@@ -13,8 +13,17 @@ use super::SequentialSpec;
 use super::kv_types::{Request, Response};
 
 /// The store as one whole: transactions, ranges and revisions tie all keys together.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Kv;
+#[derive(Clone, Copy, Debug)]
+pub struct Kv {
+    /// The revision of the empty store that it begins with.
+    pub revision: i64,
+}
+
+impl Default for Kv {
+    fn default() -> Kv {
+        Kv { revision: 1 }
+    }
+}
 
 /// A request, with its answer where there was one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +48,7 @@ impl SequentialSpec for Kv {
     type Op = KvOp;
 
     fn init(&self) -> Store {
-        Store::new()
+        Store::at(self.revision)
     }
 
     fn step(&self, state: &Store, op: &KvOp) -> Option<Store> {

@@ -1,6 +1,6 @@
 //! What must hold over a whole cluster and its history. Names and definitions: Raft paper, figure 3.
 
-use super::world::Server;
+use super::world::{App, Server};
 use raft::{Entry, LogIndex, Message, NodeId, Payload, Raft, ReadId, Role, Term};
 use std::collections::BTreeMap;
 
@@ -13,15 +13,22 @@ pub struct Ghost {
     entries: BTreeMap<(LogIndex, Term), (Term, Payload)>,
     /// Every entry that any node ever knew to be committed, and the term of that node then.
     committed: Vec<(Entry, Term)>,
+    /// The state after each entry.
+    states: BTreeMap<LogIndex, App>,
     /// For each read that was asked for, what was committed anywhere at that time.
     reads: BTreeMap<ReadId, LogIndex>,
     pub reads_served: u64,
-    pub elections: u64,
+    /// How often things happened that a driver must bring about to be worth anything.
+    pub seen: BTreeMap<&'static str, u64>,
 }
 
 impl Ghost {
     pub fn committed(&self) -> LogIndex {
         LogIndex(self.committed.len() as u64)
+    }
+
+    pub fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
     }
 
     pub fn read_asked(&mut self, id: ReadId) {
@@ -34,6 +41,7 @@ impl Ghost {
         let asked_at = self.reads.remove(&id).unwrap_or_else(|| panic!("{id:?} was answered twice"));
         if let Some(index) = index {
             self.reads_served += 1;
+            self.saw("a read is served");
             assert!(
                 index >= asked_at,
                 "stale read: {id:?} is served at {index}, but {asked_at} was committed when it was asked for"
@@ -43,6 +51,12 @@ impl Ghost {
 
     /// One vote a term, also across crashes.
     pub fn sent(&mut self, message: &Message) {
+        match message.body {
+            raft::Body::InstallSnapshot { .. } => self.saw("an image is sent"),
+            raft::Body::TimeoutNow => self.saw("leadership is handed over"),
+            raft::Body::AppendRejected { .. } => self.saw("an append is rejected"),
+            _ => {}
+        }
         if let raft::Body::VoteReply { granted: true } = message.body {
             let candidate = *self.votes.entry((message.from, message.term)).or_insert(message.to);
             let (voter, term) = (message.from, message.term);
@@ -85,7 +99,7 @@ impl Ghost {
             return;
         }
         self.leaders.insert(term, id);
-        self.elections += 1;
+        self.saw("an election is won");
         for (entry, committed_in) in &self.committed {
             // What was committed in this term or later says nothing about this election.
             if *committed_in < term && entry.index > raft.log().base_index() {
@@ -123,7 +137,21 @@ impl Ghost {
         }
         if raft.role() == Role::Leader {
             check_durable_on_majority(raft, servers);
+            self.saw("a leader commits");
+            if raft.membership().is_joint() {
+                self.saw("a leader commits during a change of membership");
+            }
+            if !raft.membership().is_voter(id) {
+                self.saw("a leader commits that is being removed");
+            }
         }
+    }
+
+    /// Every node is in the same state after the same entry, whether it applied all entries or began from an
+    /// image; that goes for the membership too.
+    pub fn reached(&mut self, id: NodeId, app: &App) {
+        let known = self.states.entry(app.applied).or_insert_with(|| app.clone());
+        assert!(known == app, "state machine safety: {id} reached {app:?}, elsewhere that is {known:?}");
     }
 
     /// State Machine Safety, where it matters: what is applied is what was committed.

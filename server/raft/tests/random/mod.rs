@@ -10,20 +10,24 @@ mod ghost;
 mod liveness;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 use world::{Plan, World};
 
-const SEEDS_DEFAULT: u64 = 300;
+const SEEDS_DEFAULT: u64 = 500;
 
 fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// One whole run. Panics where an invariant is broken.
-fn run(plan: Plan) {
+/// One whole run. Panics where an invariant is broken; returns what it got to see.
+fn run(plan: Plan) -> BTreeMap<&'static str, u64> {
     let mut world = World::new(plan);
     world.storm();
     world.heal_and_converge();
+    world.ghost.seen
 }
 
 fn seeds() -> std::ops::Range<u64> {
@@ -33,13 +37,40 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// What a driver must bring about, or its silence means nothing.
+const MUST_BE_SEEN: [&str; 14] = [
+    "a leader commits",
+    "a leader commits during a change of membership",
+    "a leader commits that is being removed",
+    "a leader steps down within its term",
+    "a log is truncated",
+    "a node starts from an image that had not replaced its log",
+    "a read is lost",
+    "a read is served",
+    "an append is rejected",
+    "an election is won",
+    "an image is sent",
+    "an image replaces a log",
+    "leadership is handed over",
+    "several writes wait for the disk",
+];
+
 fn assert_clean(nodes: u64) {
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in seeds() {
         let plan = Plan::draw(seed, nodes);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(plan.clone()))) {
-            eprintln!("REPRODUCE WITH: RAFT_SEED={seed} RAFT_TRACE=1, {nodes} nodes\n{plan:#?}");
-            std::panic::resume_unwind(panic);
+        match catch_unwind(AssertUnwindSafe(|| run(plan.clone()))) {
+            Ok(saw) => saw.into_iter().for_each(|(what, count)| *seen.entry(what).or_default() += count),
+            Err(panic) => {
+                eprintln!("REPRODUCE WITH: RAFT_SEED={seed} RAFT_TRACE=1, {nodes} nodes\n{plan:#?}");
+                std::panic::resume_unwind(panic);
+            }
         }
+    }
+    println!("{nodes} nodes: {seen:#?}");
+    if seeds().count() >= SEEDS_DEFAULT as usize {
+        let missing: Vec<&str> = MUST_BE_SEEN.into_iter().filter(|what| !seen.contains_key(what)).collect();
+        assert!(missing.is_empty(), "the driver never brought about: {missing:?}");
     }
 }
 
@@ -73,7 +104,7 @@ mod planted {
     use raft::Mutation;
 
     /// Far more than any mistake needs.
-    const SEEDS_MAX: u64 = 2_000;
+    const SEEDS_MAX: u64 = 10_000;
 
     /// Every mistake is caught within a bounded number of seeds.
     #[test]

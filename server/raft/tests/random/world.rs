@@ -4,7 +4,7 @@ use super::ghost::Ghost;
 use crate::{dice::Dice, disk::Disk};
 use raft::{
     Body, Config, Durable, Entry, Input, LogIndex, Mark, Membership, Message, NodeId, Payload, Raft, ReadId,
-    Ready, SnapshotMeta, StepError,
+    Ready, Role, SnapshotMeta, StepError,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -180,7 +180,7 @@ impl World {
 
     /// Nodes that take themselves for the leader.
     pub fn leaders(&self) -> Vec<NodeId> {
-        let leads = |id: &NodeId| self.raft(*id).is_some_and(|raft| raft.role() == raft::Role::Leader);
+        let leads = |id: &NodeId| self.raft(*id).is_some_and(|raft| raft.role() == Role::Leader);
         self.ids().into_iter().filter(leads).collect()
     }
 
@@ -203,7 +203,7 @@ impl World {
             config.mutation = self.plan.mutation;
         }
         let adopt = self.dice.percent(50);
-        let server = self.server(id);
+        let server = self.servers.get_mut(&id).expect("it was added");
         let mut durable = server.disk.durable.clone();
         // An image may have been stored, and the crash have come before the log was replaced by it.
         let ends = durable.snapshot.as_ref().map_or(LogIndex::ZERO, |meta| meta.index);
@@ -212,6 +212,7 @@ impl World {
             && adopt
         {
             durable.snapshot = Some(image.meta.clone());
+            self.ghost.saw("a node starts from an image that had not replaced its log");
         }
         let raft = Raft::new(config, durable).unwrap_or_else(|error| panic!("{id} cannot start: {error}"));
         server.app = match server.images.get(&raft.snapshot().index) {
@@ -230,7 +231,8 @@ impl World {
         self.note(|| format!("  {id} <- {input:?}"));
         let server = self.servers.get_mut(&id).expect("it was added");
         let raft = server.raft.as_mut().expect("it is alive");
-        let commit_before = raft.commit();
+        let (commit_before, last_before, term_before) = (raft.commit(), raft.last_index(), raft.term());
+        let was_leader = raft.role() == Role::Leader;
         let result = raft.step(input);
         let raft = self.servers[&id].raft.as_ref().expect("it is alive");
         self.note(|| format!("     {} {result:?}", raft.view()));
@@ -239,6 +241,12 @@ impl World {
         ) = &result
         {
             panic!("{id}: among honest peers: {error}");
+        }
+        if raft.last_index() < last_before {
+            self.ghost.saw("a log is truncated");
+        }
+        if was_leader && raft.role() == Role::Follower && raft.term() == term_before {
+            self.ghost.saw("a leader steps down within its term");
         }
         self.ghost.stepped(raft, commit_before, &self.servers);
         if !self.dice.percent(self.plan.batch) {
@@ -256,14 +264,23 @@ impl World {
         let mut ready = raft.ready();
         assert!(!raft.has_ready(), "{id} has more to give out right after it gave all out");
         self.ghost.written(raft, &ready.write().entries);
+        assert!(gives_something_out(&ready), "{id} had nothing to give out: {ready:?}");
         if let Some(meta) = &ready.write().install {
+            self.ghost.saw("an image replaces a log");
             server.app = server.images[&meta.index].app.clone();
         }
         for entry in &ready.committed {
             self.ghost.applied(id, entry);
             server.app.apply(entry);
+            self.ghost.reached(id, &server.app);
+        }
+        if server.turns.iter().filter(|turn| turn.write().must_sync).count() > 1 {
+            self.ghost.saw("several writes wait for the disk");
         }
         for read in &ready.reads {
+            if read.index.is_none() {
+                self.ghost.saw("a read is lost");
+            }
             self.ghost.read_decided(read.id, read.index);
         }
         let messages = std::mem::take(&mut ready.messages);
@@ -345,4 +362,18 @@ impl World {
         }
         hasher.finish()
     }
+}
+
+fn gives_something_out(ready: &Ready) -> bool {
+    let Ready { messages, committed, reads, soft_state, .. } = ready;
+    let promises = |ready: &Ready| {
+        let Ok(saved) = ready.clone().save(&mut Disk::default());
+        !saved.messages.is_empty()
+    };
+    !messages.is_empty()
+        || !committed.is_empty()
+        || !reads.is_empty()
+        || soft_state.is_some()
+        || *ready.write() != raft::Write::default()
+        || promises(ready)
 }

@@ -3,6 +3,7 @@
 use super::{
     model::Model,
     random::{LEASE, Step, step, steps},
+    requests::{delete, delete_range, get, put, txn, yes},
 };
 use crate::{
     mvcc::{Scrub, Store, codec::Reader, history::VERSION_BYTES, is_read_only, restore::Builder},
@@ -82,6 +83,54 @@ fn image(store: &Store) -> Vec<u8> {
     let (mut pinned, mut out) = (store.pin(), Vec::new());
     assert!(!store.write_records(&mut pinned, usize::MAX, &mut out), "one piece is enough");
     out
+}
+
+/// Scrubs to the end: then what is held must be what is in use.
+fn scrub_all(store: &mut Store) {
+    while store.scrub(1) == Scrub::More {}
+    assert_eq!(store.size_bytes(), store.size_in_use_bytes());
+    assert_eq!(store.hash_kv(0).map(|hash| hash.hash), Ok(store.hash()));
+}
+
+#[test]
+fn a_compaction_during_the_scrub_of_another() {
+    let keys = ["a", "b", "c"];
+    for budget in 0..20 {
+        let mut store = Store::new();
+        for key in keys {
+            store.put(&put(key, "1"), &lease_exists).expect("a put");
+        }
+        store.delete_range(&delete_range("a", "d")).expect("a deletion");
+        store.put(&put("z", "1"), &lease_exists).expect("a put");
+        store.compact(5).expect("a readable revision");
+        store.scrub(budget);
+        store.compact(6).expect("a readable revision");
+        scrub_all(&mut store);
+        assert_eq!(store.keys.len(), 1, "deleted keys are gone, scrubbed {budget} before");
+    }
+}
+
+#[test]
+fn a_key_deleted_and_written_at_one_revision() {
+    // No valid request does this; an entry of the log that does is still applied, the same on all members.
+    let mut store = Store::new();
+    store.put(&put("a", "1"), &lease_exists).expect("a put");
+    let request = txn(yes(), vec![delete("a").into(), put("a", "2").into()], vec![]);
+    assert_eq!(store.txn(&request, &lease_exists).map(|answer| answer.responses.len()), Ok(2));
+    let mut builder = Builder::new(store.revision(), store.compact_revision()).expect("a store's");
+    builder.read_records(&mut Reader::new(&image(&store))).expect("an image can be read");
+    let mut pinned = store.pin();
+    store.write_records(&mut pinned, usize::MAX, &mut Vec::new());
+    let mut restored = builder.finish(pinned.totals()).expect("an image can be read");
+    drop(pinned);
+    for (store, why) in [(&mut store, "written"), (&mut restored, "restored")] {
+        store.compact(3).expect("a readable revision");
+        scrub_all(store);
+        let held = store.range(&get("a")).map(|answer| answer.kvs);
+        assert_eq!(held.map(|kvs| kvs[0].version), Ok(1), "{why}");
+        assert_eq!(store.events(3).map(|events| events.len()), Ok(1), "{why}: the last word of revision 3");
+    }
+    assert_eq!(store.hash(), restored.hash());
 }
 
 proptest! {

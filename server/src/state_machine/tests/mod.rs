@@ -2,6 +2,7 @@
 
 mod images;
 mod replicas;
+mod speed;
 
 use super::{Outcome, StateMachine};
 use crate::{

@@ -1,7 +1,9 @@
 //! A node's server, in a container of its own that shares its machine's network and disk.
 
 use super::{engine::Engine, fleet::Machine, follower::Follower, frames::Frames, images::Image};
-use crate::cluster::{ClusterError, Crash, Ended, Node, ProcessState, System, process::Process};
+use crate::cluster::{
+    ClusterError, Crash, Ended, Node, ProcessState, System, process::Process, system::version_in,
+};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::Command, time::Duration};
@@ -263,6 +265,6 @@ pub(super) async fn version(
     engine.remove(&id).await.map_err(|e| e.during(doing()))?;
     let said = Frames::default().take(&said.map_err(|e: super::engine::EngineError| e.during(doing()))?);
     let text = String::from_utf8_lossy(&said);
-    System::version_in(&text)
+    version_in(&text)
         .ok_or_else(|| image.fault(format!("--version says {:?} instead of a version", text.trim())))
 }

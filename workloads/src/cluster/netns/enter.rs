@@ -107,7 +107,8 @@ enum Part {
 fn part() -> Part {
     let Ok(value) = env::var(PART) else { return Part::Outside };
     match value.split_once(':') {
-        Some(("init", parent)) => Part::Init { parent: parent.to_owned() },
+        // Nothing but process 1 may change mounts, whatever a stray variable says.
+        Some(("init", parent)) if std::process::id() == 1 => Part::Init { parent: parent.to_owned() },
         // Names the namespace, so that a variable that strayed elsewhere counts for nothing.
         Some(("inside", namespace)) if current_namespace().is_ok_and(|own| own == namespace) => Part::Inside,
         Some(_) | None => Part::Outside,
@@ -191,7 +192,10 @@ fn tool_path() -> OsString {
 /// What the kernel refused; then nothing has happened. See [`available`] for a full trial.
 pub fn enter() -> Result<(), Why> {
     match part() {
-        Part::Inside => Ok(()),
+        Part::Inside => {
+            // The mask came along from the process outside, which takes its signals another way.
+            supervised_signals().thread_unblock().map_err(refused("signals"))
+        }
         Part::Init { parent } => {
             let failure = init(&parent);
             // Nobody outside can go on from here: the trial of `available` is what falls back.
@@ -268,15 +272,14 @@ fn again(part: &str) -> io::Result<Child> {
     command.args(arguments).env(PART, part).env("PATH", tool_path()).spawn()
 }
 
-/// Holds back the signals that [`supervise`] takes. Children start with none held back.
+/// The signals that [`supervise`] takes.
+fn supervised_signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD])
+}
+
+/// Holds back the signals that [`supervise`] takes, so that they wait to be read.
 fn hold_signals() -> io::Result<SignalFd> {
-    let signals = SigSet::from_iter([
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-        Signal::SIGCHLD,
-    ]);
+    let signals = supervised_signals();
     signals.thread_block()?;
     Ok(SignalFd::new(&signals)?)
 }

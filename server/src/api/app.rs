@@ -1,0 +1,42 @@
+//! Everything that one client port answers.
+
+use super::{
+    Api, Limits,
+    grpc::{Grpc, is_grpc},
+};
+use crate::{backend::Backend, gateway::Gateway, metrics::Metrics};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use std::{error::Error, sync::Arc};
+
+/// What an [`App`] answers with: gRPC streams its body, the rest comes in one piece.
+pub type Body = Either<tonic::body::Body, Full<Bytes>>;
+
+/// gRPC, the JSON gateway, and the pages for probes and dashboards. Shared by all connections.
+#[derive(Debug)]
+pub struct App<B> {
+    grpc: Grpc<B>,
+    gateway: Gateway<B>,
+}
+
+/// Puts together what the port of a server answers.
+pub fn app<B: Backend>(backend: B, limits: Limits, metrics: Arc<Metrics>) -> App<B> {
+    let api = Arc::new(Api::new(backend, limits));
+    App { grpc: Grpc::new(&api), gateway: Gateway::new(api, metrics) }
+}
+
+impl<B: Backend> App<B> {
+    /// Answers one request; every failure is an answer too.
+    pub async fn handle<R>(&self, request: Request<R>) -> Response<Body>
+    where
+        R: hyper::body::Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        if is_grpc(request.headers()) {
+            self.grpc.call(request).await.map(Either::Left)
+        } else {
+            self.gateway.handle(request, &self.grpc.counters).await.map(Either::Right)
+        }
+    }
+}

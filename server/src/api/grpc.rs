@@ -1,0 +1,87 @@
+//! The gRPC side of the port: finds the service, counts the call, and words refusals as etcd does.
+
+use super::{
+    Api,
+    methods::{self, METHODS, MethodCounters, Service as Name},
+    status,
+};
+use crate::{
+    backend::Backend,
+    error::ApiError,
+    proto::{
+        etcdserverpb::{
+            cluster_server::ClusterServer, kv_server::KvServer, maintenance_server::MaintenanceServer,
+        },
+        health::health_server::HealthServer,
+    },
+};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use std::{convert::Infallible, error::Error, sync::Arc};
+use tonic::{Code, Status, body::Body, codegen::Service as _};
+
+/// All gRPC services.
+#[derive(Debug)]
+pub(super) struct Grpc<B> {
+    api: Arc<Api<B>>,
+    kv: KvServer<Api<B>>,
+    cluster: ClusterServer<Api<B>>,
+    maintenance: MaintenanceServer<Api<B>>,
+    health: HealthServer<Api<B>>,
+    pub(super) counters: MethodCounters,
+}
+
+impl<B: Backend> Grpc<B> {
+    pub(super) fn new(api: &Arc<Api<B>>) -> Grpc<B> {
+        let limit = api.limits().max_message_bytes();
+        Grpc {
+            kv: KvServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
+            cluster: ClusterServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
+            maintenance: MaintenanceServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
+            health: HealthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
+            api: Arc::clone(api),
+            counters: MethodCounters::default(),
+        }
+    }
+
+    pub(super) async fn call<R>(&self, request: Request<R>) -> Response<Body>
+    where
+        R: hyper::body::Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    {
+        let Some(at) = methods::find(request.uri().path()) else {
+            return status::unknown(request.uri().path()).into_http();
+        };
+        let mut call = self.counters.start(at);
+        if wants_leader(request.headers()) && self.api.backend().status().leader.is_none() {
+            call.code = status::code(ApiError::NoLeader);
+            return Status::from(ApiError::NoLeader).into_http();
+        }
+        let served = match METHODS[at].service {
+            Name::Kv => self.kv.clone().call(request).await,
+            Name::Cluster => self.cluster.clone().call(request).await,
+            Name::Maintenance => self.maintenance.clone().call(request).await,
+            Name::Health => self.health.clone().call(request).await,
+        };
+        let response = served.unwrap_or_else(|never: Infallible| match never {});
+        // Only refusals say how they ended in the headers.
+        let Some(refusal) = Status::from_header_map(response.headers()) else {
+            call.code = Code::Ok;
+            return response;
+        };
+        let refusal = status::reword(refusal, self.api.limits().max_message_bytes());
+        call.code = refusal.code();
+        refusal.into_http()
+    }
+}
+
+/// Whether a request is for this side of the port.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let rest = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    matches!(rest, Some([] | [b'+' | b';', ..]))
+}
+
+/// Whether the client wants to be refused where there is no leader.
+fn wants_leader(headers: &HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|value| value == "true")
+}

@@ -1,0 +1,147 @@
+//! The gRPC methods that this server knows, and how often each was called.
+
+use crate::metrics::Counter;
+use tonic::Code;
+
+/// The services, as the paths of requests name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Keys and values.
+    Kv,
+    /// Members.
+    Cluster,
+    /// This member's state.
+    Maintenance,
+    /// The standard health service.
+    Health,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Service; 4] = [Service::Kv, Service::Cluster, Service::Maintenance, Service::Health];
+
+    /// The full name, with the package.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Kv => "etcdserverpb.KV",
+            Service::Cluster => "etcdserverpb.Cluster",
+            Service::Maintenance => "etcdserverpb.Maintenance",
+            Service::Health => "grpc.health.v1.Health",
+        }
+    }
+}
+
+/// One method of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// Where it belongs.
+    pub service: Service,
+    /// The path of its requests.
+    pub path: &'static str,
+    /// `unary` or `server_stream`.
+    pub kind: &'static str,
+}
+
+impl Method {
+    /// Its name within the service.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit_once('/').map_or(self.path, |(_, name)| name)
+    }
+}
+
+const fn unary(service: Service, path: &'static str) -> Method {
+    Method { service, path, kind: "unary" }
+}
+
+const fn server_stream(service: Service, path: &'static str) -> Method {
+    Method { service, path, kind: "server_stream" }
+}
+
+/// All methods; the ones that are called most come first.
+pub const METHODS: [Method; 20] = [
+    unary(Service::Kv, "/etcdserverpb.KV/Range"),
+    unary(Service::Kv, "/etcdserverpb.KV/Put"),
+    unary(Service::Kv, "/etcdserverpb.KV/Txn"),
+    unary(Service::Kv, "/etcdserverpb.KV/DeleteRange"),
+    unary(Service::Kv, "/etcdserverpb.KV/Compact"),
+    unary(Service::Cluster, "/etcdserverpb.Cluster/MemberAdd"),
+    unary(Service::Cluster, "/etcdserverpb.Cluster/MemberRemove"),
+    unary(Service::Cluster, "/etcdserverpb.Cluster/MemberUpdate"),
+    unary(Service::Cluster, "/etcdserverpb.Cluster/MemberList"),
+    unary(Service::Cluster, "/etcdserverpb.Cluster/MemberPromote"),
+    unary(Service::Maintenance, "/etcdserverpb.Maintenance/Alarm"),
+    unary(Service::Maintenance, "/etcdserverpb.Maintenance/Status"),
+    unary(Service::Maintenance, "/etcdserverpb.Maintenance/Defragment"),
+    unary(Service::Maintenance, "/etcdserverpb.Maintenance/Hash"),
+    unary(Service::Maintenance, "/etcdserverpb.Maintenance/HashKV"),
+    server_stream(Service::Maintenance, "/etcdserverpb.Maintenance/Snapshot"),
+    unary(Service::Maintenance, "/etcdserverpb.Maintenance/MoveLeader"),
+    unary(Service::Maintenance, "/etcdserverpb.Maintenance/Downgrade"),
+    unary(Service::Health, "/grpc.health.v1.Health/Check"),
+    server_stream(Service::Health, "/grpc.health.v1.Health/Watch"),
+];
+
+/// Number of gRPC codes.
+pub(crate) const CODES: usize = 17;
+
+/// How often each of [`METHODS`] was called and what the calls came to.
+#[derive(Debug, Default)]
+pub struct MethodCounters {
+    started: [Counter; METHODS.len()],
+    handled: [[Counter; CODES]; METHODS.len()],
+}
+
+impl MethodCounters {
+    /// Calls begun of method `at`.
+    pub fn started(&self, at: usize) -> u64 {
+        self.started[at].get()
+    }
+
+    /// Calls of method `at` that ended with `code`.
+    pub fn handled(&self, at: usize, code: Code) -> u64 {
+        self.handled[at][code as usize].get()
+    }
+
+    pub(crate) fn start(&self, at: usize) -> Call<'_> {
+        self.started[at].inc();
+        // What is not ended otherwise was dropped: its client gave up.
+        Call { counters: self, at, code: Code::Cancelled }
+    }
+}
+
+/// A call that is being handled; counts its end when it is dropped.
+pub(crate) struct Call<'a> {
+    counters: &'a MethodCounters,
+    at: usize,
+    pub(crate) code: Code,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.counters.handled[self.at][self.code as usize].inc();
+    }
+}
+
+/// The place of a request's method in [`METHODS`].
+pub(super) fn find(path: &str) -> Option<usize> {
+    METHODS.iter().position(|method| method.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_definitions_has_a_row() {
+        let descriptors = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+        for (at, method) in METHODS.iter().enumerate() {
+            assert_eq!(find(method.path), Some(at));
+            assert_eq!(method.path, format!("/{}/{}", method.service.name(), method.name()));
+            let (_, service) = method.service.name().rsplit_once('.').expect("a package");
+            for word in [service, method.name()] {
+                let found = descriptors.windows(word.len()).any(|bytes| bytes == word.as_bytes());
+                assert!(found, "{word} is not in the definitions");
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The client API: etcd's v3 services over gRPC, generic over what stands behind them.
+//!
+//! One file a service. Each operation is a method of [`Api`] that takes and gives plain messages and typed
+//! refusals; the gRPC service and the JSON gateway both call it. [`app`] puts everything that one port
+//! answers together, and [`serve`] runs it on a listener.
+//!
+//! Left out so far: Watch, Lease, Auth, changes of membership, alarms, snapshots in etcd's file format. Who
+//! asks for them is told so.
+
+mod app;
+mod authority;
+pub(crate) mod cluster;
+mod grpc;
+mod header;
+mod health;
+mod kv;
+pub(crate) mod maintenance;
+mod methods;
+mod serve;
+pub mod status;
+pub mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use app::{App, app};
+pub use methods::{METHODS, Method, MethodCounters};
+pub use serve::serve;
+
+/// The release of etcd whose behaviour this server follows. Clients switch features on and off by it.
+pub const ETCD_VERSION: &str = "3.5.30";
+
+/// The version that all members of the cluster speak.
+pub const CLUSTER_VERSION: &str = "3.5.0";
+
+/// How large requests may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of an encoded request that is to be proposed. Default: 1.5 MiB.
+    pub max_request_bytes: usize,
+    /// Compares, and operations of a branch, in a transaction. Default: 128.
+    pub max_txn_ops: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { max_request_bytes: 1024 * 1024 * 3 / 2, max_txn_ops: 128 }
+    }
+}
+
+impl Limits {
+    /// Bytes of any message: etcd lets 512 KiB pass its gRPC library beyond what it proposes.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_request_bytes.saturating_add(512 * 1024)
+    }
+}
+
+/// The operations of all services.
+#[derive(Debug)]
+pub struct Api<B> {
+    backend: B,
+    limits: Limits,
+}
+
+impl<B> Api<B> {
+    /// Operations on `backend`.
+    pub fn new(backend: B, limits: Limits) -> Api<B> {
+        Api { backend, limits }
+    }
+
+    /// What stands behind the operations.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// How large requests may be.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+}

@@ -1,0 +1,106 @@
+//! A single node in memory that applies requests as they come: for tests, and as a reference.
+//!
+//! It leaves out everything that makes a cluster: no log, no disk, no other member. What it would answer in
+//! trouble can be set.
+
+use crate::{
+    backend::{Backend, MemberInfo, NodeStatus},
+    error::ApiError,
+    proto::internal::{Command, command::Request},
+    state_machine::{Response, StateMachine},
+};
+use parking_lot::{Mutex, RwLock};
+use raft::types::{LogIndex, NodeId, Role, Term};
+use std::{collections::VecDeque, ops::Deref, sync::Arc};
+
+/// The one member.
+pub const MEMBER: NodeId = NodeId(0x8e9e_05c5_2164_694d);
+/// Identity of its cluster.
+pub const CLUSTER_ID: u64 = 0xcdf8_1818_1818_1818;
+
+/// A store without a cluster. Cloning gives another handle to the same store.
+#[derive(Clone, Debug, Default)]
+pub struct Fake(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: RwLock<StateMachine>,
+    trouble: Mutex<Trouble>,
+}
+
+/// What goes wrong.
+#[derive(Debug, Default)]
+struct Trouble {
+    leaderless: bool,
+    proposals: VecDeque<ApiError>,
+}
+
+impl Fake {
+    /// An empty store, at revision 1.
+    pub fn new() -> Fake {
+        Fake::default()
+    }
+
+    /// Takes the leader away, or gives it back. Without one nothing is proposed and no linearizable read is
+    /// confirmed.
+    pub fn set_leaderless(&self, leaderless: bool) {
+        self.0.trouble.lock().leaderless = leaderless;
+    }
+
+    /// Answers the next proposal with an error, without applying it. Several calls queue up.
+    pub fn fail_next_proposal(&self, error: ApiError) {
+        self.0.trouble.lock().proposals.push_back(error);
+    }
+}
+
+impl Backend for Fake {
+    async fn propose(&self, request: Request) -> Result<Response, ApiError> {
+        self.read_index().await?;
+        if let Some(error) = self.0.trouble.lock().proposals.pop_front() {
+            return Err(error);
+        }
+        let command = Command { request: Some(request), ..Command::default() };
+        let mut state = self.0.state.write();
+        let index = state.applied().next();
+        let outcome = state.apply(index, &command);
+        state.scrub(usize::MAX);
+        outcome
+    }
+
+    async fn read_index(&self) -> Result<(), ApiError> {
+        if self.0.trouble.lock().leaderless { Err(ApiError::NoLeader) } else { Ok(()) }
+    }
+
+    fn state(&self) -> impl Deref<Target = StateMachine> {
+        self.0.state.read()
+    }
+
+    fn status(&self) -> NodeStatus {
+        let applied: LogIndex = self.0.state.read().applied();
+        let leaderless = self.0.trouble.lock().leaderless;
+        NodeStatus {
+            id: MEMBER,
+            cluster_id: CLUSTER_ID,
+            role: if leaderless { Role::Follower } else { Role::Leader },
+            term: Term(2),
+            leader: (!leaderless).then_some(MEMBER),
+            committed: applied,
+            applied,
+            is_learner: false,
+        }
+    }
+
+    fn members(&self) -> Vec<MemberInfo> {
+        vec![MemberInfo {
+            id: MEMBER,
+            name: "default".into(),
+            peer_urls: vec!["http://127.0.0.1:2380".into()],
+            client_urls: vec!["http://127.0.0.1:2379".into()],
+            is_learner: false,
+        }]
+    }
+
+    async fn move_leader(&self, to: NodeId) -> Result<(), ApiError> {
+        if to == MEMBER { Ok(()) } else { Err(ApiError::BadLeaderTransferee) }
+    }
+}

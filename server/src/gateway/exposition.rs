@@ -1,0 +1,206 @@
+//! The metrics in Prometheus' text format, under the names that etcd's dashboards know.
+//!
+//! Only what means the same here is shown under etcd's name. Numbers that the server knows anyhow are read
+//! when they are asked for; the rest was counted where it happened.
+
+use crate::{
+    api::{CLUSTER_VERSION, ETCD_VERSION, METHODS, MethodCounters},
+    backend::Backend,
+    metrics::{Histogram, Metrics},
+};
+use raft::types::Role;
+use std::fmt::{Arguments, Display, Write as _};
+use tonic::Code;
+
+/// Renders all metrics. `health` counts the probes of `/health` that passed and that did not.
+pub(super) fn render<B: Backend>(
+    backend: &B,
+    metrics: &Metrics,
+    counters: &MethodCounters,
+    health: [u64; 2],
+) -> String {
+    let mut page = Page(String::with_capacity(32 * 1024));
+    raft(&mut page, backend, metrics);
+    store(&mut page, backend);
+    disk(&mut page, metrics);
+    page.one("etcd_server_health_success", "counter", "Probes of /health that passed", health[0]);
+    page.one("etcd_server_health_failures", "counter", "Probes of /health that did not pass", health[1]);
+    grpc(&mut page, counters);
+    process(&mut page);
+    page.0
+}
+
+fn raft<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
+    let node = backend.status();
+    page.labelled(
+        "etcd_server_version",
+        "The release whose behaviour is followed",
+        "server_version",
+        ETCD_VERSION,
+    );
+    page.labelled("etcd_cluster_version", "What all members speak", "cluster_version", CLUSTER_VERSION);
+    page.labelled("etcd_server_id", "This member", "server_id", &format!("{:x}", node.id.0));
+    let has_leader = u64::from(node.leader.is_some());
+    let is_leader = u64::from(node.role == Role::Leader);
+    let failed_reads = metrics.read_indexes_failed.get();
+    for (name, kind, help, value) in [
+        ("has_leader", "gauge", "Whether a leader is known", has_leader),
+        ("is_leader", "gauge", "Whether this member leads", is_leader),
+        ("is_learner", "gauge", "Whether this member has no vote", u64::from(node.is_learner)),
+        ("proposals_committed_total", "gauge", "Last entry known to be committed", node.committed.0),
+        ("proposals_applied_total", "gauge", "Last entry applied", node.applied.0),
+        ("proposals_pending", "gauge", "Proposals without an outcome", metrics.proposals_pending.get()),
+        ("proposals_failed_total", "counter", "Proposals refused or late", metrics.proposals_failed.get()),
+        ("leader_changes_seen_total", "counter", "Leaders seen", metrics.leader_changes_seen.get()),
+        ("read_indexes_failed_total", "counter", "Linearizable reads refused or late", failed_reads),
+        ("slow_apply_total", "counter", "Batches applied in 100 ms or more", metrics.slow_apply.get()),
+        ("heartbeat_send_failures_total", "counter", "Messages not sent", metrics.peer_send_failures.get()),
+    ] {
+        page.one(&format!("etcd_server_{name}"), kind, help, value);
+    }
+}
+
+fn store<B: Backend>(page: &mut Page, backend: &B) {
+    let (revision, compacted, size, in_use) = {
+        let state = backend.state();
+        let kv = state.kv();
+        (kv.revision(), kv.compact_revision(), kv.size_bytes(), kv.size_in_use_bytes())
+    };
+    page.one("etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes held", size);
+    page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Bytes held and reachable", in_use);
+    page.one("etcd_debugging_mvcc_current_revision", "gauge", "Newest revision", revision);
+    page.one("etcd_debugging_mvcc_compact_revision", "gauge", "Revision of the last compaction", compacted);
+}
+
+fn disk(page: &mut Page, metrics: &Metrics) {
+    let written = metrics.wal_write_bytes.get();
+    page.one("etcd_disk_wal_write_bytes_total", "gauge", "Bytes written to the log", written);
+    page.histogram("etcd_disk_wal_fsync_duration_seconds", "Flushes of the log", &metrics.wal_fsync);
+    page.histogram(
+        "etcd_snap_db_save_total_duration_seconds",
+        "State images written",
+        &metrics.snapshot_save,
+    );
+}
+
+fn grpc(page: &mut Page, counters: &MethodCounters) {
+    page.family("grpc_server_started_total", "counter", "Calls begun");
+    for (at, method) in METHODS.iter().enumerate() {
+        let labels = [
+            ("grpc_method", method.name()),
+            ("grpc_service", method.service.name()),
+            ("grpc_type", method.kind),
+        ];
+        page.sample("grpc_server_started_total", &labels, counters.started(at));
+    }
+    page.family("grpc_server_handled_total", "counter", "Calls ended, by what they came to");
+    for (at, method) in METHODS.iter().enumerate() {
+        for (code, code_name) in CODE_NAMES {
+            let labels = [
+                ("grpc_code", code_name),
+                ("grpc_method", method.name()),
+                ("grpc_service", method.service.name()),
+                ("grpc_type", method.kind),
+            ];
+            page.sample("grpc_server_handled_total", &labels, counters.handled(at, code));
+        }
+    }
+}
+
+/// The codes, as Go names them.
+const CODE_NAMES: [(Code, &str); 17] = [
+    (Code::Ok, "OK"),
+    (Code::Cancelled, "Canceled"),
+    (Code::Unknown, "Unknown"),
+    (Code::InvalidArgument, "InvalidArgument"),
+    (Code::DeadlineExceeded, "DeadlineExceeded"),
+    (Code::NotFound, "NotFound"),
+    (Code::AlreadyExists, "AlreadyExists"),
+    (Code::PermissionDenied, "PermissionDenied"),
+    (Code::ResourceExhausted, "ResourceExhausted"),
+    (Code::FailedPrecondition, "FailedPrecondition"),
+    (Code::Aborted, "Aborted"),
+    (Code::OutOfRange, "OutOfRange"),
+    (Code::Unimplemented, "Unimplemented"),
+    (Code::Internal, "Internal"),
+    (Code::Unavailable, "Unavailable"),
+    (Code::DataLoss, "DataLoss"),
+    (Code::Unauthenticated, "Unauthenticated"),
+];
+
+/// What Linux tells of this process. Where it tells nothing, nothing is shown.
+fn process(page: &mut Page) {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let status = read("/proc/self/status");
+    let bytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    if let Some(resident) = bytes("VmRSS:") {
+        page.one("process_resident_memory_bytes", "gauge", "Memory in use", resident);
+    }
+    if let Some(total) = bytes("VmSize:") {
+        page.one("process_virtual_memory_bytes", "gauge", "Address space in use", total);
+    }
+    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
+        page.one("process_open_fds", "gauge", "Open files", files.count());
+    }
+    if let Some(seconds) = cpu_seconds(&read("/proc/self/stat")) {
+        page.one("process_cpu_seconds_total", "counter", "Processor time used", seconds);
+    }
+}
+
+/// User and system time in a line of `/proc/PID/stat`, whose unit is 10 ms.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    // The second field is the program's name in brackets, which may hold blanks.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ').skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some((ticks()? + ticks()?) as f64 / 100.0)
+}
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.write(format_args!("# HELP {name} {help}.\n# TYPE {name} {kind}\n"));
+    }
+
+    /// No label's value may need an escape: no quote, backslash or line break.
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.write(format_args!("{name}"));
+        for (place, (label, text)) in labels.iter().enumerate() {
+            let before = if place == 0 { '{' } else { ',' };
+            self.write(format_args!("{before}{label}=\"{text}\""));
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        self.write(format_args!("{close} {value}\n"));
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    /// A text as a metric: in a label, with the value 1.
+    fn labelled(&mut self, name: &str, help: &str, label: &str, text: &str) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[(label, text)], 1);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.family(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (at, count) in histogram.cumulative().into_iter().enumerate() {
+            self.sample(&bucket, &[("le", &Histogram::bound_s(at).to_string())], count);
+        }
+        let count = histogram.count();
+        self.sample(&bucket, &[("le", "+Inf")], count);
+        self.sample(&format!("{name}_sum"), &[], histogram.sum_s());
+        self.sample(&format!("{name}_count"), &[], count);
+    }
+
+    fn write(&mut self, text: Arguments<'_>) {
+        self.0.write_fmt(text).expect("a string takes any text");
+    }
+}

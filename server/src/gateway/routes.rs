@@ -1,0 +1,117 @@
+//! The paths of the JSON API.
+
+use super::json;
+use crate::{
+    api::{Api, METHODS, cluster, maintenance, status},
+    backend::Backend,
+    error::ApiError,
+};
+use prost::Message;
+use serde::{Serialize, de::DeserializeOwned};
+use std::future::Future;
+use tonic::Status;
+
+/// An operation of the JSON API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Range,
+    Put,
+    DeleteRange,
+    Txn,
+    Compaction,
+    MemberAdd,
+    MemberRemove,
+    MemberUpdate,
+    MemberList,
+    MemberPromote,
+    Alarm,
+    Status,
+    Defragment,
+    Hash,
+    HashKv,
+    Snapshot,
+    TransferLeadership,
+    Downgrade,
+}
+
+/// Every path below `/v3/`, with the gRPC method that does the same.
+const ROUTES: &[(&str, Route, &str)] = &[
+    ("kv/range", Route::Range, "/etcdserverpb.KV/Range"),
+    ("kv/put", Route::Put, "/etcdserverpb.KV/Put"),
+    ("kv/deleterange", Route::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
+    ("kv/txn", Route::Txn, "/etcdserverpb.KV/Txn"),
+    ("kv/compaction", Route::Compaction, "/etcdserverpb.KV/Compact"),
+    ("cluster/member/add", Route::MemberAdd, "/etcdserverpb.Cluster/MemberAdd"),
+    ("cluster/member/remove", Route::MemberRemove, "/etcdserverpb.Cluster/MemberRemove"),
+    ("cluster/member/update", Route::MemberUpdate, "/etcdserverpb.Cluster/MemberUpdate"),
+    ("cluster/member/list", Route::MemberList, "/etcdserverpb.Cluster/MemberList"),
+    ("cluster/member/promote", Route::MemberPromote, "/etcdserverpb.Cluster/MemberPromote"),
+    ("maintenance/alarm", Route::Alarm, "/etcdserverpb.Maintenance/Alarm"),
+    ("maintenance/status", Route::Status, "/etcdserverpb.Maintenance/Status"),
+    ("maintenance/defragment", Route::Defragment, "/etcdserverpb.Maintenance/Defragment"),
+    ("maintenance/hash", Route::Hash, "/etcdserverpb.Maintenance/Hash"),
+    ("maintenance/hashkv", Route::HashKv, "/etcdserverpb.Maintenance/HashKV"),
+    ("maintenance/snapshot", Route::Snapshot, "/etcdserverpb.Maintenance/Snapshot"),
+    ("maintenance/transfer-leadership", Route::TransferLeadership, "/etcdserverpb.Maintenance/MoveLeader"),
+    ("maintenance/downgrade", Route::Downgrade, "/etcdserverpb.Maintenance/Downgrade"),
+];
+
+/// The route of a path below `/v3/`, and its place in [`METHODS`].
+pub(super) fn find(path: &str) -> Option<(Route, usize)> {
+    let (_, route, rpc) = ROUTES.iter().find(|(known, ..)| *known == path)?;
+    let method = METHODS.iter().position(|method| method.path == *rpc)?;
+    Some((*route, method))
+}
+
+/// Carries out an operation: the body is its request, the answer its response, both JSON.
+pub(super) async fn call<B: Backend>(api: &Api<B>, route: Route, body: &[u8]) -> Result<Vec<u8>, Status> {
+    let limit = api.limits().max_message_bytes();
+    match route {
+        Route::Range => unary(body, limit, |request| api.range(request)).await,
+        Route::Put => unary(body, limit, |request| api.put(request)).await,
+        Route::DeleteRange => unary(body, limit, |request| api.delete_range(request)).await,
+        Route::Txn => unary(body, limit, |request| api.txn(request)).await,
+        Route::Compaction => unary(body, limit, |request| api.compact(request)).await,
+        Route::MemberList => unary(body, limit, |request| api.member_list(request)).await,
+        Route::MemberAdd | Route::MemberRemove | Route::MemberUpdate | Route::MemberPromote => {
+            Err(cluster::FIXED.into())
+        }
+        Route::Alarm => unary(body, limit, |request| api.alarm(request)).await,
+        Route::Status => unary(body, limit, |request| api.status(request)).await,
+        Route::Defragment => unary(body, limit, |request| api.defragment(request)).await,
+        Route::Hash => unary(body, limit, |request| api.hash(request)).await,
+        Route::HashKv => unary(body, limit, |request| api.hash_kv(request)).await,
+        Route::TransferLeadership => unary(body, limit, |request| api.move_leader(request)).await,
+        Route::Snapshot => Err(maintenance::NO_SNAPSHOT.into()),
+        Route::Downgrade => Err(maintenance::NO_DOWNGRADE.into()),
+    }
+}
+
+async fn unary<Q, R, F>(body: &[u8], limit: usize, operation: impl FnOnce(Q) -> F) -> Result<Vec<u8>, Status>
+where
+    Q: DeserializeOwned + Default + Message,
+    R: Serialize,
+    F: Future<Output = Result<R, ApiError>>,
+{
+    let request: Q = json::decode(body)?;
+    let bytes = request.encoded_len();
+    if bytes > limit {
+        return Err(status::message_too_large(bytes, limit));
+    }
+    json::encode(&operation(request).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_has_a_method() {
+        for (path, route, rpc) in ROUTES {
+            let (found, method) = find(path).expect("the method is in the table");
+            assert_eq!((found, METHODS[method].path), (*route, *rpc));
+        }
+        assert_eq!(find("kv/rag"), None);
+        assert_eq!(find("kv/range/"), None);
+    }
+}

@@ -1,0 +1,242 @@
+//! A whole server in this process.
+
+use crate::{
+    api,
+    backend::Backend,
+    cluster::Roster,
+    config::{Config, Url},
+    disk::{Birth, DataDir, Identity, Lock, OpenError, Opened, RealFiles},
+    error::ApiError,
+    metrics::Metrics,
+    node::{Node, Options, Running, StartError},
+    proto::internal::{MemberAttributes, command::Request},
+};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::{TcpListener, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+/// How often it is looked whether the log is replayed.
+const REPLAY_POLL: Duration = Duration::from_millis(2);
+/// Pause before a member tells its attributes again.
+const PUBLISH_PAUSE: Duration = Duration::from_millis(50);
+/// What a command has beside its request: three numbers, each of at most eleven bytes.
+const COMMAND_HEAD_BYTES_MAX: usize = 33;
+
+/// Why a server ended.
+#[derive(Debug)]
+pub enum RunError {
+    /// The data directory cannot be used.
+    Data(OpenError),
+    /// A place to listen at cannot be had.
+    Listen {
+        /// The flag that has it.
+        flag: &'static str,
+        /// The place.
+        url: String,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The member is told to continue, and there is nothing to continue from.
+    NothingToContinue,
+    /// The member could not be started.
+    Start(StartError),
+    /// The member had to stop.
+    Failed(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data(error) => error.fmt(f),
+            Self::Listen { flag, url, source } if source.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "--{flag}: {url} is in use by another process. Stop that, or choose another port.")
+            }
+            Self::Listen { flag, url, source } => write!(f, "--{flag}: cannot listen at {url}: {source}"),
+            Self::NothingToContinue => write!(
+                f,
+                "--initial-cluster-state is `existing`, but --data-dir holds no member. Joining a running \
+                 cluster is not supported; for a new cluster write `new`."
+            ),
+            Self::Start(error) => write!(f, "cannot start: {error}"),
+            Self::Failed(why) => write!(f, "the member had to stop: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Runs a server until `shutdown` completes, or it cannot go on.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    for flag in &config.ignored {
+        tracing::warn!(flag, "this flag has no effect");
+    }
+    // Ports first: whoever started two servers by mistake learns it before anything is touched.
+    let peers = listen("listen-peer-urls", &config.listen_peer)?;
+    let clients = listen("listen-client-urls", &config.listen_client)?;
+    let metrics = Arc::new(Metrics::default());
+    let _lock = Lock::acquire(&config.data_dir).map_err(RunError::Data)?;
+    let (identity, opened) = open(&config, &metrics)?;
+    let options = options(&config, identity, &opened)?;
+    let commit = opened.hard_state.commit;
+    let running = Running::start(options, opened, peers, metrics.clone()).map_err(RunError::Start)?;
+    let (node, mut failure) = (running.node(), running.failure());
+
+    let serve = async {
+        // A restarted member shows no state that is older than what it knew to be committed.
+        while node.status().applied < commit {
+            tokio::time::sleep(REPLAY_POLL).await;
+        }
+        serve_clients(&config, node.clone(), clients, metrics, shutdown).await
+    };
+    let outcome = tokio::select! {
+        served = serve => served,
+        failed = failure.wait_for(Option::is_some) => {
+            let why = failed.ok().and_then(|why| why.clone()).unwrap_or_default();
+            Err(RunError::Failed(why))
+        }
+    };
+    if outcome.is_ok() {
+        node.resign().await;
+    }
+    // Joins threads.
+    let _ = tokio::task::spawn_blocking(move || running.stop()).await;
+    tracing::info!("stopped");
+    outcome
+}
+
+fn listen(flag: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, RunError> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let fault = |source| RunError::Listen { flag, url: url.text.clone(), source };
+        // `localhost` may stand for two addresses, of which one may not exist here.
+        let addresses: Vec<_> = url.address.to_socket_addrs().map_err(fault)?.collect();
+        let bound: Vec<_> = addresses.iter().map(TcpListener::bind).collect();
+        let in_use = |result: &io::Result<TcpListener>| {
+            result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+        };
+        if bound.iter().all(Result::is_err) || bound.iter().any(in_use) {
+            let error = bound.into_iter().find_map(Result::err);
+            return Err(fault(error.unwrap_or_else(|| io::Error::other("the name stands for no address"))));
+        }
+        listeners.extend(bound.into_iter().flatten());
+    }
+    Ok(listeners)
+}
+
+fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<(Identity, Opened<RealFiles>), RunError> {
+    let files = RealFiles { fsync: config.fsync, metrics: metrics.clone() };
+    let dir = DataDir::new(files, &config.data_dir);
+    let cluster = &config.cluster;
+    let told = Identity { cluster: cluster.roster.cluster_id(), node: cluster.id };
+    let identity = match dir.identity().map_err(RunError::Data)? {
+        Some((found, _)) if !cluster.explicit => found,
+        Some(_) => told,
+        None if cluster.may_create => told,
+        None => return Err(RunError::NothingToContinue),
+    };
+    let birth = Birth { membership: cluster.roster.membership(), roster: cluster.roster.encode() };
+    let opened = dir.open(identity, birth).map_err(RunError::Data)?;
+    Ok((identity, opened))
+}
+
+fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> Result<Options, RunError> {
+    let roster = Roster::decode(opened.roster.clone()).map_err(|error| {
+        RunError::Data(OpenError::Damaged {
+            file: config.data_dir.join("identity"),
+            offset: 0,
+            why: format!("its list of members makes no sense: {error}"),
+        })
+    })?;
+    Ok(Options {
+        id: identity.node,
+        cluster_id: identity.cluster,
+        roster,
+        heartbeat: config.heartbeat,
+        election: config.election,
+        snapshot_count: config.snapshot_count,
+        catch_up_entries: Options::CATCH_UP_ENTRIES,
+        // The API has measured the request as etcd does; what the log adds to it may come on top.
+        max_request_bytes: config.max_request_bytes + COMMAND_HEAD_BYTES_MAX,
+        request_timeout: config.request_timeout(),
+        seed: seed(),
+        #[cfg(feature = "plant")]
+        plant: config.plant,
+    })
+}
+
+/// A seed that no other start has: from the operating system.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Keyed by the operating system's randomness, once a process and then counted up.
+    RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now()))
+}
+
+async fn serve_clients(
+    config: &Config,
+    node: Node,
+    listeners: Vec<TcpListener>,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let limits = api::Limits { max_request_bytes: config.max_request_bytes, max_txn_ops: config.max_txn_ops };
+    let (stop, stopping) = watch::channel(());
+    let mut servers = JoinSet::new();
+    for (listener, url) in listeners.into_iter().zip(config.listen_client.iter().cycle()) {
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::TcpListener::from_std(listener))
+            .map_err(|source| RunError::Listen {
+                flag: "listen-client-urls",
+                url: url.text.clone(),
+                source,
+            })?;
+        let mut stopping = stopping.clone();
+        let app = api::app(node.clone(), limits, metrics.clone());
+        servers.spawn(api::serve(listener, app, async move {
+            // An error too: the sender is gone.
+            let _ = stopping.changed().await;
+        }));
+    }
+    drop(stopping);
+    let publish = tokio::spawn(publish(node, config.name.clone(), config.advertise_client_urls.clone()));
+    shutdown.await;
+    // Connections end while requests under way are still answered.
+    drop(stop);
+    publish.abort();
+    while servers.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Tells the cluster this member's name and client URLs, unless it knows them, and says that the server is
+/// ready.
+async fn publish(node: Node, name: String, client_urls: Vec<String>) {
+    let status = node.status();
+    let attributes = MemberAttributes { member_id: status.id.0, name, client_urls };
+    loop {
+        let known = match node.read_index().await {
+            Ok(()) => node.state().member_attributes().get(&status.id.0) == Some(&attributes),
+            Err(_) => false,
+        };
+        if known {
+            break;
+        }
+        match node.propose(Request::MemberAttributes(attributes.clone())).await {
+            Ok(_) => break,
+            Err(ApiError::Stopped) => return,
+            Err(error) => {
+                tracing::debug!(?error, "cannot tell the cluster this member's attributes yet");
+                tokio::time::sleep(PUBLISH_PAUSE).await;
+            }
+        }
+    }
+    tracing::info!(node = %status.id, "ready to serve client requests");
+}

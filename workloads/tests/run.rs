@@ -1,0 +1,190 @@
+//! Whole runs, with the program as its users start it.
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+fn assay(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    command.current_dir(dir).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+fn texts(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn results(dir: &Path) -> Value {
+    serde_json::from_slice(&fs::read(dir.join("results.json")).unwrap()).unwrap()
+}
+
+/// Processes that have `dir` in their arguments.
+fn processes_of(dir: &Path) -> Vec<String> {
+    let dir = dir.to_string_lossy().into_owned();
+    let lines = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let line = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(&dir)).collect()
+}
+
+#[test]
+fn a_run_on_plain_processes_is_valid_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let output = assay(dir.path())
+        .args(["run", "--cluster", "local", "--faults", "kill-one", "--time-limit", "8s", "--rate", "150"])
+        .args(["--concurrency", "6", "--seed", "11", "--out", "out"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", texts(&output));
+
+    // The last line repeats the run.
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = stdout.lines().last().unwrap();
+    assert!(last.starts_with("repeat ") && last.ends_with("--seed 11"), "{last}");
+
+    // Every workload has its history, its operations and its checks; every fault its proof.
+    let results = results(&out);
+    assert_eq!(results["verdict"], "valid");
+    let workloads = results["workloads"].as_array().unwrap();
+    let names: Vec<&str> = workloads.iter().map(|workload| workload["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["kv", "register", "append", "set"]);
+    for workload in workloads {
+        let checks = workload["checks"].as_array().unwrap();
+        assert!(checks.len() > 2 && checks.iter().all(|check| check["verdict"] == "valid"), "{workload}");
+        assert!(workload["response"]["count"].as_u64().unwrap() > 30, "{workload}");
+    }
+    let faults = results["faults"].as_array().unwrap();
+    assert!(!faults.is_empty());
+    for fault in faults {
+        assert_eq!(fault["f"], "kill");
+        assert!(!fault["proof"].is_null() && fault["end_s"].is_number(), "{fault}");
+    }
+
+    // The page stands alone and shows the faults; it can be made again.
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("<h1>valid</h1>") && page.contains("kill-one") && page.contains("<svg"), "{page}");
+    assert!(!page.contains("<script") && !page.contains("https://"));
+    fs::remove_file(out.join("report.html")).unwrap();
+    let again = assay(dir.path()).args(["report", "out"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", texts(&again));
+    assert_eq!(fs::read_to_string(out.join("report.html")).unwrap(), page);
+
+    // A stored history is judged as it was.
+    for name in names {
+        let history = format!("out/{name}/history.jsonl");
+        let checked = assay(dir.path()).args(["check", &history]).output().unwrap();
+        assert_eq!(checked.status.code(), Some(0), "{name}: {}", texts(&checked));
+    }
+    assert_eq!(processes_of(&out), Vec::<String>::new(), "left running");
+}
+
+/// A history that was changed behind the store's back is an anomaly, with a witness.
+#[test]
+fn a_forged_history_is_an_anomaly() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["run", "--cluster", "local", "--nodes", "1", "--workload", "register", "--faults", "none"];
+    let output = assay(dir.path())
+        .args(args)
+        .args(["--time-limit", "3s", "--rate", "100", "--seed", "5", "--out", "out"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", texts(&output));
+    let path = dir.path().join("out/register/history.jsonl");
+    let mut events: Vec<Value> =
+        fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // The last read of a value answers a value that nobody wrote.
+    let read = |event: &&mut Value| {
+        event["type"] == "ok" && event["f"] == "read" && event["value"]["value"].is_number()
+    };
+    let forged = events.iter_mut().rev().find(read).expect("a read that found something");
+    forged["value"]["value"] = 999_999.into();
+    let text: String = events.iter().map(|event| format!("{event}\n")).collect();
+    fs::write(dir.path().join("forged.jsonl"), text).unwrap();
+    let checked = assay(dir.path()).args(["check", "forged.jsonl"]).output().unwrap();
+    assert_eq!(checked.status.code(), Some(1), "{}", texts(&checked));
+    assert!(texts(&checked).contains("ANOMALY") && texts(&checked).contains("999999"), "{}", texts(&checked));
+}
+
+/// Told to stop in the middle, twice, it heals, ends everything, writes what it has, and says so.
+#[test]
+fn an_interrupted_run_ends_everything_and_reports() {
+    for cluster in ["local", "auto"] {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let mut running = assay(dir.path())
+            .args([
+                "run",
+                "--cluster",
+                cluster,
+                "--workload",
+                "register",
+                "--faults",
+                "pause",
+                "--rate",
+                "100",
+            ])
+            .args(["--time-limit", "600s", "--seed", "5", "--out", "out"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Until a fault is under way, which is in the history then.
+        let history = out.join("register/history.jsonl");
+        let under_way = (0..6000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            fs::read_to_string(&history).is_ok_and(|text| text.contains("nemesis_start"))
+        });
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(running.id()).unwrap());
+        for _ in 0..2 {
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        }
+        if !under_way {
+            running.kill().unwrap();
+        }
+        let output = running.wait_with_output().unwrap();
+        assert!(under_way, "no fault within a minute: {}", texts(&output));
+        assert_eq!(output.status.code(), Some(3), "{cluster}: {}", texts(&output));
+        assert!(texts(&output).contains("the run was interrupted"), "{}", texts(&output));
+        assert_eq!(results(&out)["verdict"], "unknown");
+        let text = fs::read_to_string(&history).unwrap();
+        let count = |kind: &str| text.matches(&format!("\"type\":\"{kind}\"")).count();
+        assert_eq!(count("nemesis_start"), count("nemesis_end"), "a fault is not healed: {text}");
+        assert_eq!(processes_of(&out), Vec::<String>::new(), "left running");
+    }
+}
+
+/// Killed without a chance to clean up, it leaves no process behind, and its history is readable.
+#[test]
+fn a_killed_run_leaves_no_process_and_a_readable_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let mut running = assay(dir.path())
+        .args(["run", "--cluster", "local", "--nodes", "1", "--workload", "set", "--faults", "none"])
+        .args(["--time-limit", "600s", "--rate", "100", "--seed", "5", "--out", "out"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let history = out.join("set/history.jsonl");
+    let loaded = (0..6000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        fs::read_to_string(&history).is_ok_and(|text| text.lines().count() > 200)
+    });
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(loaded, "no load within a minute");
+    let gone = (0..1000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        processes_of(&out).is_empty()
+    });
+    assert!(gone, "left running: {:?}", processes_of(&out));
+    let checked = assay(dir.path()).args(["check", "out/set/history.jsonl"]).output().unwrap();
+    // Nothing was observed at the end, so it cannot be valid; but it can be read, and nothing is wrong in it.
+    assert_eq!(checked.status.code(), Some(3), "{}", texts(&checked));
+    assert!(texts(&checked).contains("valid set"), "{}", texts(&checked));
+}
