@@ -2,8 +2,8 @@
 
 use super::{
     engine::{Engine, Inspection},
+    labels,
     leash::{Leash, ask_once},
-    owner,
     protocol::{Answer, Ask},
     server::{self, Server},
 };
@@ -26,10 +26,6 @@ pub const NODES_MAX: usize = 5;
 
 /// How long the machines may take until they answer. Compose starts them before the harness.
 const MACHINES_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Compose's own labels. Source: the Compose specification's reference implementation; both of its generations.
-const PROJECT: &str = "com.docker.compose.project";
-const SERVICE: &str = "com.docker.compose.service";
 
 /// A container that holds a node's network and disk.
 #[derive(Clone, Debug)]
@@ -88,7 +84,7 @@ impl Fleet {
         let addresses = addresses.collect();
         let leash = |machine: &Machine| Arc::new(Leash::new(machine.node.clone(), machine.address));
         let leashes = machines.iter().map(leash).collect();
-        let owner = own.label(owner::LABEL).unwrap_or("compose").to_owned();
+        let owner = own.label(labels::OWNER).unwrap_or("compose").to_owned();
         Ok((Fleet { engine, project, owner, machines, leashes, probes: AtomicU64::new(0) }, addresses))
     }
 
@@ -106,8 +102,8 @@ impl Fleet {
 
     fn labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
-            (server::PROJECT.to_owned(), self.project.clone()),
-            (owner::LABEL.to_owned(), self.owner.clone()),
+            (labels::PROJECT.to_owned(), self.project.clone()),
+            (labels::OWNER.to_owned(), self.owner.clone()),
         ])
     }
 
@@ -168,7 +164,7 @@ pub(super) async fn own_project(engine: &Engine) -> Result<String, ClusterError>
 }
 
 fn project_of(container: &Inspection) -> Result<String, ClusterError> {
-    let project = container.label(PROJECT).map(str::to_owned);
+    let project = container.label(labels::COMPOSE_PROJECT).map(str::to_owned);
     project.ok_or_else(|| ClusterError::Spec("this container was not made by compose".to_owned()))
 }
 
@@ -182,7 +178,8 @@ async fn own_container(engine: &Engine) -> Result<Inspection, ClusterError> {
 /// The machine of a node, once it runs.
 async fn find(engine: &Engine, project: &str, index: NodeIndex) -> Result<Machine, ClusterError> {
     let node = index.to_string();
-    let labels = [format!("{PROJECT}={project}"), format!("{SERVICE}={node}")];
+    let labels =
+        [format!("{}={project}", labels::COMPOSE_PROJECT), format!("{}={node}", labels::COMPOSE_SERVICE)];
     let begin = Instant::now();
     loop {
         let looking = || format!("looking for the machine of {node}");

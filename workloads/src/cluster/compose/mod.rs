@@ -8,28 +8,23 @@
 //!
 //! Every rule is in a machine's own network namespace, and goes with the machine, or as soon as the harness is silent.
 //! Nothing on the host is changed beyond what docker does itself.
-mod docker;
 mod engine;
 mod fleet;
 mod follower;
 mod frames;
-mod front;
+mod host;
 mod images;
 mod inside;
+mod labels;
 mod leash;
 mod machine;
-mod owner;
-mod project;
 mod protocol;
 mod rules;
 mod server;
-mod subnet;
-mod watchdog;
 
 pub(super) use fleet::Fleet;
 pub use fleet::NODES_MAX;
-pub use front::Front;
+pub use host::{Front, WATCHDOG, watch};
 pub use inside::{PROGRAM, inside, leave};
 pub use machine::machine;
 pub(super) use server::Server;
-pub use watchdog::{SUBCOMMAND as WATCHDOG, watch};

@@ -1,6 +1,8 @@
 //! A node's server, in a container of its own that shares its machine's network and disk.
 
-use super::{engine::Engine, fleet::Machine, follower::Follower, frames::Frames, images::Image};
+use super::{
+    engine::Engine, fleet::Machine, follower::Follower, frames::Frames, images::Image, labels::PROJECT,
+};
 use crate::cluster::{
     ClusterError, Crash, Ended, Node, ProcessState, System, process::Process, system::version_in,
 };
@@ -8,9 +10,6 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::Command, time::Duration};
 use tokio::time::timeout;
-
-/// Label of every container that the harness makes: the compose project it belongs to.
-pub(super) const PROJECT: &str = "assay.project";
 
 /// How long a server may take to end once it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 /// The file that describes machines, network and harness: the one at the root, as it was when this was built.
-const FILE: &str = include_str!("../../../../docker-compose.yml");
+const FILE: &str = include_str!("../../../../../docker-compose.yml");
 
 /// Compose's own variables, which might point it elsewhere.
 const STRAY: [&str; 4] = ["COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES", "COMPOSE_PATH_SEPARATOR"];

@@ -1,11 +1,8 @@
 //! Who made a container, network or volume, and what became of them.
 
-use super::docker::docker;
+use super::{super::labels::OWNER, docker::docker};
 use crate::cluster::ClusterError;
 use std::{fs, io};
-
-/// The label that tells it. What compose made on somebody's own command says `compose`.
-pub(super) const LABEL: &str = "assay.owner";
 
 /// A process that made containers: this machine's boot, the pid namespace, the process's id, and when it started, so
 /// that no other process is ever taken for it.
@@ -83,8 +80,8 @@ pub(super) async fn sweep(own: &Owner) -> Result<(), ClusterError> {
         ("volume", "{{.Name}}", &["rm", "--force"]),
     ] {
         let all = if kind == "container" { &["ls", "--all"][..] } else { &["ls"] };
-        let filter = format!("label={LABEL}");
-        let format = format!("{name}\t{{{{.Label \"{LABEL}\"}}}}");
+        let filter = format!("label={OWNER}");
+        let format = format!("{name}\t{{{{.Label \"{OWNER}\"}}}}");
         let listed = docker([&[kind], all, &["--filter", &filter, "--format", &format]].concat()).await?;
         let labelled = listed.lines().filter_map(|line| line.split_once('\t'));
         let left: Vec<&str> = labelled.filter(|(_, label)| gone(label)).map(|(id, _)| id).collect();

@@ -1,8 +1,8 @@
 //! What belongs to one run on this host's docker: a compose project.
 
 use super::{
+    super::labels::PROJECT,
     docker::{Compose, docker},
-    server::PROJECT,
 };
 use crate::cluster::ClusterError;
 use std::{

@@ -4,9 +4,8 @@
 //! harness writes, passes Ctrl-C on, and removes everything in the end. It never dials a node.
 
 use super::{
+    super::{images::Image, inside},
     docker::{Compose, docker, docker_beside},
-    images::Image,
-    inside,
     owner::{self, Owner},
     project::Project,
     subnet::{self, Subnet},

@@ -1,6 +1,6 @@
 //! Watches over the front: when it is killed, everything of its project is removed, faults before all.
 //!
-//! Links open without it, as soon as the harness is gone: see [`machine`](super::machine()).
+//! Links open without it, as soon as the harness is gone: see [`machine`](super::super::machine()).
 
 use super::{docker::docker, project::Project};
 use crate::cluster::ClusterError;
