@@ -10,7 +10,7 @@ pub enum Plant {
     LocalRead,
     /// A write is acknowledged before it is committed.
     AckBeforeCommit,
-    /// Votes are not written to disk, so that a restarted member can vote twice in a term.
+    /// Vote and term are not written to disk, so that a restarted member can vote twice in a term.
     VoteNotPersisted,
     /// A follower acknowledges entries that it has not appended.
     AckUnappended,

@@ -86,6 +86,7 @@ const TXN: &[(&[&str], &str, By)] = &[
 ];
 
 const COMPACTION: &[(&[&str], &str, By)] = &[
+    (&["compaction", "0"], "", Text),
     (&["put", "c", "1"], "", Text),
     (&["put", "c", "2"], "", Text),
     (&["put", "c", "3"], "", Text),
@@ -172,8 +173,9 @@ fn cluster_and_maintenance() {
 #[test]
 fn large_requests() {
     let Some(pair) = Pair::start("large_requests") else { return };
-    // The last size that is allowed, the first that is not, and one that the library refuses.
-    for bytes in [1_572_839, 1_572_840, 2_097_153] {
+    // A size that is allowed, one that is not, and one that the library refuses. The byte in between etcd
+    // allows or not, as its number for the request has nine bytes or ten.
+    for bytes in [1_572_839, 1_572_841, 2_097_153] {
         let value = "x".repeat(bytes);
         let say = |endpoint| {
             let Outcome { ok, stdout, stderr } = pair.etcdctl(endpoint, &["put", "a"], &value);
@@ -266,6 +268,10 @@ const GATEWAY: &[(&str, &str)] = &[
 #[test]
 fn gateway() {
     let Some(pair) = Pair::start("gateway") else { return };
+    if pair.etcd_version().starts_with("etcd Version: 3.4.") {
+        eprintln!("SKIPPED gateway: that of etcd 3.4 words errors differently and lacks some paths");
+        return;
+    }
     let mut differences = Vec::new();
     let mut check = |args: &[&str], path: &str, body: &str| {
         let say = |endpoint: &str| {

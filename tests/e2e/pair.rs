@@ -26,8 +26,7 @@ const BIN: &str = "ASSAY_ETCD_BIN";
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// Values that are each store's own, wherever they stand in a JSON document. A version of 3.5.x is ours and
-/// of others theirs.
+/// Values that are each store's own, wherever they stand in a JSON document.
 const OWN: &[&str] = &[
     "cluster_id",
     "member_id",
@@ -89,6 +88,11 @@ impl Pair {
             return None;
         };
         Some(Pair { etcd: Etcd::start(&bin), ours: Ours::start(), bin })
+    }
+
+    /// What the real etcd says it is.
+    pub fn etcd_version(&self) -> String {
+        run(Command::new(self.bin.join("etcd")).arg("--version"), "").stdout
     }
 
     /// Runs etcdctl against one of them.

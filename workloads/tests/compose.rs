@@ -105,6 +105,35 @@ fn what_a_run_on_containers_needs_is_named_with_its_remedy() {
 }
 
 #[test]
+fn compose_takes_the_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut tried = 0;
+    for (program, first) in [("docker", &["compose"][..]), ("docker-compose", &[])] {
+        let there = Command::new(program).args(first).arg("version").output();
+        if !there.is_ok_and(|output| output.status.success()) {
+            continue;
+        }
+        tried += 1;
+        for files in [&["docker-compose.yml"][..], &["docker-compose.yml", ".docker/etcd.yml"]] {
+            let mut command = Command::new(program);
+            command.current_dir(&root).args(first);
+            for file in files {
+                command.args(["-f", file]);
+            }
+            let services = command.args(["config", "--services"]).output().expect("compose runs");
+            let said = String::from_utf8_lossy(&services.stderr);
+            assert!(services.status.success() && !said.contains("obsolete"), "{command:?}: {said}");
+            let mut names: Vec<&str> = std::str::from_utf8(&services.stdout).unwrap().lines().collect();
+            names.sort_unstable();
+            assert_eq!(names, ["harness", "n1", "n2", "n3", "n4", "n5"], "{command:?}");
+        }
+    }
+    if tried == 0 {
+        eprintln!("SKIPPED: neither `docker compose` nor `docker-compose` is there");
+    }
+}
+
+#[test]
 fn a_daemon_that_does_not_answer_is_named_with_its_remedy() {
     if Command::new("docker").arg("--version").output().is_err() {
         eprintln!("SKIPPED: a daemon that does not answer needs the docker program");

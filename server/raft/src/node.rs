@@ -309,7 +309,7 @@ impl Node {
     fn hard_state(&self) -> HardState {
         #[cfg(feature = "plant")]
         if self.config.plants(Mutation::VoteNotPersisted) {
-            return HardState { term: self.term, vote: None, commit: self.commit };
+            return HardState::default();
         }
         HardState { term: self.term, vote: self.vote, commit: self.commit }
     }

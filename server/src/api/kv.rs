@@ -18,7 +18,8 @@ use crate::{
 use std::time::Duration;
 use tonic::Status;
 
-/// What etcd wraps around a request before it measures it: a header with a ten-byte id.
+/// What etcd wraps around a request before it measures it: a header with a number of nine or, as here, ten
+/// bytes.
 const ENVELOPE_BYTES: usize = 14;
 
 /// How often a physical compaction looks whether it is done.

@@ -21,7 +21,7 @@ pub mod status;
 pub mod validate;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use app::{App, app};
 pub use methods::{METHODS, Method, MethodCounters};

@@ -135,9 +135,8 @@ impl<B: Backend> Gateway<B> {
         match page {
             Page::Health => self.health(has(query, "serializable", "true")).await,
             Page::Version => {
-                let versions =
-                    serde_json::json!({ "etcdserver": ETCD_VERSION, "etcdcluster": CLUSTER_VERSION });
-                reply(StatusCode::OK, JSON, versions.to_string())
+                let body = format!(r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{CLUSTER_VERSION}"}}"#);
+                reply(StatusCode::OK, JSON, body)
             }
             Page::Probe(checks) => self.probe(checks, query).await,
         }

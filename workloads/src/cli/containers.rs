@@ -37,8 +37,8 @@ pub(super) fn program(own: &str) -> String {
     fronts.unwrap_or_else(|| own.into())
 }
 
-/// Removes what a harness among the nodes has left, and gives its results to the user of the host. What remains is
-/// said, and changes no verdict.
+/// Removes what a harness among the nodes has left, and gives its results to the user of the host. What
+/// remains is said, and changes no verdict.
 pub(super) fn leave() {
     let left = runtime().map_err(|error| error.to_string());
     let left = left.and_then(|runtime| runtime.block_on(compose::leave()).map_err(|error| error.to_string()));

@@ -226,8 +226,8 @@ impl Cluster {
         process.resume().await
     }
 
-    /// What shows what a node's process is doing, for a proof: what the kernel says of a process, or docker of a
-    /// container.
+    /// What shows what a node's process is doing, for a proof: what the kernel says of a process, or docker
+    /// of a container.
     pub async fn evidence(&self, index: NodeIndex, state: &ProcessState) -> serde_json::Value {
         self.processes[index.0].lock().await.evidence(state)
     }

@@ -165,9 +165,14 @@ impl Process {
 fn last_words(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let (before, last) = lines.split_at(lines.len().saturating_sub(LOG_TAIL_LINES));
-    let panic = before.iter().rposition(|line| line.contains("panic"));
+    let panic = before.iter().rposition(|line| is_panic(line));
     let told = panic.map_or(&[][..], |at| &before[at..before.len().min(at + 2)]);
     [told, last].concat().join("\n")
+}
+
+/// Whether a program written in Rust or in Go tells of a panic here.
+pub(crate) fn is_panic(line: &str) -> bool {
+    line.contains("panicked at") || line.starts_with("panic:")
 }
 
 /// A command as one would type it. None of our arguments needs quotes.
@@ -177,7 +182,7 @@ fn line(command: &Command) -> String {
 }
 
 /// The letter for a process's state in /proc: `R`, `S`, `T` (stopped), `Z`, ... `None` when it is gone.
-pub(crate) fn proc_state(pid: u32) -> Option<char> {
+pub(super) fn proc_state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name stands before it in parentheses, and may itself hold any character.
     stat.rsplit_once(") ")?.1.chars().next()

@@ -5,7 +5,10 @@
 //! timeout, it makes a leader that does not know that it is one no more. Needs nothing beyond owning the
 //! processes.
 //!
-//! Proof: the state that /proc/PID/stat shows, `T` while stopped and another after.
+//! In a `compose` cluster docker freezes the container instead, which to a process is the same.
+//!
+//! Proof: the state that /proc/PID/stat shows, `T` while stopped and another after; of a container, the state
+//! that docker tells.
 
 use super::strike::FaultError;
 use crate::cluster::{Cluster, NodeIndex, ProcessState};

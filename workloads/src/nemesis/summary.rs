@@ -72,9 +72,6 @@ impl Summary {
                 doubts.push(format!("fault {}, {}: {error}", outcome.planned.number, outcome.planned.fault));
             }
         }
-        for Crash { node, status, .. } in &self.crashes {
-            doubts.push(format!("{node} ended by itself: {status}"));
-        }
         let proved = self.proved();
         for (family, planned) in plan.count() {
             if !proved.contains_key(&family) {

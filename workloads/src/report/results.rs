@@ -234,6 +234,12 @@ impl Results {
         self.reasons.push(reason);
     }
 
+    /// Takes note of a broken promise that is not a matter of histories.
+    pub fn anomaly(&mut self, reason: String) {
+        self.verdict = Conclusion::Anomaly;
+        self.reasons.push(reason);
+    }
+
     /// Operations of all workloads.
     pub fn total(&self) -> Counts {
         let all = self.workloads.iter().flat_map(|workload| workload.counts.values());

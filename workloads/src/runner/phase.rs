@@ -23,6 +23,8 @@ use tokio::task::JoinSet;
 
 /// How long a cluster may take, once healed, until all its members agree; and to answer the final reads.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// The same where a member has ended by itself.
+const CRASHED_LIMIT: Duration = Duration::from_secs(2);
 /// How long the store may take to give its revision before the load.
 const BASE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -177,7 +179,8 @@ impl Env {
 
         recorders.record(What::Phase { f: "final".into() })?;
         self.progress.phase(&format!("{name}: final reads"), Vec::new());
-        let (_, errors, _) = self.each(jobs, |job| job.final_reads(SETTLE_LIMIT)).await;
+        let patience = self.patience().await;
+        let (_, errors, _) = self.each(jobs, move |job| job.final_reads(patience)).await;
         phase.doubts.extend(errors);
         // Again, for what the reads may have brought about.
         self.settle(recorders, phase).await
@@ -284,8 +287,17 @@ impl Env {
         }
     }
 
+    /// How long to wait for all members: who has ended by itself will not answer any more, though the others
+    /// may still tell something.
+    async fn patience(&self) -> Duration {
+        match &self.cluster {
+            Some(cluster) if !cluster.crashes().await.is_empty() => CRASHED_LIMIT,
+            Some(_) | None => SETTLE_LIMIT,
+        }
+    }
+
     async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<()> {
-        match settle(&self.members, SETTLE_LIMIT, &self.stop).await {
+        match settle(&self.members, self.patience().await, &self.stop).await {
             Ok(observations) => observations.into_iter().try_for_each(|what| recorders.record(what)),
             Err(missing) => {
                 phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));

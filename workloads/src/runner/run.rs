@@ -8,7 +8,7 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    cluster::{Cluster, Spec},
+    cluster::{Cluster, Crash, Spec, is_panic},
     report::{self, Conclusion, NodeResult, Progress, Results, Run, WorkloadResult},
     scenario::phases,
 };
@@ -49,6 +49,7 @@ struct Known {
     system: Option<String>,
     nodes: Vec<NodeResult>,
     phases: Vec<PhaseOutcome>,
+    crashes: Vec<Crash>,
     doubts: Vec<String>,
     usage: Option<String>,
 }
@@ -141,10 +142,16 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
             Ok(outcome) => lock(&known).phases.push(outcome),
             Err(error) => lock(&known).doubts.push(format!("phase {}: {error}", index + 1)),
         }
+        if let Some(cluster) = &cluster
+            && !cluster.crashes().await.is_empty()
+        {
+            break;
+        }
     }
     progress.phase("ending the cluster", Vec::new());
     drop(env);
     if let Some(cluster) = cluster.and_then(Arc::into_inner) {
+        lock(&known).crashes = cluster.crashes().await;
         cluster.stop().await;
     }
 }
@@ -231,6 +238,7 @@ fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
 /// Looks at every history there is, and takes all doubts together.
 fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: bool, results: &mut Results) {
     known.doubts.into_iter().for_each(|doubt| results.doubt(doubt));
+    known.crashes.iter().for_each(|crash| judge_crash(crash, results));
     for (index, phase) in known.phases.into_iter().enumerate() {
         for (n, part) in phase.parts.iter().enumerate() {
             let mut workload = WorkloadResult {
@@ -291,6 +299,21 @@ fn judge_guarded(
         Ok(judged) => *workload = judged,
         Err(_) => results.doubt(format!("{}: the checker failed; its message is on stderr", workload.name)),
     }
+}
+
+/// A member that ends by itself broke a promise, and mostly says which: servers stop rather than go on with
+/// a state that cannot be. Only who was killed from outside did not.
+fn judge_crash(crash: &Crash, results: &mut Results) {
+    let Crash { node, status, log_tail } = crash;
+    if status.contains("SIGKILL") {
+        return results.doubt(format!("{node} was killed, and not by this run: {status}"));
+    }
+    let lines: Vec<&str> = log_tail.lines().filter(|line| !line.trim().is_empty()).collect();
+    let words = match lines.iter().position(|line| is_panic(line)) {
+        Some(at) => lines[at..].iter().take(2).copied().collect::<Vec<_>>().join(": "),
+        None => lines.last().copied().unwrap_or_default().to_owned(),
+    };
+    results.anomaly(format!("{node} ended by itself ({status}): {words}"));
 }
 
 fn doubts_of(part: &Part, workload: &WorkloadResult, results: &mut Results) {

@@ -1,7 +1,7 @@
 //! The docker engine, spoken to over its socket.
 //!
-//! Requests name no version of the API, which stands for the engine's own: what is used here has not changed since
-//! the API's 1.24. Source: Docker Engine API reference.
+//! Requests name no version of the API, which stands for the engine's own: what is used here has not changed
+//! since the API's 1.24. Source: Docker Engine API reference.
 
 use crate::cluster::ClusterError;
 use http_body_util::{BodyExt, Full};
@@ -15,8 +15,8 @@ use tokio::{net::UnixStream, time::timeout};
 /// Where the harness's container finds the engine.
 const SOCKET: &str = "/var/run/docker.sock";
 
-/// How long the engine may take over one request. Making and starting a container takes some 200 ms, ten times as
-/// much on a machine that is busy.
+/// How long the engine may take over one request. Making and starting a container takes some 200 ms, ten
+/// times as much on a machine that is busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long an image may take to arrive from a registry.
@@ -42,7 +42,8 @@ impl EngineError {
         matches!(self, EngineError::Refused { status: StatusCode::NOT_FOUND, .. })
     }
 
-    /// Whether a container was in a state in which there is nothing to do, such as a kill of one that has ended.
+    /// Whether a container was in a state in which there is nothing to do, such as a kill of one that has
+    /// ended.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self, EngineError::Refused { status: StatusCode::CONFLICT, .. })
     }

@@ -51,8 +51,8 @@ pub(in crate::cluster) struct Fleet {
 }
 
 impl Fleet {
-    /// Finds the machines for `nodes` nodes in this container's own compose project, removes what an earlier run left
-    /// in it, and empties the machines' disks.
+    /// Finds the machines for `nodes` nodes in this container's own compose project, removes what an earlier
+    /// run left in it, and empties the machines' disks.
     pub(in crate::cluster) async fn muster(nodes: usize) -> Result<(Fleet, Vec<Address>), ClusterError> {
         if nodes > NODES_MAX {
             return Err(ClusterError::Spec(format!(

@@ -1,7 +1,7 @@
 //! What a container writes, as the engine sends it: in frames of standard output and standard error.
 
-/// Takes frames apart. A frame is a byte for the stream, three zeros, a length as a big-endian 32-bit number, and so
-/// many bytes; where one frame ends and the next begins has nothing to do with how the bytes arrive.
+/// Takes frames apart. A frame is a byte for the stream, three zeros, a length as a big-endian 32-bit number,
+/// and so many bytes; where one frame ends and the next begins has nothing to do with how the bytes arrive.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     header: Vec<u8>,

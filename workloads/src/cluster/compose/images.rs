@@ -20,7 +20,8 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// The image of a system: the one that `SERVER_IMAGE` or `ETCD_IMAGE` names, or the one that our script makes.
+    /// The image of a system: the one that `SERVER_IMAGE` or `ETCD_IMAGE` names, or the one that our script
+    /// makes.
     pub(super) fn of(system: &System) -> Image {
         match system {
             System::Assay { .. } => Image::named("SERVER_IMAGE", "assay-server:dev", "/assay-server", BUILD),

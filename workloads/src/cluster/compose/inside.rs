@@ -22,8 +22,8 @@ pub fn inside() -> bool {
     env::var(PART).is_ok_and(|part| part == "inside")
 }
 
-/// Removes the servers that are left, whatever became of the run, and gives what was written to whom the folder
-/// belongs: the harness is root in its container, its user need not be.
+/// Removes the servers that are left, whatever became of the run, and gives what was written to whom the
+/// folder belongs: the harness is root in its container, its user need not be.
 ///
 /// # Errors
 /// The first that came up; everything was tried.

@@ -10,7 +10,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-/// How long a machine may take to answer: a change of rules takes some 20 ms, a busy machine ten times as much.
+/// How long a machine may take to answer: a change of rules takes some 20 ms, a busy machine ten times as
+/// much.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks a machine something on a connection of its own.
@@ -57,8 +58,8 @@ impl Leash {
     /// Makes `blocked` all that the machine drops.
     ///
     /// # Errors
-    /// What the machine said; or that it had taken back the present rules by itself, since the connection to it was
-    /// lost: then it blocks nothing, and nothing was changed.
+    /// What the machine said; or that it had taken back the present rules by itself, since the connection to
+    /// it was lost: then it blocks nothing, and nothing was changed.
     pub(super) async fn block(&self, blocked: &BTreeMap<Ipv4Addr, Block>) -> Result<(), ClusterError> {
         let mut held = self.held.lock().await;
         if let Some(why) = held.lost.take() {

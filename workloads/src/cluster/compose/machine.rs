@@ -1,7 +1,7 @@
 //! A machine: the process in the container that holds a node's network, disk and rules.
 //!
-//! It does what the harness asks ([`Ask`]), and takes all rules back by itself as soon as the harness has hung up or
-//! is silent: a harness that is killed in the middle of a partition leaves none behind.
+//! It does what the harness asks ([`Ask`]), and takes all rules back by itself as soon as the harness has
+//! hung up or is silent: a harness that is killed in the middle of a partition leaves none behind.
 
 use super::{
     protocol::{Answer, Ask, CONTROL_PORT, Line, PROBE_PORT, PROBE_TIMEOUT, SILENCE_MAX},

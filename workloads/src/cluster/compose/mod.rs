@@ -1,13 +1,14 @@
 //! Containers on a docker network, ours or real etcd.
 //!
-//! The file `docker-compose.yml` at the root describes it. A node is two containers: a [machine], which compose
-//! makes, and which holds the node's address, disk and rules; and a server, which the harness makes, and which shares
-//! the machine's network and disk. The harness is a container on the same network, so that nothing outside ever dials
-//! a node: once a docker network is gone, packets to its addresses would leave by the default route. It kills, pauses
-//! and starts servers through docker's socket, and has machines cut links and send probes.
+//! The file `docker-compose.yml` at the root describes it. A node is two containers: a [machine], which
+//! compose makes, and which holds the node's address, disk and rules; and a server, which the harness makes,
+//! and which shares the machine's network and disk. The harness is a container on the same network, so that
+//! nothing outside ever dials a node: once a docker network is gone, packets to its addresses would leave by
+//! the default route. It kills, pauses and starts servers through docker's socket, and has machines cut links
+//! and send probes.
 //!
-//! Every rule is in a machine's own network namespace, and goes with the machine, or as soon as the harness is silent.
-//! Nothing on the host is changed beyond what docker does itself.
+//! Every rule is in a machine's own network namespace, and goes with the machine, or as soon as the harness
+//! is silent. Nothing on the host is changed beyond what docker does itself.
 mod engine;
 mod fleet;
 mod follower;

@@ -23,8 +23,8 @@ pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// After so much silence of whoever set the rules a machine takes them back.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(4);
 
-/// How long a probe may take, for the connection and for the bytes each. The first repetition of a lost packet comes
-/// after 200 ms (payload) or 1 s (handshake); a loaded machine takes tens of milliseconds.
+/// How long a probe may take, for the connection and for the bytes each. The first repetition of a lost
+/// packet comes after 200 ms (payload) or 1 s (handshake); a loaded machine takes tens of milliseconds.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// No line is longer than this: the rules of a machine are a few hundred bytes.

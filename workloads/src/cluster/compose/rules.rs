@@ -1,8 +1,8 @@
 //! A machine's rules: what is dropped of what comes in, in a chain of our own in the machine's own network.
 //!
-//! Docker's tables on the host are never touched. Rules there would need root or a container on the host's network,
-//! and depend on whether the host's iptables see what passes a bridge at all; and they would have to be found and
-//! removed after a crash. These go with the machine.
+//! Docker's tables on the host are never touched. Rules there would need root or a container on the host's
+//! network, and depend on whether the host's iptables see what passes a bridge at all; and they would have to
+//! be found and removed after a crash. These go with the machine.
 
 use crate::cluster::{Block, ClusterError, netns::PAYLOAD, tool::run};
 use std::{collections::BTreeMap, fmt::Write, net::Ipv4Addr, process::Command};
@@ -95,8 +95,8 @@ fn add(total: &mut BTreeMap<Ipv4Addr, u64>, more: &BTreeMap<Ipv4Addr, u64>) {
     }
 }
 
-/// The input of `iptables-restore -n` that makes `blocked` all that the chain drops: naming the chain empties it, and
-/// the commit swaps old for new in one step.
+/// The input of `iptables-restore -n` that makes `blocked` all that the chain drops: naming the chain empties
+/// it, and the commit swaps old for new in one step.
 fn render(blocked: &BTreeMap<Ipv4Addr, Block>) -> String {
     let mut text = String::from("*filter\n:ASSAY - [0:0]\n");
     for (from, block) in blocked {

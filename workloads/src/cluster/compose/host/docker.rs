@@ -41,9 +41,11 @@ async fn converse(mut command: Command, input: &str) -> Result<String, ClusterEr
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let line = format!("{:?}", command.as_std()).replace('"', "");
-    tracing::debug!(command = %line, "running");
     let program = command.as_std().get_program().to_string_lossy().into_owned();
+    // Without the variables: there are many, and none that compose would not name in what it says.
+    let words = command.as_std().get_args().map(OsStr::to_string_lossy);
+    let line = words.fold(program.clone(), |line, word| line + " " + &word);
+    tracing::debug!(command = ?command.as_std(), "running");
     let mut child = command.spawn().map_err(|error| missing(&program, &error))?;
     let mut stdin = child.stdin.take().expect("its input is a pipe");
     // A program that ends without reading says why on its way out.

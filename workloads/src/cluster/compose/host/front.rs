@@ -1,7 +1,7 @@
 //! The host's end of a run: `assay run --cluster compose` starts over in a container on the nodes' network.
 //!
-//! Here it only looks whether all that is needed is there, has compose make machines and harness, shows what the
-//! harness writes, passes Ctrl-C on, and removes everything in the end. It never dials a node.
+//! Here it only looks whether all that is needed is there, has compose make machines and harness, shows what
+//! the harness writes, passes Ctrl-C on, and removes everything in the end. It never dials a node.
 
 use super::{
     super::{images::Image, inside},
@@ -48,8 +48,8 @@ pub struct Front {
     pub nodes: usize,
     /// The folder that the run writes into, or whose subfolders it writes into.
     pub store: PathBuf,
-    /// When this program was built, in UTC as RFC 3339 has it, where that is known: an image that is older is worth a
-    /// word.
+    /// When this program was built, in UTC as RFC 3339 has it, where that is known: an image that is older is
+    /// worth a word.
     pub built: Option<String>,
 }
 
@@ -111,8 +111,8 @@ impl Front {
         outcome
     }
 
-    /// What docker-compose.yml is to be filled in with. The folders have the same names inside as out here: what the
-    /// harness says of them holds for both.
+    /// What docker-compose.yml is to be filled in with. The folders have the same names inside as out here:
+    /// what the harness says of them holds for both.
     fn variables(
         &self,
         owner: &Owner,

@@ -4,8 +4,8 @@ use super::{super::labels::OWNER, docker::docker};
 use crate::cluster::ClusterError;
 use std::{fs, io};
 
-/// A process that made containers: this machine's boot, the pid namespace, the process's id, and when it started, so
-/// that no other process is ever taken for it.
+/// A process that made containers: this machine's boot, the pid namespace, the process's id, and when it
+/// started, so that no other process is ever taken for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     boot: String,
@@ -45,19 +45,21 @@ impl Owner {
         parts.next().is_none().then_some(owner)
     }
 
-    /// Whether the process surely is no more. The daemon is this machine's own, and so are its containers: those of
-    /// another boot are of an earlier one. Of a namespace whose processes are not to be seen from here nothing is sure.
+    /// Whether the process surely is no more. The daemon is this machine's own, and so are its containers:
+    /// those of another boot are of an earlier one. Of a namespace whose processes are not to be seen from
+    /// here nothing is sure.
     fn is_gone(&self, own: &Owner) -> bool {
         self.boot != own.boot
             || self.namespace == own.namespace && start_ticks(self.pid) != Some(self.start_ticks)
     }
 }
 
-/// When a process started, in ticks since the boot; `None` when there is none of that id, or it is but waited for.
-/// Source: proc(5), field 22 of /proc/PID/stat.
+/// When a process started, in ticks since the boot; `None` when there is none of that id, or it is but waited
+/// for. Source: proc(5), field 22 of /proc/PID/stat.
 fn start_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name stands in parentheses, and may itself hold any character; the state follows it, field 3.
+    // The program's name stands in parentheses, and may itself hold any character; the state follows it,
+    // field 3.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?;
     if state == "Z" || state == "X" {
@@ -66,8 +68,8 @@ fn start_ticks(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Removes what the fronts of earlier runs have left because they were killed. What belongs to a process that still
-/// is, or to somebody's own use of compose, is left alone.
+/// Removes what the fronts of earlier runs have left because they were killed. What belongs to a process that
+/// still is, or to somebody's own use of compose, is left alone.
 ///
 /// # Errors
 /// When something of theirs cannot be removed.

@@ -39,7 +39,8 @@ impl fmt::Debug for Subnet {
     }
 }
 
-/// Subnets that overlap none of the `used`, the first by `choice`: two runs that begin together seldom want the same.
+/// Subnets that overlap none of the `used`, the first by `choice`: two runs that begin together seldom want
+/// the same.
 pub(super) fn free(used: &[Subnet], choice: u64) -> impl Iterator<Item = Subnet> {
     let first = u8::try_from(choice % 256).expect("it is below 256");
     let all = RANGES.into_iter().flat_map(move |[a, b]| {
@@ -52,9 +53,9 @@ pub(super) fn free(used: &[Subnet], choice: u64) -> impl Iterator<Item = Subnet>
     all.filter(move |subnet| !used.iter().any(|used| used.overlaps(*subnet)))
 }
 
-/// The subnets that this machine has routes to, out of what /proc/net/route says: after a line of titles, fields
-/// 2 and 8 are destination and mask, in hexadecimal digits of the machine's own byte order. Default routes are left
-/// out. Source: proc(5), linux/net/ipv4/fib_trie.c.
+/// The subnets that this machine has routes to, out of what /proc/net/route says: after a line of titles,
+/// fields 2 and 8 are destination and mask, in hexadecimal digits of the machine's own byte order. Default
+/// routes are left out. Source: proc(5), linux/net/ipv4/fib_trie.c.
 pub(super) fn routed(table: &str) -> Vec<Subnet> {
     let route = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

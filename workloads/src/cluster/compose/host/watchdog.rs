@@ -33,7 +33,8 @@ pub(super) fn post(project: &Project) -> Result<Watchdog, ClusterError> {
         .arg0(env::args_os().next().unwrap_or_else(|| "assay".into()))
         .arg(SUBCOMMAND)
         .args(project.words());
-    // Beyond the reach of what a terminal sends, and with nothing of the front's that somebody may wait for the end of.
+    // Beyond the reach of what a terminal sends, and with nothing of the front's that somebody may wait for
+    // the end of.
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().map_err(ClusterError::io("starting the watchdog"))?;
     Ok(Watchdog(child))
@@ -51,7 +52,8 @@ impl Watchdog {
     }
 }
 
-/// Waits until the front has ended; unless it said that all is done, ends and removes what belongs to the project.
+/// Waits until the front has ended; unless it said that all is done, ends and removes what belongs to the
+/// project.
 ///
 /// # Errors
 /// When something is left, or the words name no project.
@@ -66,7 +68,8 @@ pub async fn watch(compose: &str, project: &str) -> Result<(), ClusterError> {
         return Ok(());
     }
     let harness = project.harness();
-    // It heals, ends its servers and writes down what it has. If it is not there, there is nothing to wait for.
+    // It heals, ends its servers and writes down what it has. If it is not there, there is nothing to wait
+    // for.
     if docker(["kill", "--signal", "INT", &harness]).await.is_ok() {
         let _ = timeout(HARNESS_TIMEOUT, docker(["wait", &harness])).await;
     }

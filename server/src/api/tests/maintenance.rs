@@ -1,0 +1,139 @@
+//! Cluster, Maintenance and the health service.
+
+use super::Server;
+use crate::{
+    api::ETCD_VERSION,
+    fake::MEMBER,
+    proto::{
+        etcdserverpb::{
+            AlarmRequest, DefragmentRequest, DowngradeRequest, HashKvRequest, HashRequest, MemberAddRequest,
+            MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
+            MoveLeaderRequest, PutRequest, SnapshotRequest, StatusRequest, cluster_client::ClusterClient,
+            kv_client::KvClient, maintenance_client::MaintenanceClient,
+        },
+        health::{HealthCheckRequest, health_client::HealthClient},
+    },
+};
+use tonic::{Code, Status};
+
+#[tokio::test]
+async fn status_tells_what_this_member_knows() {
+    let server = Server::start().await;
+    let channel = server.channel().await;
+    let mut maintenance = MaintenanceClient::new(channel.clone());
+    let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+    KvClient::new(channel).put(put).await.expect("a put");
+
+    let status = maintenance.status(StatusRequest {}).await.expect("a status").into_inner();
+    assert_eq!(status.header.as_ref().map(|header| header.revision), Some(2));
+    assert_eq!(status.version, ETCD_VERSION);
+    assert_eq!((status.leader, status.raft_term, status.is_learner), (MEMBER.0, 2, false));
+    assert_eq!((status.raft_index, status.raft_applied_index), (1, 1));
+    assert!(status.db_size > 0 && status.db_size_in_use > 0, "{status:?}");
+    assert!(status.errors.is_empty(), "{status:?}");
+
+    server.fake.set_leaderless(true);
+    let status = maintenance.status(StatusRequest {}).await.expect("nobody is needed").into_inner();
+    assert_eq!(status.leader, 0);
+    assert_eq!(status.errors, ["etcdserver: no leader"]);
+}
+
+#[tokio::test]
+async fn hashes_follow_the_contents() {
+    let server = Server::start().await;
+    let channel = server.channel().await;
+    let mut maintenance = MaintenanceClient::new(channel.clone());
+    let mut hashes = Vec::new();
+    for key in ["a", "b"] {
+        let put = PutRequest { key: key.into(), ..PutRequest::default() };
+        KvClient::new(channel.clone()).put(put).await.expect("a put");
+        let whole = maintenance.hash(HashRequest {}).await.expect("a hash").into_inner();
+        let newest = maintenance.hash_kv(HashKvRequest { revision: 0 }).await.expect("a hash").into_inner();
+        assert_eq!(whole.hash, newest.hash);
+        assert_eq!(whole.header, newest.header);
+        hashes.push(newest.hash);
+    }
+    assert_ne!(hashes[0], hashes[1]);
+    let old = maintenance.hash_kv(HashKvRequest { revision: 2 }).await.expect("a hash").into_inner();
+    assert_eq!(old.hash, hashes[0], "at the revision of the first");
+}
+
+#[tokio::test]
+async fn members_are_listed_without_a_revision() {
+    let server = Server::start().await;
+    let mut cluster = ClusterClient::new(server.channel().await);
+    let list =
+        cluster.member_list(MemberListRequest { linearizable: true }).await.expect("a list").into_inner();
+    assert_eq!(list.header.as_ref().map(|header| (header.member_id, header.revision)), Some((MEMBER.0, 0)));
+    let [member] = &list.members[..] else { panic!("one member: {list:?}") };
+    assert_eq!((member.id, &member.name[..], member.is_learner), (MEMBER.0, "default", false));
+    assert_eq!(member.peer_ur_ls, ["http://127.0.0.1:2380"]);
+    assert_eq!(member.client_ur_ls, ["http://127.0.0.1:2379"]);
+
+    server.fake.set_leaderless(true);
+    cluster.member_list(MemberListRequest { linearizable: false }).await.expect("what it knows");
+    let status = cluster.member_list(MemberListRequest { linearizable: true }).await.expect_err("no quorum");
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "etcdserver: no leader"));
+}
+
+#[tokio::test]
+async fn leadership_moves_from_the_leader_to_a_voter() {
+    let server = Server::start().await;
+    let mut maintenance = MaintenanceClient::new(server.channel().await);
+    let mut to = async |target_id| maintenance.move_leader(MoveLeaderRequest { target_id }).await;
+    let refusal = |status: Status| (status.code(), status.message().to_string());
+    assert_eq!(to(MEMBER.0).await.expect("it leads").into_inner().header, None);
+    for stranger in [0, 1, u64::MAX] {
+        let want = (Code::FailedPrecondition, "etcdserver: bad leader transferee".into());
+        assert_eq!(refusal(to(stranger).await.expect_err("a stranger")), want);
+    }
+    server.fake.set_leaderless(true);
+    let want = (Code::FailedPrecondition, "etcdserver: not leader".into());
+    assert_eq!(refusal(to(1).await.expect_err("no leader")), want);
+}
+
+#[tokio::test]
+async fn there_are_no_alarms_and_nothing_to_defragment() {
+    let server = Server::start().await;
+    let mut maintenance = MaintenanceClient::new(server.channel().await);
+    let response = maintenance.alarm(AlarmRequest::default()).await.expect("a list").into_inner();
+    assert_eq!((response.alarms.len(), response.header.map(|header| header.revision)), (0, Some(1)));
+    let response = maintenance.defragment(DefragmentRequest {}).await.expect("done").into_inner();
+    assert_eq!(response.header, None);
+}
+
+#[tokio::test]
+async fn what_is_not_implemented_says_so() {
+    let server = Server::start().await;
+    let channel = server.channel().await;
+    let mut cluster = ClusterClient::new(channel.clone());
+    let mut maintenance = MaintenanceClient::new(channel.clone());
+    let mut health = HealthClient::new(channel);
+    let alarm = |action| AlarmRequest { action, ..AlarmRequest::default() };
+    for (what, outcome) in [
+        ("member add", cluster.member_add(MemberAddRequest::default()).await.map(drop)),
+        ("member remove", cluster.member_remove(MemberRemoveRequest::default()).await.map(drop)),
+        ("member update", cluster.member_update(MemberUpdateRequest::default()).await.map(drop)),
+        ("member promote", cluster.member_promote(MemberPromoteRequest::default()).await.map(drop)),
+        ("alarm activate", maintenance.alarm(alarm(1)).await.map(drop)),
+        ("alarm deactivate", maintenance.alarm(alarm(2)).await.map(drop)),
+        ("alarm of an unknown kind", maintenance.alarm(alarm(9)).await.map(drop)),
+        ("snapshot", maintenance.snapshot(SnapshotRequest {}).await.map(drop)),
+        ("downgrade", maintenance.downgrade(DowngradeRequest::default()).await.map(drop)),
+        ("watched health", health.watch(HealthCheckRequest::default()).await.map(drop)),
+    ] {
+        let status = outcome.expect_err(what);
+        assert_eq!(status.code(), Code::Unimplemented, "{what}");
+        assert!(status.message().starts_with("assay-server: "), "{what}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn the_server_as_a_whole_is_serving() {
+    let server = Server::start().await;
+    let mut health = HealthClient::new(server.channel().await);
+    let response = health.check(HealthCheckRequest::default()).await.expect("an answer").into_inner();
+    assert_eq!(response.status, 1);
+    let status = health.check(HealthCheckRequest { service: "other".into() }).await.expect_err("unknown");
+    assert_eq!((status.code(), status.message()), (Code::NotFound, "unknown service"));
+}
