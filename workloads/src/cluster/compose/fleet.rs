@@ -2,6 +2,7 @@
 
 use super::{
     engine::{Engine, Inspection},
+    inside::inside,
     labels,
     leash::{Leash, ask_once},
     protocol::{Answer, Ask},
@@ -58,6 +59,9 @@ impl Fleet {
             return Err(ClusterError::Spec(format!(
                 "a compose cluster has 1 to {NODES_MAX} nodes, not {nodes}"
             )));
+        }
+        if !inside() {
+            return Err(ClusterError::Spec("a compose cluster is run from among its machines".to_owned()));
         }
         let engine = Engine::mounted();
         let own = own_container(&engine).await?;

@@ -123,14 +123,16 @@ impl Server {
             }
             outcome => outcome.map_err(|e| e.during(doing()))?,
         }
-        if timeout(END_TIMEOUT, self.engine.wait(container)).await.is_err() {
+        // However the waiting went, the state tells what came of it.
+        let _ = timeout(END_TIMEOUT, self.engine.wait(container)).await;
+        let state = self.engine.inspect(container).await.map_err(|e| e.during(doing()))?.state;
+        if state.running {
             return Err(ClusterError::Docker {
                 doing: doing(),
                 message: format!("it does not end within {} s", END_TIMEOUT.as_secs()),
                 remedy: "see what the docker daemon logs".to_owned(),
             });
         }
-        let state = self.engine.inspect(container).await.map_err(|e| e.during(doing()))?.state;
         self.killed = true;
         Ok(Some(Ended { pid, status: format!("docker: {}, exit status {}", state.status, state.exit_code) }))
     }
