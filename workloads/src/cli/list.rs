@@ -88,6 +88,10 @@ fn clusters() -> Vec<Item> {
                 Kind::Local => {
                     "processes on 127.0.0.1, and a proxy in front of every node; works anywhere".into()
                 }
+                Kind::Compose => {
+                    "containers on a docker network, iptables in each; needs docker, compose and our images"
+                        .into()
+                }
             };
             Item { name: kind.to_string(), about }
         })

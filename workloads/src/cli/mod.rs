@@ -3,12 +3,14 @@
 //! Exit status: 0 valid, 1 anomaly, 2 usage or configuration, 3 unknown.
 
 mod check;
+mod containers;
 mod duration;
 mod list;
 mod out;
 mod report;
 mod run;
 
+use crate::cluster::compose;
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 use std::{
     ffi::OsString,
@@ -42,6 +44,12 @@ enum Command {
     Report(report::ReportArgs),
     /// Show what workloads, faults and clusters there are.
     List(list::ListArgs),
+    /// Be a machine of a compose cluster.
+    #[command(hide = true)]
+    Machine,
+    /// Watch over a run on containers.
+    #[command(hide = true, name = compose::WATCHDOG)]
+    Watchdog { compose: String, project: String },
 }
 
 /// How results are printed.
@@ -82,6 +90,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::List(args)) => list::list(&args),
+        Some(Command::Machine) => containers::machine(),
+        Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -107,6 +117,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn fail(text: &str, code: u8) -> ExitCode {
     let _ = writeln!(io::stderr(), "assay: {text}");
     ExitCode::from(code)
+}
+
+/// Sends what the parts log to stderr: warnings, or what `ASSAY_LOG` says.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ASSAY_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }
 
 /// Prints to stdout; a reader that went away, as `head` does, is no error.

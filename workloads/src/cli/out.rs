@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Where runs are stored unless told otherwise.
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
 /// So many runs of the same second get folders of their own.
 const SAME_SECOND_MAX: u32 = 1000;
 

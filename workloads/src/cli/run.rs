@@ -1,8 +1,8 @@
 //! `assay run`: a cluster, workloads, faults, a verdict.
 
-use super::{Failure, Format, colour, duration, out, print};
+use super::{Failure, Format, colour, containers, duration, log, out, print};
 use crate::{
-    cluster::{Kind, Spec, System, etcd_dir, netns},
+    cluster::{Kind, SERVER_ARGV0, Spec, System, compose, etcd_dir, netns},
     generator::Rate,
     nemesis::FaultSet,
     report,
@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use std::{
     collections::BTreeSet,
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -77,6 +77,7 @@ enum ClusterArg {
     Auto,
     Netns,
     Local,
+    Compose,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -136,6 +137,9 @@ impl RunArgs {
         if let Some(plant) = &self.plant {
             known_plant(plant)?;
         }
+        if self.cluster == ClusterArg::Compose {
+            return self.system_in_image();
+        }
         match (self.system, &self.etcd_bin) {
             (SystemArg::Etcd, _) if self.plant.is_some() => {
                 Err(Failure::Usage("--plant: bugs can be planted in --system assay only".into()))
@@ -154,6 +158,24 @@ impl RunArgs {
             }
             (SystemArg::Assay, None) => {
                 Ok(System::Assay { program: std::env::current_exe()?, plant: self.plant.clone() })
+            }
+        }
+    }
+
+    /// A system whose programs are in an image.
+    fn system_in_image(&self) -> Result<System, Failure> {
+        match (self.system, &self.etcd_bin, &self.plant) {
+            (_, Some(_), _) => Err(Failure::Usage(
+                "--etcd-bin: --cluster compose takes etcd out of an image; name one in ETCD_IMAGE, or make one with \
+                 `.docker/build-images etcd DIR`"
+                    .into(),
+            )),
+            (SystemArg::Etcd, None, Some(_)) => {
+                Err(Failure::Usage("--plant: bugs can be planted in --system assay only".into()))
+            }
+            (SystemArg::Etcd, None, None) => Ok(System::Etcd { dir: PathBuf::new() }),
+            (SystemArg::Assay, None, plant) => {
+                Ok(System::Assay { program: SERVER_ARGV0.into(), plant: plant.clone() })
             }
         }
     }
@@ -182,8 +204,12 @@ impl RunArgs {
     /// What is wrong with the numbers.
     fn bounds(&self) -> Result<(), Failure> {
         let refuse = |text: String| Err(Failure::Usage(text));
-        if !(1..=Spec::NODES_MAX).contains(&self.nodes) {
-            return refuse(format!("--nodes {}: a cluster has 1 to {} nodes", self.nodes, Spec::NODES_MAX));
+        let nodes_max = match self.cluster {
+            ClusterArg::Compose => compose::NODES_MAX,
+            ClusterArg::Auto | ClusterArg::Netns | ClusterArg::Local => Spec::NODES_MAX,
+        };
+        if !(1..=nodes_max).contains(&self.nodes) {
+            return refuse(format!("--nodes {}: such a cluster has 1 to {nodes_max} nodes", self.nodes));
         }
         if !(1..=1000).contains(&self.concurrency) {
             return refuse(format!("--concurrency {}: choose 1 to 1000 processes", self.concurrency));
@@ -217,6 +243,7 @@ fn known_plant(_name: &str) -> Result<(), Failure> {
 fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
     match arg {
         ClusterArg::Local => return Ok(Kind::Local),
+        ClusterArg::Compose => return Ok(Kind::Compose),
         ClusterArg::Auto => {
             if let Err(why) = netns::available() {
                 notes.push(format!("the cluster is local, for netns is not to be had here: {why}"));
@@ -242,6 +269,13 @@ pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
         Target::Running { members, prefix: format!("assay-{:x}/", fresh_number()) }
     };
     let faults = args.faults(&target, &mut notes)?;
+    if let Target::Start { kind: Kind::Compose, system, nodes } = &target
+        && !compose::inside()
+    {
+        let store = args.out.as_deref().unwrap_or(Path::new(out::STORE));
+        return containers::front(system, *nodes, store, program);
+    }
+    let program = &containers::program(program);
     let txn_revisions = match workloads.contains(&WorkloadName::Kv) {
         true => args.txn_revisions(&target, &mut notes),
         false => TxnRevisions::Any,
@@ -267,12 +301,15 @@ pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
         notes,
         quiet: false,
     };
-    carry_out(config, args.format)
+    let outcome = carry_out(config, args.format);
+    if compose::inside() {
+        containers::leave();
+    }
+    outcome
 }
 
 fn carry_out(config: Config, format: Format) -> Result<u8, Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ASSAY_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log();
     let dir = config.out.clone();
     let _ = writeln!(std::io::stderr(), "seed {}, results in {}", config.seed, dir.display());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -324,6 +361,7 @@ fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String 
             flag("cluster", &kind.to_string());
             flag("system", &system.to_string());
             match system {
+                System::Etcd { .. } if *kind == Kind::Compose => {}
                 System::Etcd { dir } => flag("etcd-bin", &dir.display().to_string()),
                 System::Assay { plant: Some(plant), .. } => flag("plant", plant),
                 System::Assay { plant: None, .. } => {}

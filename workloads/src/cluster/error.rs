@@ -50,6 +50,15 @@ pub enum ClusterError {
     Namespaces(Why),
     /// A helper program failed.
     Tool(Tool),
+    /// Docker did not do what it was told.
+    Docker {
+        /// What was being done.
+        doing: String,
+        /// What it said.
+        message: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// The operating system refused.
     Io {
         /// What was being done.
@@ -70,7 +79,11 @@ impl ClusterError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Spec(_) | Self::Program { .. } | Self::Namespaces(_) => true,
-            Self::Exited { .. } | Self::NotReady { .. } | Self::Tool(_) | Self::Io { .. } => false,
+            Self::Exited { .. }
+            | Self::NotReady { .. }
+            | Self::Tool(_)
+            | Self::Docker { .. }
+            | Self::Io { .. } => false,
         }
     }
 }
@@ -92,6 +105,7 @@ impl fmt::Display for ClusterError {
             ),
             Self::Namespaces(why) => why.fmt(f),
             Self::Tool(Tool { command, message }) => write!(f, "`{command}` failed: {message}"),
+            Self::Docker { doing, message, remedy } => write!(f, "{doing}: {message}; {remedy}"),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
     }
@@ -106,7 +120,8 @@ impl std::error::Error for ClusterError {
             | Self::Exited { .. }
             | Self::NotReady { .. }
             | Self::Namespaces(_)
-            | Self::Tool(_) => None,
+            | Self::Tool(_)
+            | Self::Docker { .. } => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Block, ClusterError, Cuts, Kind, Link, MemberStatus, Node, NodeIndex, Probe, Spec, netns::Why,
-    network::Network, process::Process, status::MemberClient,
+    network::Network, node_process::NodeProcess, process::Process, status::MemberClient,
 };
 use serde::Serialize;
 use std::{
@@ -72,7 +72,7 @@ pub struct Cluster {
     spec: Spec,
     version: String,
     nodes: Vec<Node>,
-    processes: Vec<Mutex<Process>>,
+    processes: Vec<Mutex<NodeProcess>>,
     clients: Vec<MemberClient>,
     member_ids: BTreeMap<u64, NodeIndex>,
     cuts: Mutex<Cuts>,
@@ -94,10 +94,6 @@ impl Cluster {
                 spec.nodes
             )));
         }
-        let system = spec.system.clone();
-        let asked = tokio::task::spawn_blocking(move || system.version()).await;
-        let version =
-            asked.map_err(std::io::Error::other).map_err(ClusterError::io("asking for the version"))??;
         let making = || ClusterError::io(format!("creating {}", spec.dir.display()));
         fs::create_dir_all(&spec.dir).map_err(making())?;
         let dir = spec.dir.canonicalize().map_err(making())?;
@@ -105,12 +101,13 @@ impl Cluster {
             return Err(ClusterError::Namespaces(Why::Hidden { path: dir }));
         }
         let (network, addresses) = Network::build(spec.kind, spec.nodes).await?;
+        let version = network.version(&spec.system).await?;
         let nodes: Vec<Node> = addresses.into_iter().map(|address| address.into_node(&spec.dir)).collect();
         let clients = nodes
             .iter()
             .map(|node| MemberClient::new(&node.client_url).map_err(ClusterError::Spec))
             .collect::<Result<Vec<_>, _>>()?;
-        let processes = nodes.iter().map(|_| Mutex::new(Process::default())).collect();
+        let processes = network.processes(spec.nodes, &spec.system).into_iter().map(Mutex::new).collect();
         let mut cluster = Cluster {
             spec,
             version,
@@ -121,22 +118,32 @@ impl Cluster {
             cuts: Mutex::new(Cuts::default()),
             network,
         };
-        for node in &cluster.nodes {
+        match cluster.bring_up().await {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                cluster.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn bring_up(&mut self) -> Result<(), ClusterError> {
+        for node in &self.nodes {
             match fs::remove_dir_all(&node.data) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(ClusterError::io(format!("clearing {}", node.data.display()))(e));
                 }
                 Ok(()) | Err(_) => {}
             }
-            cluster.start_node(node.index).await?;
+            self.start_node(node.index).await?;
         }
-        cluster.wait_ready(cluster.spec.start_timeout).await?;
-        for node in &cluster.nodes {
+        self.wait_ready(self.spec.start_timeout).await?;
+        for node in &self.nodes {
             let status =
-                cluster.status(node.index).await.map_err(|e| cluster.not_ready(node, Duration::ZERO, e))?;
-            cluster.member_ids.insert(status.member_id, node.index);
+                self.status(node.index).await.map_err(|e| self.not_ready(node, Duration::ZERO, e))?;
+            self.member_ids.insert(status.member_id, node.index);
         }
-        Ok(cluster)
+        Ok(())
     }
 }
 
@@ -219,9 +226,15 @@ impl Cluster {
         process.resume().await
     }
 
+    /// What shows what a node's process is doing, for a proof: what the kernel says of a process, or docker
+    /// of a container.
+    pub async fn evidence(&self, index: NodeIndex, state: &ProcessState) -> serde_json::Value {
+        self.processes[index.0].lock().await.evidence(state)
+    }
+
     /// What a node's process is doing now.
     pub async fn state(&self, index: NodeIndex) -> ProcessState {
-        self.processes[index.0].lock().await.state()
+        self.processes[index.0].lock().await.state().await
     }
 
     /// Every process that has ended by itself since the start, whether or not it was started again since.
@@ -229,7 +242,7 @@ impl Cluster {
     pub async fn crashes(&self) -> Vec<Crash> {
         let mut all = Vec::new();
         for (node, process) in self.nodes.iter().zip(&self.processes) {
-            all.extend(process.lock().await.crashes(node));
+            all.extend(process.lock().await.crashes(node).await);
         }
         all
     }
@@ -259,9 +272,9 @@ impl Cluster {
 
     /// Ends every process and the network between them.
     pub async fn stop(self) {
-        for index in self.indexes() {
-            if let Err(error) = self.kill(index).await {
-                tracing::warn!(node = %index, %error, "a node did not end");
+        for (node, process) in self.nodes.iter().zip(&self.processes) {
+            if let Err(error) = process.lock().await.end(node).await {
+                tracing::warn!(node = node.name, %error, "a node did not end");
             }
         }
     }

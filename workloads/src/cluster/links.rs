@@ -1,7 +1,7 @@
 //! Links between nodes, and what blocks them.
 
 use super::NodeIndex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
 /// The way from one node to another. The way back is a link of its own.
@@ -27,7 +27,8 @@ impl fmt::Display for Link {
 }
 
 /// What is lost on a blocked link. The later variant loses more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Block {
     /// Segments with payload. Acknowledgements pass, so that the other direction of a connection works on:
     /// dropping those too would starve it after ten segments.

@@ -3,27 +3,30 @@
 //! A [`Cluster`] is made of processes of one [`System`] and of a network between them, of one [`Kind`]:
 //! [`netns`] gives every node a network namespace of its own behind iptables; [`local`] runs plain processes
 //! on the loopback address with a proxy in front of every node. Both do the same faults; the packets of
-//! `netns` meet the kernel's real TCP, while `local` needs no privilege at all.
+//! `netns` meet the kernel's real TCP, while `local` needs no privilege at all. [`compose`] has containers of
+//! either system on a docker network.
 //!
 //! A cluster knows no plan and writes no history: that is the nemesis's work.
+pub mod compose;
 mod error;
 mod handle;
 mod links;
 pub mod local;
 pub mod netns;
 mod network;
+mod node_process;
 mod place;
 mod probe;
 mod process;
 mod spec;
 mod status;
 mod system;
+mod tool;
 
 pub use error::{ClusterError, Tool};
 pub use handle::{Cluster, Crash, Ended, ProcessState};
 pub use links::{Block, Cuts, Link, Probe};
 pub(crate) use process::is_panic;
-pub(crate) use process::proc_state;
 pub use spec::{Kind, Node, NodeIndex, Spec, Tuning};
 pub use status::MemberStatus;
 pub use system::{SERVER_ARGV0, System, etcd_dir};

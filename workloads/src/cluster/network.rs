@@ -1,7 +1,15 @@
 //! The network of a cluster, of whichever kind.
 
-use super::{Block, ClusterError, Kind, Link, Node, NodeIndex, Probe, local::Loopback, netns::Lab};
-use std::{collections::BTreeMap, io, path::Path, process::Command};
+use super::{
+    Block, ClusterError, Kind, Link, Node, NodeIndex, Probe, System, compose::Fleet, local::Loopback,
+    netns::Lab, node_process::NodeProcess, process::Process,
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 use tokio::process::Child;
 
 /// Where one node will listen.
@@ -11,6 +19,8 @@ pub(super) struct Address {
     pub(super) client_url: String,
     pub(super) peer_url: String,
     pub(super) peer_listen_url: String,
+    /// Its data directory, where that is not among the files of the run.
+    pub(super) data: Option<PathBuf>,
 }
 
 impl Address {
@@ -23,7 +33,7 @@ impl Address {
             peer_url: self.peer_url,
             peer_listen_url: self.peer_listen_url,
             log: dir.join(format!("{name}.log")),
-            data: dir.join(format!("{name}.data")),
+            data: self.data.unwrap_or_else(|| dir.join(format!("{name}.data"))),
             name,
         }
     }
@@ -34,6 +44,7 @@ impl Address {
 pub(super) enum Network {
     Netns(Lab),
     Local(Loopback),
+    Compose(Fleet),
 }
 
 impl Network {
@@ -48,6 +59,34 @@ impl Network {
                 let (loopback, addresses) = Loopback::build(nodes).await?;
                 Ok((Network::Local(loopback), addresses))
             }
+            Kind::Compose => {
+                let (fleet, addresses) = Fleet::muster(nodes).await?;
+                Ok((Network::Compose(fleet), addresses))
+            }
+        }
+    }
+
+    /// The version that the system's program tells of itself.
+    pub(super) async fn version(&self, system: &System) -> Result<String, ClusterError> {
+        match self {
+            Network::Netns(_) | Network::Local(_) => {
+                let system = system.clone();
+                let asked = tokio::task::spawn_blocking(move || system.version()).await;
+                asked.map_err(io::Error::other).map_err(ClusterError::io("asking for the version"))?
+            }
+            Network::Compose(fleet) => fleet.version(system).await,
+        }
+    }
+
+    /// What will run the server of each of `nodes` nodes.
+    pub(super) fn processes(&self, nodes: usize, system: &System) -> Vec<NodeProcess> {
+        match self {
+            Network::Netns(_) | Network::Local(_) => {
+                (0..nodes).map(|_| NodeProcess::Child(Process::default())).collect()
+            }
+            Network::Compose(fleet) => {
+                fleet.servers(system).into_iter().map(NodeProcess::Container).collect()
+            }
         }
     }
 
@@ -56,6 +95,7 @@ impl Network {
         match self {
             Network::Netns(lab) => lab.spawn(index, command).await,
             Network::Local(loopback) => loopback.spawn(index, command).await,
+            Network::Compose(_) => Err(io::Error::other("a node of this cluster is a container")),
         }
     }
 
@@ -67,6 +107,7 @@ impl Network {
                 loopback.apply(blocked);
                 Ok(())
             }
+            Network::Compose(fleet) => fleet.apply(blocked).await,
         }
     }
 
@@ -75,6 +116,7 @@ impl Network {
         match self {
             Network::Netns(lab) => lab.probe(link).await,
             Network::Local(loopback) => loopback.probe(link).await,
+            Network::Compose(fleet) => fleet.probe(link).await,
         }
     }
 
@@ -83,6 +125,7 @@ impl Network {
         match self {
             Network::Netns(lab) => lab.dropped().await,
             Network::Local(loopback) => Ok(loopback.dropped()),
+            Network::Compose(fleet) => fleet.dropped().await,
         }
     }
 }

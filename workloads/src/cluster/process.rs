@@ -182,7 +182,7 @@ fn line(command: &Command) -> String {
 }
 
 /// The letter for a process's state in /proc: `R`, `S`, `T` (stopped), `Z`, ... `None` when it is gone.
-pub(crate) fn proc_state(pid: u32) -> Option<char> {
+pub(super) fn proc_state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name stands before it in parentheses, and may itself hold any character.
     stat.rsplit_once(") ")?.1.chars().next()

@@ -27,11 +27,13 @@ pub enum Kind {
     Netns,
     /// Processes on 127.0.0.1, and a proxy in front of every node.
     Local,
+    /// Containers on a docker network.
+    Compose,
 }
 
 impl Kind {
     /// Every kind, in order of preference.
-    pub const ALL: [Kind; 2] = [Kind::Netns, Kind::Local];
+    pub const ALL: [Kind; 3] = [Kind::Netns, Kind::Local, Kind::Compose];
 }
 
 impl fmt::Display for Kind {
@@ -39,6 +41,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Kind::Netns => "netns",
             Kind::Local => "local",
+            Kind::Compose => "compose",
         })
     }
 }
@@ -50,7 +53,7 @@ impl FromStr for Kind {
         Kind::ALL
             .into_iter()
             .find(|kind| kind.to_string() == name)
-            .ok_or_else(|| format!("unknown cluster {name:?}; known are netns and local"))
+            .ok_or_else(|| format!("unknown cluster {name:?}; known are netns, local and compose"))
     }
 }
 

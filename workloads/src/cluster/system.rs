@@ -144,7 +144,7 @@ impl System {
 /// The version in what `--version` prints, such as `etcd Version: 3.5.30`: the first word that starts with a
 /// digit, in our own server's line if it has one (its first line is the version of etcd that it stands in
 /// for), else in the first line.
-fn version_in(text: &str) -> Option<String> {
+pub(super) fn version_in(text: &str) -> Option<String> {
     let own = text.lines().find(|line| line.starts_with(SERVER_ARGV0));
     let mut words = own.or(text.lines().next())?.split_whitespace();
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)

@@ -1,8 +1,9 @@
 //! Links between nodes are blocked; clients reach every node all the same.
 //!
-//! A `netns` cluster drops packets in its hub with iptables, all links in one step; a `local` one holds bytes
-//! back in its proxies. Connections stay open in both. A one-way partition drops only segments with payload:
-//! without their acknowledgements the other direction would starve after ten segments.
+//! A `netns` cluster drops packets in its hub with iptables, all links in one step; a `compose` one drops
+//! them where they come in, in each machine's own network, on all machines at the same time; a `local` one
+//! holds bytes back in its proxies. Connections stay open in both. A one-way partition drops only segments
+//! with payload: without their acknowledgements the other direction would starve after ten segments.
 //!
 //! Proof: over every blocked link a probe is lost that is sent from the one node's namespace to the other's,
 //! and the link's drop counter has moved; one-way, a probe the other way arrives. Undone when probes arrive

@@ -5,19 +5,22 @@
 //! timeout, it makes a leader that does not know that it is one no more. Needs nothing beyond owning the
 //! processes.
 //!
-//! Proof: the state that /proc/PID/stat shows, `T` while stopped and another after.
+//! In a `compose` cluster docker freezes the container instead, which to a process is the same.
+//!
+//! Proof: the state that /proc/PID/stat shows, `T` while stopped and another after; of a container, the state
+//! that docker tells.
 
 use super::strike::FaultError;
 use crate::cluster::{Cluster, NodeIndex, ProcessState};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Stops the processes of `nodes`, and proves it.
 pub(super) async fn start(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value, FaultError> {
     let mut proof = Map::new();
     for &node in nodes {
         match cluster.pause(node).await? {
-            ProcessState::Paused { pid } => {
-                proof.insert(node.to_string(), seen(pid));
+            state @ ProcessState::Paused { .. } => {
+                proof.insert(node.to_string(), cluster.evidence(node, &state).await);
             }
             other => return Err(FaultError::NotProved(format!("{node} is not stopped but {other:?}"))),
         }
@@ -30,8 +33,8 @@ pub(super) async fn undo(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value
     let (mut proof, mut trouble) = (Map::new(), None);
     for &node in nodes {
         match cluster.resume(node).await {
-            Ok(ProcessState::Running { pid }) => {
-                proof.insert(node.to_string(), seen(pid));
+            Ok(state @ ProcessState::Running { .. }) => {
+                proof.insert(node.to_string(), cluster.evidence(node, &state).await);
             }
             Ok(other) => {
                 trouble = Some(FaultError::NotUndone(format!("{node} does not run on but is {other:?}")))
@@ -43,8 +46,4 @@ pub(super) async fn undo(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value
         Some(error) => Err(error),
         None => Ok(Value::Object(proof)),
     }
-}
-
-fn seen(pid: u32) -> Value {
-    json!({"pid": pid, "state": crate::cluster::proc_state(pid).map(String::from)})
 }

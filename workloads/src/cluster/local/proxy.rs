@@ -85,6 +85,7 @@ impl Loopback {
                 client_url: format!("http://{}", client.address()),
                 peer_url: format!("http://{proxy}"),
                 peer_listen_url: format!("http://{}", peer.address()),
+                data: None,
             });
             proxies.push(proxy);
             ports.extend([client, peer]);

@@ -6,16 +6,20 @@ use super::{
     rules::{self, Counters},
 };
 use crate::cluster::{
-    Block, ClusterError, Link, NodeIndex, Probe, Tool, network::Address, place::Place, probe::Responder,
+    Block, ClusterError, Link, NodeIndex, Probe,
+    network::Address,
+    place::Place,
+    probe::Responder,
+    tool::{run, run_in},
 };
 use std::{
     collections::BTreeMap,
     fmt::Write,
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    process::{Command, Stdio},
+    process::Command,
 };
-use tokio::{io::AsyncWriteExt, net::TcpSocket, process::Child, sync::Mutex};
+use tokio::{net::TcpSocket, process::Child, sync::Mutex};
 
 /// The hub's address.
 const HUB: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -57,10 +61,10 @@ impl Lab {
             writeln!(hub, "route add {address}/32 dev {veth} src {HUB}").expect("to a string");
             places.push(place);
         }
-        run(Command::new("ip").args(["-batch", "-"]), &hub, None).await?;
+        run(Command::new("ip").args(["-batch", "-"]), &hub).await?;
         let forwarding = "/proc/sys/net/ipv4/ip_forward";
         fs::write(forwarding, "1").map_err(ClusterError::io(format!("writing {forwarding}")))?;
-        run(Command::new("iptables-restore").args(["-w", "-n"]), rules::INSTALL, None).await?;
+        run(Command::new("iptables-restore").args(["-w", "-n"]), rules::INSTALL).await?;
 
         let mut responder = Responder::default();
         for (node, place) in places.iter().enumerate() {
@@ -69,7 +73,7 @@ impl Lab {
                 "link set lo up\naddr add {address}/32 dev eth0\nlink set eth0 up\n\
                  route add {HUB}/32 dev eth0\nroute add 10.99.0.0/24 via {HUB} dev eth0\n"
             );
-            run(Command::new("ip").args(["-batch", "-"]), &inside, Some(place)).await?;
+            run_in(place, Command::new("ip").args(["-batch", "-"]), &inside).await?;
             let listening = ClusterError::io("listening for probes");
             let listen = async {
                 let socket = place.run(TcpSocket::new_v4).await?;
@@ -86,6 +90,7 @@ impl Lab {
                 client_url: format!("http://{ip}:2379"),
                 peer_listen_url: peer_url.clone(),
                 peer_url,
+                data: None,
             }
         });
         let addresses = addresses.collect();
@@ -105,7 +110,7 @@ impl Lab {
         let mut counters = self.counters.lock().await;
         // New rules count from zero.
         let seen = saved_rules().await?;
-        run(Command::new("iptables-restore").args(["-w", "-n"]), &rules::render(blocked), None).await?;
+        run(Command::new("iptables-restore").args(["-w", "-n"]), &rules::render(blocked)).await?;
         counters.retire(&seen);
         Ok(())
     }
@@ -127,31 +132,6 @@ impl Lab {
 }
 
 async fn saved_rules() -> Result<BTreeMap<Link, u64>, ClusterError> {
-    let text = run(Command::new("iptables-save").args(["-c", "-t", "filter"]), "", None).await?;
+    let text = run(Command::new("iptables-save").args(["-c", "-t", "filter"]), "").await?;
     Ok(rules::counters(&text))
-}
-
-/// Runs a program with `input`, and returns what it wrote.
-async fn run(command: &mut Command, input: &str, place: Option<&Place>) -> Result<String, ClusterError> {
-    let line = format!("{command:?}").replace('"', "");
-    let failed = |message: String| ClusterError::Tool(Tool { command: line.clone(), message });
-    tracing::debug!(command = %line, input, "running");
-    let mut command = std::mem::replace(command, Command::new("true"));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = match place {
-        Some(place) => place.spawn(command).await,
-        None => tokio::process::Command::from(command).kill_on_drop(true).spawn(),
-    };
-    let mut child = child.map_err(|e| failed(e.to_string()))?;
-    let mut stdin = child.stdin.take().expect("its input is a pipe");
-    // A program that ends without reading says why on its way out.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    let output = child.wait_with_output().await.map_err(|e| failed(e.to_string()))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(failed(format!("{}: {}", output.status, said.trim())))
-    }
 }

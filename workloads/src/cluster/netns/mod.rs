@@ -14,3 +14,4 @@ mod rules;
 
 pub use enter::{Why, available, enter};
 pub(super) use lab::Lab;
+pub(super) use rules::PAYLOAD;

@@ -10,7 +10,7 @@ pub(super) const INSTALL: &str = "*filter\n:ASSAY - [0:0]\n-A FORWARD -j ASSAY\n
 /// Matches TCP segments that carry payload: total length minus the lengths of both headers is not zero.
 /// The classic BPF program that
 /// `tcpdump -y RAW -ddd 'tcp and ip[2:2]-((ip[0]&0xf)<<2)-((tcp[12]&0xf0)>>2)!=0'` makes.
-const PAYLOAD: &str = "23,48 0 0 0,84 0 0 240,21 0 19 64,48 0 0 9,21 0 17 6,40 0 0 2,2 0 0 1,48 0 0 0,\
+pub(in crate::cluster) const PAYLOAD: &str = "23,48 0 0 0,84 0 0 240,21 0 19 64,48 0 0 9,21 0 17 6,40 0 0 2,2 0 0 1,48 0 0 0,\
      84 0 0 15,100 0 0 2,7 0 0 5,96 0 0 1,28 0 0 0,2 0 0 5,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,\
      7 0 0 9,96 0 0 5,29 1 0 0,6 0 0 262144,6 0 0 0";
 

@@ -1,0 +1,93 @@
+//! One node's server, as a process of the harness or in a container.
+
+use super::{
+    ClusterError, Crash, Ended, Node, ProcessState, compose::Server, network::Network, process::Process,
+};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// One node's server.
+#[derive(Debug)]
+pub(super) enum NodeProcess {
+    /// A process of the harness.
+    Child(Process),
+    /// A container.
+    Container(Server),
+}
+
+impl NodeProcess {
+    /// Starts the server unless it runs.
+    pub(super) async fn start(
+        &mut self,
+        node: &Node,
+        command: impl FnOnce() -> Command,
+        network: &Network,
+    ) -> Result<u32, ClusterError> {
+        match self {
+            NodeProcess::Child(process) => process.start(node, command, network).await,
+            NodeProcess::Container(server) => server.start(node, &command()).await,
+        }
+    }
+
+    /// Every end that nobody asked for.
+    pub(super) async fn crashes(&mut self, node: &Node) -> Vec<Crash> {
+        match self {
+            NodeProcess::Child(process) => process.crashes(node),
+            NodeProcess::Container(server) => server.crashes(node).await,
+        }
+    }
+
+    /// What the server is doing.
+    pub(super) async fn state(&mut self) -> ProcessState {
+        match self {
+            NodeProcess::Child(process) => process.state(),
+            NodeProcess::Container(server) => server.state().await,
+        }
+    }
+
+    /// What shows that the server is in this state, for a proof.
+    pub(super) fn evidence(&self, state: &ProcessState) -> Value {
+        let pid = match state {
+            ProcessState::Running { pid } | ProcessState::Paused { pid } => *pid,
+            ProcessState::Killed | ProcessState::Exited { .. } => return json!({}),
+        };
+        match self {
+            NodeProcess::Child(_) => {
+                json!({"pid": pid, "state": super::process::proc_state(pid).map(String::from)})
+            }
+            NodeProcess::Container(server) => server.evidence(pid, state),
+        }
+    }
+
+    /// Ends the server with SIGKILL and waits for it.
+    pub(super) async fn kill(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        match self {
+            NodeProcess::Child(process) => process.kill(node).await,
+            NodeProcess::Container(server) => server.kill(node).await,
+        }
+    }
+
+    /// Stops the server in its tracks.
+    pub(super) async fn pause(&mut self) -> Result<ProcessState, ClusterError> {
+        match self {
+            NodeProcess::Child(process) => process.pause().await,
+            NodeProcess::Container(server) => server.pause().await,
+        }
+    }
+
+    /// Lets a paused server run on.
+    pub(super) async fn resume(&mut self) -> Result<ProcessState, ClusterError> {
+        match self {
+            NodeProcess::Child(process) => process.resume().await,
+            NodeProcess::Container(server) => server.resume().await,
+        }
+    }
+
+    /// Ends the server for good.
+    pub(super) async fn end(&mut self, node: &Node) -> Result<(), ClusterError> {
+        match self {
+            NodeProcess::Child(process) => process.kill(node).await.map(drop),
+            NodeProcess::Container(server) => server.remove().await,
+        }
+    }
+}
