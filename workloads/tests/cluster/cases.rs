@@ -238,7 +238,6 @@ pub(crate) fn crash() {
         let (summary, _) = run(&plan, &cluster, stop).await;
         assert_eq!(summary.crashes.len(), 1, "{summary:?}");
         assert_eq!(summary.crashes[0].node, "n2", "{summary:?}");
-        assert!(summary.doubts(&plan).iter().any(|doubt| doubt.contains("n2 ended by itself")));
         assert_healed(&cluster).await;
         assert_eq!(cluster.crashes().await.len(), 1, "told once, although it runs again");
     });

@@ -23,7 +23,7 @@ const CASES: &[Case] = &[
     ("local_plan_of_all_faults", cases::local_all_faults),
     ("local_plan_of_overlapping_faults", cases::local_overlapping_faults),
     ("a_stop_undoes_what_is_active", cases::stop_heals),
-    ("a_crash_is_told_and_leaves_a_doubt", cases::crash),
+    ("a_crash_is_told_once", cases::crash),
     ("a_fault_that_cannot_be_proved_is_undone_and_told", cases::unproved),
     ("programs_that_do_not_serve", cases::bad_programs),
     ("local_nodes_die_with_the_harness", outer::local_dies),
