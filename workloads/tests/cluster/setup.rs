@@ -9,8 +9,8 @@ use std::{
 use tempfile::TempDir;
 use workloads::cluster::{Kind, Spec, System};
 
-/// A folder that anybody may read, with this program in it, also under the name `etcd`, and a folder `out`
-/// that anybody may write.
+/// A folder that anybody may read, with this program in it, and a program `etcd`: real etcd's where
+/// `ASSAY_ETCD_BIN` names it, else a link to this one. In it a folder `out` that anybody may write.
 pub(crate) struct Bench {
     folder: TempDir,
 }
@@ -26,7 +26,15 @@ impl Bench {
         if fs::hard_link(&own, bench.program()).is_err() {
             fs::copy(&own, bench.program()).expect("a copy of this program");
         }
-        symlink(bench.program(), bench.dir().join("etcd")).expect("a link");
+        let etcd = bench.dir().join("etcd");
+        match env::var_os("ASSAY_ETCD_BIN") {
+            // A copy, since its own folder may be closed to the user that a case becomes.
+            Some(programs) => {
+                fs::copy(Path::new(&programs).join("etcd"), &etcd).expect("ASSAY_ETCD_BIN holds `etcd`");
+                open_to_all(&etcd, 0o755);
+            }
+            None => symlink(bench.program(), etcd).expect("a link"),
+        }
         bench
     }
 
@@ -50,8 +58,7 @@ fn open_to_all(path: &Path, mode: u32) {
 
 /// A cluster whose programs and files are in `dir`, as [`Bench::new`] laid it out.
 pub(crate) fn spec(kind: Kind, nodes: usize, dir: &Path) -> Spec {
-    let programs = env::var_os("ASSAY_ETCD_BIN").map_or_else(|| dir.to_path_buf(), PathBuf::from);
-    Spec::new(kind, System::Etcd { dir: programs }, nodes, dir.join("out/nodes"))
+    Spec::new(kind, System::Etcd { dir: dir.to_path_buf() }, nodes, dir.join("out/nodes"))
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
