@@ -66,8 +66,7 @@ fn list_append(txns: usize, processes: u64, stale: u32) -> Lists {
         let place = 10 * at as u64;
         // A transaction is open for about as many others as there are other processes.
         let returned = place + 10 * rng.random_range(1..processes) + 5;
-        let span =
-            Span { id: OpId(at as u32), process: at as u64 % processes, invoked: place, returned };
+        let span = Span { id: OpId(at as u32), process: at as u64 % processes, invoked: place, returned };
         lists.txns.begin(span);
         let snapshot = stale > 0 && rng.random_ratio(stale, 10_000);
         for _ in 0..rng.random_range(1..5) {
@@ -97,7 +96,9 @@ fn judge(lists: &Lists) -> (usize, Found) {
 }
 
 fn lists() {
-    println!("list-append, strict serializability (targets: 1,000,000 in 3 s and 300 B each; invalid at most 2x)");
+    println!(
+        "list-append, strict serializability (targets: 1,000,000 in 3 s and 300 B each; invalid at most 2x)"
+    );
     println!("{:>10} {:>10} {:>9} {:>10} {:>8}  verdict", "txns", "CPU ms", "us/txn", "B/txn", "Mtxn/s");
     let mut at_most = 0.0;
     for (txns, stale) in [(1_000, 0), (10_000, 0), (100_000, 0), (1_000_000, 0), (1_000_000, 100)] {
@@ -117,7 +118,10 @@ fn lists() {
         assert_eq!(found.components == 0, stale == 0, "histories without stale reads are serializable");
         if txns == 1_000_000 && stale == 0 {
             at_most = ms;
-            println!("           Elle, 1,000,000: 31,700 ms, 6,300 B/txn: {:.0} times as long", 31_700.0 / ms);
+            println!(
+                "           Elle, 1,000,000: 31,700 ms, 6,300 B/txn: {:.0} times as long",
+                31_700.0 / ms
+            );
             println!("           adya, 200,000: 1,900 ms, 3,440 B/txn: {:.0} times as long", 9_500.0 / ms);
         } else if stale > 0 {
             println!("           invalid / valid: {:.2}", ms / at_most);
@@ -165,7 +169,9 @@ fn sessions(events: usize, sessions: usize) -> (Sessions, usize) {
 }
 
 fn weak() {
-    println!("\n1,000,000 events, 1,000 sessions, 1,000 registers (AWDIT with parsing: RC 410-630 ms, RA 1,240 ms;");
+    println!(
+        "\n1,000,000 events, 1,000 sessions, 1,000 registers (AWDIT with parsing: RC 410-630 ms, RA 1,240 ms;"
+    );
     println!("causal: gives up at 8 GB)");
     let (history, txns) = sessions(1_000_000, 1_000);
     for level in [Weak::ReadCommitted, Weak::ReadAtomic, Weak::Causal] {

@@ -44,7 +44,11 @@ pub(super) fn check(context: Context<'_>) -> Result<CheckResult, Vec<Problem>> {
     let mut anomalies: Vec<Anomaly> = Vec::new();
     let mut report = |kind: AnomalyKind, sentence: String, ids: &[OpId]| {
         if anomalies.iter().filter(|anomaly| anomaly.kind == kind).count() < REPORTED_MAX {
-            anomalies.push(Anomaly { kind, sentence, witness: witness(context.history, ids, ids, Vec::new()) });
+            anomalies.push(Anomaly {
+                kind,
+                sentence,
+                witness: witness(context.history, ids, ids, Vec::new()),
+            });
         }
     };
     for (id, balances) in &reads {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::{Context, REPORTED_MAX, Running, not_observed};
 use crate::answers::Leader;
-use crate::history::lint::{Problem, ProblemKind};
 use crate::history::OpId;
+use crate::history::lint::{Problem, ProblemKind};
 use crate::render::who;
 use crate::verdict::{Anomaly, AnomalyKind, CheckResult, Verdict};
 use crate::witness::{circumstances, witness};
@@ -57,7 +57,11 @@ fn judge(
     };
     let mut report = |kind: AnomalyKind, sentence: String, ids: &[OpId]| {
         if anomalies.iter().filter(|anomaly| anomaly.kind == kind).count() < REPORTED_MAX {
-            anomalies.push(Anomaly { kind, sentence, witness: witness(context.history, ids, ids, Vec::new()) });
+            anomalies.push(Anomaly {
+                kind,
+                sentence,
+                witness: witness(context.history, ids, ids, Vec::new()),
+            });
         }
     };
     let mut leaders: BTreeMap<i64, (OpId, i64)> = BTreeMap::new();

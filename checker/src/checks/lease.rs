@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::{Context, REPORTED_MAX, Running, not_observed};
 use crate::answers::{Left, Life};
-use crate::history::lint::{Problem, ProblemKind};
 use crate::history::OpId;
+use crate::history::lint::{Problem, ProblemKind};
 use crate::render::who;
 use crate::verdict::{Anomaly, AnomalyKind, CheckResult, Verdict};
 use crate::witness::{circumstances, witness};
@@ -80,9 +80,8 @@ fn judge(life: &Life) -> Vec<(AnomalyKind, String)> {
     }
     if let Some(pair) = life.gone.windows(2).find(|pair| pair[0].1 != pair[1].1) {
         let [(one, rev), (other, later)] = pair else { return found };
-        let text = format!(
-            "a lease's keys go at one revision, but {one} went at {rev} and {other} at {later}"
-        );
+        let text =
+            format!("a lease's keys go at one revision, but {one} went at {rev} and {other} at {later}");
         found.push((AnomalyKind::LeaseSplit, text));
     }
     found

@@ -13,7 +13,9 @@ const BOUND_MS: u64 = 30_000;
 pub(super) fn check(context: Context<'_>) -> Option<CheckResult> {
     let faults = context.history.faults();
     let mut healed: Vec<u64> = faults.iter().filter_map(|fault| Some(fault.end?.t)).collect();
-    healed.retain(|end| faults.iter().all(|fault| !(fault.start.t <= *end && fault.end.is_none_or(|at| at.t > *end))));
+    healed.retain(|end| {
+        faults.iter().all(|fault| !(fault.start.t <= *end && fault.end.is_none_or(|at| at.t > *end)))
+    });
     if healed.is_empty() {
         return None;
     }

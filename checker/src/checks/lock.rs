@@ -54,8 +54,7 @@ pub(super) fn check(context: Context<'_>, fenced: bool) -> Result<CheckResult, V
 }
 
 fn read(context: Context<'_>) -> Result<Holds, Vec<Problem>> {
-    let mut holds =
-        Holds { held: BTreeMap::new(), failed: BTreeMap::new(), reads: BTreeMap::new() };
+    let mut holds = Holds { held: BTreeMap::new(), failed: BTreeMap::new(), reads: BTreeMap::new() };
     for operation in context.history.operations() {
         let wrong = |why: String| {
             vec![Problem { line: None, kind: ProblemKind::WrongValue { op: operation.id, why } }]

@@ -291,13 +291,7 @@ impl<'a> Search<'a> {
     }
 
     /// The cycle of the last walk, without joints: what leads into a joint is the reason.
-    fn walk_back(
-        &self,
-        origin: u32,
-        goal: u32,
-        first: (Node, Mask),
-        walks: Walks,
-    ) -> Vec<(Node, Mask)> {
+    fn walk_back(&self, origin: u32, goal: u32, first: (Node, Mask), walks: Walks) -> Vec<(Node, Mask)> {
         let mut edges = Vec::new();
         let mut at = goal;
         while at != origin {
@@ -329,9 +323,10 @@ impl<'a> Search<'a> {
         let rows: Vec<Vec<u32>> = order
             .iter()
             .map(|at| {
-                let targets = self.graph.edges_of(nodes[*at as usize]).filter(|(to, why)| {
-                    why & (rest | LINK) != 0 && self.is_inner(*to)
-                });
+                let targets = self
+                    .graph
+                    .edges_of(nodes[*at as usize])
+                    .filter(|(to, why)| why & (rest | LINK) != 0 && self.is_inner(*to));
                 targets.map(|(to, _)| local(to) as u32).collect()
             })
             .collect();
@@ -353,7 +348,8 @@ impl<'a> Search<'a> {
                 let here = bits[*at as usize];
                 targets.iter().for_each(|to| bits[*to as usize] |= here);
             }
-            let closed = chunk.iter().enumerate().filter(|(bit, (from, _, _))| bits[local(*from)] >> bit & 1 == 1);
+            let closed =
+                chunk.iter().enumerate().filter(|(bit, (from, _, _))| bits[local(*from)] >> bit & 1 == 1);
             closing.extend(closed.map(|(_, edge)| *edge));
         }
         closing
@@ -372,8 +368,7 @@ impl<'a> Search<'a> {
         for to in nodes.iter().flat_map(|from| inner(*from)) {
             waits[local(to)] += 1;
         }
-        let mut order: Vec<u32> =
-            (0..nodes.len() as u32).filter(|at| waits[*at as usize] == 0).collect();
+        let mut order: Vec<u32> = (0..nodes.len() as u32).filter(|at| waits[*at as usize] == 0).collect();
         let mut next = 0;
         while next < order.len() {
             for to in inner(nodes[order[next] as usize]) {

@@ -130,8 +130,7 @@ impl Versions {
             version.next.iter().for_each(|to| builder.edge(number(from), *to, WW));
         }
         let graph = builder.build();
-        let circles =
-            Components::new(&graph, Walks::All).find(0..number(self.versions.len()), WW, |_| true);
+        let circles = Components::new(&graph, Walks::All).find(0..number(self.versions.len()), WW, |_| true);
         let mut inside = vec![0; self.versions.len()];
         for (circle, versions) in circles.iter().enumerate() {
             let of = |version: &Version| &self.versions[*version as usize];

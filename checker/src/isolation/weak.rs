@@ -288,7 +288,8 @@ impl Sessions {
             let before = self.before(reader, &places);
             let mut clock: Box<[u32]> = vec![0; self.sessions.len()].into();
             for known in &before {
-                let theirs = clocks[*known as usize].as_ref().expect("it is kept until all that follow had it");
+                let theirs =
+                    clocks[*known as usize].as_ref().expect("it is kept until all that follow had it");
                 clock.iter_mut().zip(theirs.iter()).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
                 let (session, place) = places[*known as usize];
                 clock[session as usize] = clock[session as usize].max(place + 1);

@@ -5,9 +5,9 @@ use crate::verdict::AnomalyKind;
 
 pub(super) fn check(watch: &Watch<'_>, _: &Log<'_>) -> Option<Broken> {
     let first = watch.first();
-    let odd = watch.events().find(|event| {
-        !watch.asked.wants(&event.key, event.kind) || event.mod_revision < first
-    })?;
+    let odd = watch
+        .events()
+        .find(|event| !watch.asked.wants(&event.key, event.kind) || event.mod_revision < first)?;
     let text = format!(
         "a watch delivers what was asked for, but {:?} of {} at {} came on {:?} from revision {first}",
         odd.kind, odd.key, odd.mod_revision, watch.asked

@@ -18,8 +18,9 @@ pub(super) fn check(watch: &Watch<'_>, log: &Log<'_>) -> Option<Broken> {
             // Compaction may have taken it; a state after the last compaction asked for is there.
             let there = before.filter(|before| before.kind == EventKind::Put)?;
             let kept = !log.may_be_compacted(event.mod_revision - 1);
-            return (watch.asked.prev_kv && kept)
-                .then(|| wrong(format!("it was {:?} since {}", there.value, there.rev), Some(there.told_by)))?;
+            return (watch.asked.prev_kv && kept).then(|| {
+                wrong(format!("it was {:?} since {}", there.value, there.rev), Some(there.told_by))
+            })?;
         };
         if !watch.asked.prev_kv {
             return wrong("it was not asked for".to_owned(), None);
@@ -35,7 +36,10 @@ pub(super) fn check(watch: &Watch<'_>, log: &Log<'_>) -> Option<Broken> {
                 if before.rev == prev.mod_revision
                     && (before.kind, before.value) != (EventKind::Put, Some(prev.value)) =>
             {
-                wrong(format!("it was {:?} {:?} at {}", before.kind, before.value, before.rev), Some(before.told_by))
+                wrong(
+                    format!("it was {:?} {:?} at {}", before.kind, before.value, before.rev),
+                    Some(before.told_by),
+                )
             }
             Some(_) | None if event.kind == EventKind::Put && event.version != prev.version + 1 => {
                 wrong(format!("the event is version {}", event.version), None)

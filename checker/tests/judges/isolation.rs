@@ -1,5 +1,7 @@
 //! The isolation engine against brute force: small random histories under a store that isolates badly.
 
+use checker::AnomalyKind;
+use checker::history::OpId;
 use checker::isolation::cycles::{Order, Shape, cycles};
 use checker::isolation::dependencies::{of_lists, of_registers};
 use checker::isolation::levels::{Levels, levels};
@@ -7,8 +9,6 @@ use checker::isolation::registers::{self, OnRegister, Registers};
 use checker::isolation::txns::{Lists, Span};
 use checker::isolation::weak::{Sessions, Weak};
 use checker::isolation::{Wrong, lists};
-use checker::history::OpId;
-use checker::AnomalyKind;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -139,7 +139,8 @@ fn apply(state: &State, txn: &Txn) -> Option<State> {
 fn serializable(txns: &[Txn], state: &State, left: u32, before: Before<'_>) -> bool {
     left == 0
         || (0..txns.len()).filter(|at| left >> at & 1 == 1).any(|at| {
-            let free = (0..txns.len()).all(|other| left >> other & 1 == 0 || !before(&txns[other], &txns[at]));
+            let free =
+                (0..txns.len()).all(|other| left >> other & 1 == 0 || !before(&txns[other], &txns[at]));
             free && apply(state, &txns[at])
                 .is_some_and(|next| serializable(txns, &next, left & !(1 << at), before))
         })
@@ -319,7 +320,9 @@ fn serial(txns: &[Acts], revs: bool, done: &mut Vec<usize>, state: [Option<i64>;
         for act in &txns[at].1 {
             match *act {
                 // Values count up in the order of revisions.
-                Act::Write(key, value) if revs && next[key].is_some_and(|before| before > value) => return false,
+                Act::Write(key, value) if revs && next[key].is_some_and(|before| before > value) => {
+                    return false;
+                }
                 Act::Write(key, value) => next[key] = Some(value),
                 Act::Read(key, found) if next[key] != found => return false,
                 Act::Read(..) => {}
@@ -343,7 +346,8 @@ fn serializability_of_registers_with_revisions_agrees_with_brute_force() {
         let versions = registers::Versions::new(&registers);
         let found = cycles(&of_registers(&registers, &versions));
         let data = found.cycles.iter().filter(|cycle| cycle.order == Order::Data);
-        let kinds = data.map(|cycle| kind(cycle.shape, cycle.order)).chain(versions.wrong.iter().map(Wrong::kind));
+        let kinds =
+            data.map(|cycle| kind(cycle.shape, cycle.order)).chain(versions.wrong.iter().map(Wrong::kind));
         let ruled_out = !levels(kinds).possible.contains(&"strict-serializable");
         let legal = serial(&txns, true, &mut Vec::new(), [None; KEYS.len()]);
         assert_eq!(ruled_out, !legal, "seed {seed}: {txns:?}: {:?} {:?}", versions.wrong, found.cycles);
@@ -397,15 +401,18 @@ fn weak_by_brute_force(txns: &[Acts], level: Weak) -> bool {
             for act in acts {
                 match *act {
                     Act::Write(key, _) => own[key] = true,
-                    Act::Read(key, found) if !own[key] => reads.push((key, found.map(|value| writer[&value]))),
+                    Act::Read(key, found) if !own[key] => {
+                        reads.push((key, found.map(|value| writer[&value])))
+                    }
                     Act::Read(..) => {}
                 }
             }
             reads
         })
         .collect();
-    let writes =
-        |at: usize, key: usize| txns[at].1.iter().any(|act| matches!(act, Act::Write(other, _) if *other == key));
+    let writes = |at: usize, key: usize| {
+        txns[at].1.iter().any(|act| matches!(act, Act::Write(other, _) if *other == key))
+    };
     let mut happened = vec![vec![false; txns.len()]; txns.len()];
     for to in 0..txns.len() {
         for from in 0..txns.len() {

@@ -46,7 +46,11 @@ fn elles_histories_get_elles_verdicts() {
         ),
         ("elle-cli/elle/list-append-gh-30.edn", &["repeatable-read"], &[AnomalyKind::G2Item]),
         ("elle-cli/elle/paper-example.edn", &["consistent-view", "repeatable-read"], &[AnomalyKind::GSingle]),
-        ("elle-cli/elle/paper-example.json", &["consistent-view", "repeatable-read"], &[AnomalyKind::GSingle]),
+        (
+            "elle-cli/elle/paper-example.json",
+            &["consistent-view", "repeatable-read"],
+            &[AnomalyKind::GSingle],
+        ),
         ("elle-cli/elle/rw-register.edn", &[], &[]),
         ("elle-cli/elle/rw-register.json", &[], &[]),
         ("elle-sim/list-append-ssi-n5000-c10.edn", &[], &[]),
