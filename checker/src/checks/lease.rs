@@ -33,7 +33,7 @@ pub(super) fn check(context: Context<'_>) -> Result<CheckResult, Vec<Problem>> {
             "lease" => {
                 let life = Life::deserialize(answer).map_err(wrong)?;
                 lives += 1;
-                ends += usize::from(!life.gone.is_empty());
+                ends += usize::from(life.gone_ns.is_some());
                 judge(&life)
             }
             "read" => left(&Left::deserialize(answer).map_err(wrong)?),

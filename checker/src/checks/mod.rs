@@ -107,7 +107,12 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
 
 fn watch_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let mut results = vec![watch::check(context)?];
-    results.extend(order_checks(context, |operation| operation.f == "write"));
+    // A deletion of what is absent makes no revision.
+    let changed = |operation: &Operation| {
+        let acts = operation.answer().and_then(serde_json::Value::as_array);
+        acts.is_some_and(|acts| acts.iter().any(|changed| changed == true))
+    };
+    results.extend(order_checks(context, |operation| operation.f == "write" && changed(operation)));
     Ok(results)
 }
 

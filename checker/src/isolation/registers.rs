@@ -159,8 +159,7 @@ struct Gather<'a> {
 
 impl<'a> Gather<'a> {
     fn new(registers: &'a Registers) -> Gather<'a> {
-        let mut versions = Versions::default();
-        versions.happened = registers.txns.all().map(|txn| registers.txns.span(txn).committed()).collect();
+        let happened = registers.txns.all().map(|txn| registers.txns.span(txn).committed()).collect();
         let blank = |key| Written {
             key,
             value: None,
@@ -170,7 +169,8 @@ impl<'a> Gather<'a> {
             readers: Vec::new(),
             next: Vec::new(),
         };
-        versions.versions = (0..number(registers.txns.keys.len())).map(blank).collect();
+        let absent = (0..number(registers.txns.keys.len())).map(blank).collect();
+        let versions = Versions { versions: absent, happened, ..Versions::default() };
         let aborted = registers.aborted.iter().map(|(key, value, id)| ((*key, *value), *id)).collect();
         Gather { registers, versions, by_value: FxHashMap::default(), aborted, updates: Vec::new() }
     }

@@ -9,6 +9,7 @@ mod engines;
 mod isolation;
 mod made;
 mod malformed;
+mod promises;
 mod published;
 mod revisions;
 mod rivals;
