@@ -61,6 +61,13 @@ pub(super) struct RunArgs {
     /// Folder for the results; default: store/NAME/TIME.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Folder of an earlier run that this one must not serve worse than.
+    #[arg(long, value_name = "DIR")]
+    baseline: Option<PathBuf>,
+    /// By how much the run may serve worse than its baseline, in percent of the times and of the share that was not
+    /// served.
+    #[arg(long, value_name = "PERCENT", default_value_t = 25, requires = "baseline")]
+    baseline_tolerance: u32,
     /// How to print the results.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -131,6 +138,18 @@ impl RunArgs {
                 Err(Failure::Usage(text.into()))
             }
         }
+    }
+
+    /// Read before anything is started, since without it the run would be for nothing.
+    fn baseline(&self) -> Result<Option<(report::Results, report::Tolerance)>, Failure> {
+        let Some(dir) = &self.baseline else { return Ok(None) };
+        let results = report::read(dir).map_err(|error| {
+            let dir = dir.display();
+            Failure::Usage(format!(
+                "--baseline {dir}: {error}; name the folder of a run, one with results.json"
+            ))
+        })?;
+        Ok(Some((results, report::Tolerance { share: f64::from(self.baseline_tolerance) / 100.0 })))
     }
 
     fn system(&self) -> Result<System, Failure> {
@@ -259,6 +278,7 @@ fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
 pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
     args.bounds()?;
     let workloads = args.workloads()?;
+    let baseline = args.baseline()?;
     let mut notes = Vec::new();
     let target = if args.endpoints.is_empty() {
         let system = args.system()?;
@@ -299,6 +319,7 @@ pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
         seed,
         out: out::make(args.out.as_deref(), &name)?,
         notes,
+        baseline,
         quiet: false,
     };
     let outcome = carry_out(config, args.format);
@@ -333,6 +354,9 @@ fn carry_out(config: Config, format: Format) -> Result<u8, Failure> {
             RunError::Report(_) => Failure::Unknown(error.to_string()),
         })
     })?;
+    if let Err(error) = report::tell_ci(&results, |name| std::env::var(name).ok()) {
+        let _ = writeln!(std::io::stderr(), "assay: the summary is not on the job's page: {error}");
+    }
     match format {
         Format::Text => print(&report::text(&results, &dir, colour()))?,
         Format::Json => {
@@ -381,6 +405,10 @@ fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String 
     flag("rate", &args.rate.to_string());
     flag("concurrency", &args.concurrency.to_string());
     flag("deadline", &duration::format(args.deadline));
+    if let Some(baseline) = &args.baseline {
+        flag("baseline", &baseline.display().to_string());
+        flag("baseline-tolerance", &args.baseline_tolerance.to_string());
+    }
     flag("seed", &seed.to_string());
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
