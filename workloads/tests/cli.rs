@@ -34,6 +34,9 @@ fn wrong_usage_ends_in_2_with_a_remedy_and_leaves_nothing_behind() {
         (&["run", "--endpoints", "127.0.0.1:1", "--nodes", "5"], "cannot be used with"),
         (&["check", "nothing.jsonl"], "nothing.jsonl"),
         (&["report", "."], "results.json"),
+        (&["run", "--scenario", "calmer"], "`assay list`"),
+        (&["run", "--scenario", "calm", "--faults", "kill"], "cannot be used with"),
+        (&["run", "--profile", "sauna"], "possible values: smoke, regression, soak"),
         (&["run", "--baseline", "nowhere"], "--baseline nowhere"),
         (&["run", "--baseline-tolerance", "5"], "--baseline <DIR>"),
         (&["serve", "nowhere"], "name the folder that holds runs"),
@@ -76,6 +79,7 @@ fn help_and_lists_end_in_0() {
         (&["run", "--help"], "--time-limit"),
         (&["--version"], "assay "),
         (&["list"], "partition-one-way"),
+        (&["list"], "lost-leader"),
         (&["list", "--format", "json"], "\"workloads\""),
     ] {
         let output = assay(args, dir.path());

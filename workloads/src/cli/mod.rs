@@ -9,6 +9,7 @@ mod list;
 mod out;
 mod report;
 mod run;
+mod series;
 mod serve;
 
 use crate::cluster::compose;

@@ -37,5 +37,7 @@ pub use schema::schema;
 pub(crate) use series::faults;
 pub use series::measure;
 pub use summary::{FILE as SUMMARY, summary};
+pub(crate) use summary::{escape as escape_markdown, percent};
+pub(crate) use text::paint;
 pub use text::{text, workload_text};
 pub use time::{file_stamp, rfc3339, rfc3339_ms};

@@ -149,12 +149,12 @@ fn mark(verdict: Conclusion) -> &'static str {
 }
 
 /// A share as people read it; nothing where there is none.
-pub(super) fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or(String::new(), |share| format!("{:.2} %", share * 100.0))
 }
 
 /// Text that Markdown and HTML leave as it is, on one line.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -152,7 +152,8 @@ fn by_count(errors: &BTreeMap<String, u64>) -> String {
     all.join(", ")
 }
 
-fn paint(verdict: Conclusion, colour: bool) -> String {
+/// A verdict, in its colour where colours are wanted.
+pub(crate) fn paint(verdict: Conclusion, colour: bool) -> String {
     if !colour {
         return verdict.to_string();
     }

@@ -52,12 +52,13 @@ fn words(what: &str, a: &str, b: &str) -> Markup {
 }
 
 fn number(what: &str, unit: &str, (a, b): Pair) -> Markup {
-    let text = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.2} {unit}"));
+    let digits = if unit.is_empty() { 0 } else { 2 };
+    let text = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.digits$} {unit}"));
     let ratio = match (a, b) {
         (Some(a), Some(b)) if a > 0.0 => format!("{:+.0} %", (b / a - 1.0) * 100.0),
         _ => String::new(),
     };
-    html! { tr { td { (what) } td.n { (text(a)) } td.n { (text(b)) } td.n { (ratio) } } }
+    html! { tr { td { (what) } td { (text(a)) } td { (text(b)) } td.n { (ratio) } } }
 }
 
 fn numbers(a: &Results, b: &Results) -> Vec<(String, &'static str, Pair)> {

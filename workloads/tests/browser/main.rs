@@ -34,13 +34,14 @@ fn a_report_of_100_000_operations_is_small_and_shows_its_evidence() {
     assert!(bytes < 10_000_000, "{bytes} bytes");
     let Some(mut browser) = browser("the report in a browser") else { return };
     browser.resize(1280, 900, false);
-    browser.open(&url(dir.path(), "report.html"), READY);
+    let address = url(dir.path(), "report.html");
+    browser.open(&address, READY);
     println!("ready after {} ms", browser.eval("document.documentElement.dataset.ready"));
     browser.screenshot("report-top");
 
     // The verdict and why stand first.
     let head = browser.eval("document.querySelector('header').innerText").to_string();
-    assert!(head.contains("anomaly") && head.contains("lost-element"), "{head}");
+    assert!(head.contains("anomaly") && head.contains("forked-reads in set"), "{head}");
 
     // It zooms: by button, by wheel, by key; and back.
     let whole = browser.eval(RANGE);
@@ -59,7 +60,7 @@ fn a_report_of_100_000_operations_is_small_and_shows_its_evidence() {
     browser.click("#anomaly-0 a.show");
     browser.wait("!document.getElementById('pick').hidden");
     let told = browser.eval("document.getElementById('pick').innerText").to_string();
-    assert!(told.contains("in the evidence of lost-element"), "{told}");
+    assert!(told.contains("in the evidence of forked-reads"), "{told}");
     browser.wait("document.querySelectorAll('#loglines p').length > 1");
     browser.screenshot("report-witness");
     // An operation is picked where it is drawn.
@@ -77,9 +78,8 @@ fn a_report_of_100_000_operations_is_small_and_shows_its_evidence() {
     browser.wait("/^[1-9][0-9]* found$/.test(document.getElementById('found').value)");
 
     // A link into the report opens it there.
-    let address = url(dir.path(), "report.html#op=set:5");
     browser.open("about:blank", "true");
-    browser.open(&address, READY);
+    browser.open(&format!("{address}#op=set:5"), READY);
     browser.wait("document.getElementById('pick').innerText.includes('set #5')");
     assert_eq!(browser.errors, Vec::<String>::new());
 }

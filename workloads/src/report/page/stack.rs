@@ -151,8 +151,8 @@ fn charts(results: &Results, series: &Series, end_s: f64) -> Markup {
         Line { name: "max", class: "info", values: latency(2) },
     ];
     html! {
-        (chart_row("operations/s", &throughput, series, Scale::Linear, &results.faults, end_s))
-        (chart_row("latency, ms", &latencies, series, Scale::Log, &results.faults, end_s))
+        (chart_row("op/s", &throughput, series, Scale::Linear, &results.faults, end_s))
+        (chart_row("ms", &latencies, series, Scale::Log, &results.faults, end_s))
     }
 }
 
@@ -191,7 +191,7 @@ fn legend(results: &Results, roles: &Roles) -> Markup {
                 "a gap while it does not answer. "
             }
             "Of operations: a full bar ended in ok, a low bar in fail, a hollow one in info (nobody knows); a frame marks "
-            "those of a witness. Latency is that of what ended in ok, from sending."
+            "those of a witness. Latency (ms) is that of what ended in ok, from sending."
         }
     }
 }
