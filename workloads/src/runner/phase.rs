@@ -5,6 +5,7 @@ use super::{
     job::{Job, JobPlan, Work},
     load::LoadOutcome,
     member::Member,
+    roles::observe_roles,
     settle::{newest_revision, settle},
     stop::Stop,
 };
@@ -13,7 +14,7 @@ use crate::{
     generator::Rate,
     nemesis::{self, Plan},
     recorder::{Record, Recorder},
-    report::{Progress, Tally},
+    report::{Doubt, DoubtKind, Progress, Tally},
     scenario::{PhasePlan, WorkloadName},
 };
 use checker::history::event::{Header, VERSION, What};
@@ -51,7 +52,7 @@ pub(super) struct Env {
 pub(super) struct PhaseOutcome {
     pub parts: Vec<Part>,
     /// Why the phase proves less than it should.
-    pub doubts: Vec<String>,
+    pub doubts: Vec<Doubt>,
 }
 
 /// A workload's part of a phase.
@@ -97,7 +98,7 @@ impl Env {
         let steps = self.steps(jobs, &recorders, number, duration, base, &mut phase).await;
         let flushed: io::Result<()> = recorders.iter().try_for_each(|recorder| recorder.flush());
         if let Err(error) = steps.and(flushed) {
-            phase.doubts.push(error.to_string());
+            phase.doubts.push(Doubt::new(DoubtKind::HarnessError, error.to_string()));
         }
         Ok(phase)
     }
@@ -177,7 +178,7 @@ impl Env {
         self.progress.phase(&format!("{name}: healing"), Vec::new());
         self.heal(&mut phase.doubts).await;
         if self.stop.is_stopped() || !errors.is_empty() {
-            phase.doubts.extend(errors);
+            phase.doubts.extend(harness_errors(errors));
             return Ok(());
         }
         let settled = self.settle(recorders, phase, SETTLE_LIMIT).await?;
@@ -187,7 +188,7 @@ impl Env {
         let limit = if settled { SETTLE_LIMIT } else { UNSETTLED_LIMIT };
         let patience = self.patience(limit).await;
         let (_, errors, _) = self.each(jobs, move |job| job.final_reads(patience)).await;
-        phase.doubts.extend(errors);
+        phase.doubts.extend(errors.into_iter().map(|error| Doubt::new(DoubtKind::NotSettled, error)));
         // Again, for what the reads may have brought about.
         self.settle(recorders, phase, limit).await?;
         Ok(())
@@ -209,8 +210,11 @@ impl Env {
             loaded.stop();
             done
         };
-        let ((jobs, errors, outcomes), doubts) =
-            tokio::join!(load, self.faults(recorders, number, duration, &loaded));
+        let ((jobs, errors, outcomes), doubts, ()) = tokio::join!(
+            load,
+            self.faults(recorders, number, duration, &loaded),
+            observe_roles(&self.members, recorders, &loaded)
+        );
         phase.doubts.extend(doubts);
         for (index, outcome) in outcomes {
             phase.parts[index].outcome = Some(outcome);
@@ -226,7 +230,7 @@ impl Env {
         number: usize,
         duration: Duration,
         loaded: &Stop,
-    ) -> Vec<String> {
+    ) -> Vec<Doubt> {
         let Some(cluster) = &self.cluster else { return Vec::new() };
         if self.config.faults.is_empty() {
             return Vec::new();
@@ -248,12 +252,16 @@ impl Env {
             }
         };
         let mut summary = nemesis::run(&plan, Arc::clone(cluster), sink, stop).await;
-        if self.stop.is_stopped() {
-            return summary.heal_errors;
+        let not_healed = std::mem::take(&mut summary.heal_errors).into_iter();
+        let mut doubts: Vec<Doubt> =
+            not_healed.map(|error| Doubt::new(DoubtKind::NotHealed, error)).collect();
+        if !self.stop.is_stopped() {
+            // The load's end is the plan's end too.
+            summary.stopped = false;
+            let vain = summary.doubts(&plan).into_iter();
+            doubts.extend(vain.map(|error| Doubt::new(DoubtKind::FaultWithoutEffect, error)));
         }
-        // The load's end is the plan's end too.
-        summary.stopped = false;
-        summary.doubts(&plan)
+        doubts
     }
 
     /// Does the same with every job at the same time. A job that panics is lost, and leaves an error.
@@ -286,11 +294,11 @@ impl Env {
         (jobs, errors, outcomes)
     }
 
-    async fn heal(&self, doubts: &mut Vec<String>) {
+    async fn heal(&self, doubts: &mut Vec<Doubt>) {
         if let Some(cluster) = &self.cluster
             && let Err(error) = cluster.heal().await
         {
-            doubts.push(format!("healing failed: {error}"));
+            doubts.push(Doubt::new(DoubtKind::NotHealed, format!("healing failed: {error}")));
         }
     }
 
@@ -321,7 +329,8 @@ impl Env {
                 Ok(true)
             }
             Err(missing) => {
-                phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));
+                let sentence = format!("the members did not come to agree after healing: {missing}");
+                phase.doubts.push(Doubt::new(DoubtKind::NotSettled, sentence));
                 Ok(false)
             }
         }
@@ -347,4 +356,8 @@ impl Env {
         }
         None
     }
+}
+
+fn harness_errors(errors: Vec<String>) -> impl Iterator<Item = Doubt> {
+    errors.into_iter().map(|error| Doubt::new(DoubtKind::HarnessError, error))
 }
