@@ -38,10 +38,13 @@ fn good() -> (Asked, Seen) {
         responses: vec![
             events(2, vec![put("x", 1, 2, 2, 1)]),
             events(3, vec![put("y", 2, 3, 3, 1)]),
-            events(4, vec![
-                Event { prev: past(1, 2, 2, 1), ..put("x", 3, 2, 4, 2) },
-                Event { prev: past(2, 3, 3, 1), ..put("y", 4, 3, 4, 2) },
-            ]),
+            events(
+                4,
+                vec![
+                    Event { prev: past(1, 2, 2, 1), ..put("x", 3, 2, 4, 2) },
+                    Event { prev: past(2, 3, 3, 1), ..put("y", 4, 3, 4, 2) },
+                ],
+            ),
             events(5, vec![Event { prev: past(4, 3, 4, 2), ..delete("y", 5) }]),
             events(5, Vec::new()),
             events(6, vec![Event { prev: past(3, 2, 4, 2), ..put("x", 5, 2, 6, 3) }]),
@@ -287,7 +290,8 @@ fn registers_show_what_lists_do() {
         }
         script
     };
-    txns(&[json!([["w", "x", 1]]), json!([["r", "x", 1], ["w", "x", 2]]), json!([["r", "x", 2]])]).assert_valid();
+    txns(&[json!([["w", "x", 1]]), json!([["r", "x", 1], ["w", "x", 2]]), json!([["r", "x", 2]])])
+        .assert_valid();
     txns(&[json!([["w", "x", 1], ["r", "x", 2]]), json!([["w", "x", 2]])]).assert_finds(Kind::Internal);
     txns(&[json!([["r", "x", 1], ["w", "x", 1]])]).assert_finds(Kind::FutureRead);
     txns(&[json!([["r", "x", 1]])]).assert_finds(Kind::PhantomElement);
@@ -298,16 +302,12 @@ fn registers_show_what_lists_do() {
         json!([["r", "x", 2]]),
     ];
     txns(&lost).assert_finds(Kind::LostUpdate);
-    let fractured =
-        [json!([["w", "x", 1], ["w", "y", 1]]), json!([["r", "x", 1], ["r", "y", null]])];
+    let fractured = [json!([["w", "x", 1], ["w", "y", 1]]), json!([["r", "x", 1], ["r", "y", null]])];
     let text = txns(&fractured).assert_finds(Kind::FracturedRead);
     assert!(text.contains("#1 knew of #0, but read the beginning in y"), "{text}");
     let text = txns(&fractured).assert_finds(Kind::GSingle);
     assert!(text.contains("read skew"), "{text}");
-    let skew = [
-        json!([["r", "x", null], ["w", "y", 1]]),
-        json!([["r", "y", null], ["w", "x", 1]]),
-    ];
+    let skew = [json!([["r", "x", null], ["w", "y", 1]]), json!([["r", "y", null], ["w", "x", 1]])];
     let text = txns(&skew).assert_finds(Kind::G2Item);
     assert!(text.contains("write skew: "), "{text}");
     let fork = [
@@ -318,10 +318,7 @@ fn registers_show_what_lists_do() {
     ];
     let text = txns(&fork).assert_finds(Kind::GNonadjacent);
     assert!(text.contains("long fork: "), "{text}");
-    let circle = [
-        json!([["r", "x", 2], ["w", "x", 1]]),
-        json!([["r", "x", 1], ["w", "x", 2]]),
-    ];
+    let circle = [json!([["r", "x", 2], ["w", "x", 1]]), json!([["r", "x", 1], ["w", "x", 2]])];
     txns(&circle).assert_finds(Kind::CyclicVersions);
     let causal = [
         json!([["w", "x", 1]]),

@@ -57,4 +57,3 @@ impl Client {
         result.inspect_err(|error| self.after(error))
     }
 }
-

@@ -154,9 +154,12 @@ impl Bank {
         if !whole {
             let accounts: Vec<usize> = (0..ACCOUNTS).collect();
             let (balances, rev) = self.balances(&accounts, client).await?;
-            found.extend(accounts.iter().zip(balances).map(|(number, (balance, _))| {
-                (account(*number), json!(balance))
-            }));
+            found.extend(
+                accounts
+                    .iter()
+                    .zip(balances)
+                    .map(|(number, (balance, _))| (account(*number), json!(balance))),
+            );
             return Ok((found.into(), rev));
         }
         let range = RangeRequest {
@@ -177,7 +180,8 @@ impl Bank {
             Ok((balances, _)) => balances,
             Err(error) => return Completion::of_read_error(&error),
         };
-        let fail = |kind: &str, text: &str| Completion::Fail(OpError { kind: kind.into(), text: text.into() });
+        let fail =
+            |kind: &str, text: &str| Completion::Fail(OpError { kind: kind.into(), text: text.into() });
         let [(source, source_mod), (target, target_mod)] = read[..] else {
             return fail("malformed", "two accounts were asked for");
         };
@@ -199,9 +203,11 @@ impl Bank {
             success: vec![put(from, source - amount), put(to, target + amount)],
             failure: Vec::new(),
         };
-        match client.txn(request).await.and_then(|answer| {
-            Ok((answer.succeeded, revision(answer.header.as_ref())?))
-        }) {
+        match client
+            .txn(request)
+            .await
+            .and_then(|answer| Ok((answer.succeeded, revision(answer.header.as_ref())?)))
+        {
             Ok((true, rev)) => Completion::Ok { value: Value::Null, rev: Some(rev) },
             Ok((false, _)) => fail("guard", "an account changed after it was read"),
             Err(error) => Completion::of_write_error(&error),

@@ -37,7 +37,11 @@ pub struct ElectionOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Act {
     /// Leads for a while if it wins, and then resigns, or leaves that to the lease.
-    Campaign { candidate: i64, lead: Duration, resigns: bool },
+    Campaign {
+        candidate: i64,
+        lead: Duration,
+        resigns: bool,
+    },
     Observe,
 }
 
@@ -70,7 +74,9 @@ impl Generator for ElectionGenerator {
     }
 
     fn final_reads(&self) -> Vec<ElectionOp> {
-        (0..ELECTIONS).map(|number| ElectionOp { election: format!("e{number}"), act: Act::Observe }).collect()
+        (0..ELECTIONS)
+            .map(|number| ElectionOp { election: format!("e{number}"), act: Act::Observe })
+            .collect()
     }
 }
 

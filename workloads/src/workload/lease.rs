@@ -180,7 +180,13 @@ impl Lease {
         Ok(living.life)
     }
 
-    async fn put(&self, prefix: &str, keys: u64, lease: i64, client: &mut Client) -> Result<i64, DriverError> {
+    async fn put(
+        &self,
+        prefix: &str,
+        keys: u64,
+        lease: i64,
+        client: &mut Client,
+    ) -> Result<i64, DriverError> {
         let put = |key| RequestOp {
             request: Some(Request::RequestPut(PutRequest {
                 key: format!("{prefix}{key}").into(),

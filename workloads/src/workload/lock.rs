@@ -214,12 +214,7 @@ impl Lock {
     }
 
     /// Takes the lock, and gives its fencing token; `None` where it stays somebody else's.
-    async fn take(
-        &self,
-        lock: &str,
-        element: u64,
-        client: &mut Client,
-    ) -> Result<Option<i64>, DriverError> {
+    async fn take(&self, lock: &str, element: u64, client: &mut Client) -> Result<Option<i64>, DriverError> {
         for _ in 0..TRIES {
             let lease = client.start_operation().lease_grant(TTL_S).await?.id;
             let key = self.lock_key(lock);

@@ -66,7 +66,8 @@ impl Generator for TxnGenerator {
         for _ in 0..self.rng.random_range(1..=LENGTH_MAX) {
             let key = format!("r{}", self.keys.pick(&mut self.rng).0);
             // The store refuses a second put of a key in one transaction.
-            let written = steps.iter().any(|step| matches!(step, Step::Write { key: other, .. } if *other == key));
+            let written =
+                steps.iter().any(|step| matches!(step, Step::Write { key: other, .. } if *other == key));
             if read_only || written || self.rng.random_bool(0.5) {
                 steps.push(Step::Read { key });
             } else {
@@ -141,16 +142,17 @@ fn values(op: &TxnOp, answer: &TxnResponse) -> Result<Value, DriverError> {
         let text = format!("{} answers to {} requests", answer.responses.len(), op.0.len());
         return Err(DriverError::Malformed { text });
     }
-    let values: Result<Vec<Value>, DriverError> = op
-        .0
-        .iter()
-        .zip(&answer.responses)
-        .map(|(step, response)| match (step, &response.response) {
-            (Step::Read { key }, Some(Response::ResponseRange(range))) => Ok(json!(["r", key, found(&range.kvs)?])),
-            (Step::Write { .. }, Some(Response::ResponsePut(_))) => Ok(step.asked()),
-            _ => Err(DriverError::Malformed { text: "a request was answered as something else".into() }),
-        })
-        .collect();
+    let values: Result<Vec<Value>, DriverError> =
+        op.0.iter()
+            .zip(&answer.responses)
+            .map(|(step, response)| match (step, &response.response) {
+                (Step::Read { key }, Some(Response::ResponseRange(range))) => {
+                    Ok(json!(["r", key, found(&range.kvs)?]))
+                }
+                (Step::Write { .. }, Some(Response::ResponsePut(_))) => Ok(step.asked()),
+                _ => Err(DriverError::Malformed { text: "a request was answered as something else".into() }),
+            })
+            .collect();
     Ok(values?.into())
 }
 

@@ -166,7 +166,10 @@ impl WatchGenerator {
         let (key, end) = match rng.random_range(0..10) {
             0..5 => ("w".into(), "x".into()),
             5..8 => (format!("w{}", rng.random_range(0..KEYS)), String::new()),
-            _ => (format!("w{}", rng.random_range(0..KEYS / 2)), format!("w{}", rng.random_range(KEYS / 2..KEYS))),
+            _ => (
+                format!("w{}", rng.random_range(0..KEYS / 2)),
+                format!("w{}", rng.random_range(KEYS / 2..KEYS)),
+            ),
         };
         let asked = Asked {
             key,
@@ -253,13 +256,15 @@ impl Watch {
                 .delete_range(self.delete(key))
                 .await
                 .and_then(|answer| Ok((vec![answer.deleted > 0], revision(answer.header.as_ref())?))),
-            _ => client.txn(TxnRequest { success: requests, ..TxnRequest::default() }).await.and_then(|answer| {
-                let changed = answer.responses.iter().map(|response| match &response.response {
-                    Some(Answer::ResponseDeleteRange(deleted)) => deleted.deleted > 0,
-                    _ => true,
-                });
-                Ok((changed.collect(), revision(answer.header.as_ref())?))
-            }),
+            _ => client.txn(TxnRequest { success: requests, ..TxnRequest::default() }).await.and_then(
+                |answer| {
+                    let changed = answer.responses.iter().map(|response| match &response.response {
+                        Some(Answer::ResponseDeleteRange(deleted)) => deleted.deleted > 0,
+                        _ => true,
+                    });
+                    Ok((changed.collect(), revision(answer.header.as_ref())?))
+                },
+            ),
         };
         match answer {
             Ok((changed, rev)) => {
