@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 valid, 1 anomaly, 2 usage or configuration, 3 unknown.
 
+mod bench;
 mod check;
 mod containers;
 mod duration;
@@ -9,6 +10,8 @@ mod list;
 mod out;
 mod report;
 mod run;
+mod target;
+mod words;
 
 use crate::cluster::compose;
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -38,6 +41,8 @@ struct Cli {
 enum Command {
     /// Start a cluster, run workloads under faults, heal, check, report.
     Run(Box<run::RunArgs>),
+    /// Load a cluster or a running store; latency, throughput, plots.
+    Bench(Box<bench::BenchArgs>),
     /// Judge a stored history.
     Check(check::CheckArgs),
     /// Make the report of a stored run again.
@@ -87,6 +92,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         None => run::run(&cli.run, &program),
         Some(Command::Run(args)) => run::run(&args, &program),
+        Some(Command::Bench(args)) => bench::bench(&args, &program),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::List(args)) => list::list(&args),
