@@ -12,17 +12,21 @@ use raft::types::Role;
 use std::fmt::{Arguments, Display, Write as _};
 use tonic::Code;
 
-/// Renders all metrics. `health` counts the probes of `/health` that passed and that did not.
+/// Renders all metrics. `quota_bytes` is the store's limit; `health` counts the probes of `/health` that passed and that did not.
 pub(super) fn render<B: Backend>(
     backend: &B,
     metrics: &Metrics,
     counters: &MethodCounters,
     health: [u64; 2],
+    quota_bytes: Option<u64>,
 ) -> String {
     let mut page = Page(String::with_capacity(32 * 1024));
     raft(&mut page, backend, metrics);
     store(&mut page, backend);
     disk(&mut page, metrics);
+    // As etcd, which shows 0 for no limit.
+    let quota = quota_bytes.unwrap_or_default();
+    page.one("etcd_server_quota_backend_bytes", "gauge", "Bytes that the store may take", quota);
     page.one("etcd_server_health_success", "counter", "Probes of /health that passed", health[0]);
     page.one("etcd_server_health_failures", "counter", "Probes of /health that did not pass", health[1]);
     grpc(&mut page, counters);
@@ -61,11 +65,12 @@ fn raft<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
 }
 
 fn store<B: Backend>(page: &mut Page, backend: &B) {
-    let (revision, compacted, size, in_use) = {
+    let (revision, compacted, size, in_use, auth_revision) = {
         let state = backend.state();
-        let kv = state.kv();
-        (kv.revision(), kv.compact_revision(), kv.size_bytes(), kv.size_in_use_bytes())
+        let (kv, auth) = (state.kv(), state.auth());
+        (kv.revision(), kv.compact_revision(), kv.size_bytes(), kv.size_in_use_bytes(), auth.revision)
     };
+    page.one("etcd_debugging_auth_revision", "gauge", "Revision of users and roles", auth_revision);
     page.one("etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes held", size);
     page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Bytes held and reachable", in_use);
     page.one("etcd_debugging_mvcc_current_revision", "gauge", "Newest revision", revision);

@@ -71,7 +71,13 @@ impl<B: Backend> Gateway<B> {
         }
         if path == "/metrics" {
             let health = [self.healthy.get(), self.unhealthy.get()];
-            let text = exposition::render(self.api.backend(), &self.metrics, counters, health);
+            let text = exposition::render(
+                self.api.backend(),
+                &self.metrics,
+                counters,
+                health,
+                self.api.limits().quota_bytes,
+            );
             return reply(StatusCode::OK, EXPOSITION, text);
         }
         self.page(&head.method, path, head.uri.query().unwrap_or_default()).await
