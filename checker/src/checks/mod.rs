@@ -3,6 +3,7 @@
 mod append;
 mod convergence;
 mod linearizable;
+mod objects;
 mod order;
 mod provenance;
 mod replayed;
@@ -75,12 +76,18 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
         "kv" => kv(context)?,
         "append" => append_checks(context)?,
         "set" => set_checks(context)?,
+        scenario if objects::NAMES.contains(&scenario) => {
+            vec![objects::check(context, scenario)?]
+        }
         scenario => {
             let kind = ProblemKind::UnknownScenario { scenario: scenario.to_owned() };
             return Err(vec![Problem { line: Some(1), kind }]);
         }
     };
-    results.extend(convergence::check(context));
+    // Nobody asked the members of a system that others tested.
+    if history.header().nodes > 0 {
+        results.extend(convergence::check(context));
+    }
     Ok(results)
 }
 
@@ -95,7 +102,8 @@ fn register(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let versions = decoded.calls.iter().any(|call| {
         matches!(&call.op, RegisterOp { action: Action::Read(Some(found)), .. } if found.version.is_some())
     });
-    let exact = |running| linearizable::exact(context, &Register { versions }, &decoded.calls, running);
+    let exact =
+        |running| linearizable::exact(context, &Register { versions }, decoded.calls.clone(), running);
     let by_value = steps.is_none() && !decoded.serializable.is_empty();
     let mut results = store_checks(context, steps, &requests, Some(exact));
     results.extend(by_value.then(|| serializable::by_value(context, &decoded)));
@@ -110,7 +118,7 @@ fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
         failed: revision::kv_requests(&decoded.failed),
     };
     let revision = context.history.base_revision().unwrap_or(1);
-    let exact = |running| linearizable::exact(context, &Kv { revision }, &decoded.calls, running);
+    let exact = |running| linearizable::exact(context, &Kv { revision }, decoded.calls.clone(), running);
     // A search knows nothing of what others wrote meanwhile.
     let search_can = !context.options.shared_store && decoded.calls.len() <= KV_SEARCH_MAX;
     let unjudged = steps.is_none() && !decoded.serializable.is_empty();
@@ -126,7 +134,12 @@ fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>>
     let decoded: Decoded<ListTxn> = sound(decode::append(context.history))?;
     let mut results = vec![append::check(context, &decoded)];
     if context.options.engine == Engine::Stateright {
-        results.push(linearizable::exact(context, &Lists, &decoded.calls, Running::new("linearizable")));
+        results.push(linearizable::exact(
+            context,
+            &Lists,
+            decoded.calls.clone(),
+            Running::new("linearizable"),
+        ));
     }
     let appends = |operation: &Operation| {
         let steps = operation.value.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -140,7 +153,7 @@ fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let decoded: Decoded<SetOp> = sound(decode::set(context.history))?;
     let mut results = vec![set::check(context, &decoded)];
     if context.options.engine == Engine::Stateright {
-        results.push(linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable")));
+        results.push(linearizable::exact(context, &Set, decoded.calls.clone(), Running::new("linearizable")));
     }
     results.extend(order_checks(context, |operation| operation.f == "add"));
     Ok(results)

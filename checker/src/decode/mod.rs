@@ -2,6 +2,7 @@
 //! [`Problem`], and a history with problems is never called valid.
 mod append;
 mod kv;
+mod objects;
 mod register;
 mod set;
 
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 pub use append::append;
 pub use kv::kv;
+pub use objects::{counter, log, members, multi_register, mutex, queue, strings};
 pub use register::register;
 pub use set::set;
 

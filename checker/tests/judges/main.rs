@@ -8,6 +8,8 @@ mod by_hand;
 mod engines;
 mod made;
 mod malformed;
+mod objects;
+mod online;
 mod published;
 mod revisions;
 mod script;
