@@ -138,8 +138,7 @@ impl Explain<'_> {
             }
             Wrong::Duplicate { reader, key, element } => {
                 let key = name(key);
-                let text =
-                    format!("{element} was appended to {key} once, but {} read it twice", by(reader));
+                let text = format!("{element} was appended to {key} once, but {} read it twice", by(reader));
                 (text, vec![*reader])
             }
             Wrong::Unwritten { reader, key, value, failed: Some(failed) } => {
@@ -261,10 +260,7 @@ impl Explain<'_> {
             let to = edges[(at + 1) % edges.len()].0;
             let reason = (self.reason)(*from, to, *why);
             let (before, after) = (self.ids[*from as usize], self.ids[to as usize]);
-            because.push(format!(
-                "{before} comes before {after}: {}",
-                self.why(reason, *why, before, after)
-            ));
+            because.push(format!("{before} comes before {after}: {}", self.why(reason, *why, before, after)));
             reasons.push(reason);
         }
         because.push(format!("so {} comes before itself", ids[0]));

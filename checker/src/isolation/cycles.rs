@@ -205,9 +205,10 @@ impl<'a> Search<'a> {
     /// Edges of a kind between nodes of the inner component.
     fn edges(&self, nodes: &[Node], first: Mask) -> Vec<(Node, Node)> {
         let of = |from: Node| self.graph.edges_of(from).map(move |(to, why)| (from, to, why));
-        let inner = nodes.iter().flat_map(|from| of(*from)).filter(|(_, to, why)| {
-            why & first != 0 && self.is_inner(*to)
-        });
+        let inner = nodes
+            .iter()
+            .flat_map(|from| of(*from))
+            .filter(|(_, to, why)| why & first != 0 && self.is_inner(*to));
         inner.map(|(from, to, _)| (from, to)).collect()
     }
 
@@ -283,13 +284,7 @@ impl<'a> Search<'a> {
     }
 
     /// The cycle of the last walk, without joints: what leads into a joint is the reason.
-    fn walk_back(
-        &self,
-        origin: u32,
-        goal: u32,
-        first: (Node, Mask),
-        walks: Walks,
-    ) -> Vec<(Node, Mask)> {
+    fn walk_back(&self, origin: u32, goal: u32, first: (Node, Mask), walks: Walks) -> Vec<(Node, Mask)> {
         let mut edges = Vec::new();
         let mut at = goal;
         while at != origin {
@@ -321,9 +316,10 @@ impl<'a> Search<'a> {
         let rows: Vec<Vec<u32>> = order
             .iter()
             .map(|at| {
-                let targets = self.graph.edges_of(nodes[*at as usize]).filter(|(to, why)| {
-                    why & (rest | LINK) != 0 && self.is_inner(*to)
-                });
+                let targets = self
+                    .graph
+                    .edges_of(nodes[*at as usize])
+                    .filter(|(to, why)| why & (rest | LINK) != 0 && self.is_inner(*to));
                 targets.map(|(to, _)| local(to) as u32).collect()
             })
             .collect();
@@ -345,7 +341,8 @@ impl<'a> Search<'a> {
                 let here = bits[*at as usize];
                 targets.iter().for_each(|to| bits[*to as usize] |= here);
             }
-            let closed = chunk.iter().enumerate().filter(|(bit, (from, _))| bits[local(*from)] >> bit & 1 == 1);
+            let closed =
+                chunk.iter().enumerate().filter(|(bit, (from, _))| bits[local(*from)] >> bit & 1 == 1);
             closing.extend(closed.map(|(_, edge)| *edge));
         }
         closing
@@ -364,8 +361,7 @@ impl<'a> Search<'a> {
         for to in nodes.iter().flat_map(|from| inner(*from)) {
             waits[local(to)] += 1;
         }
-        let mut order: Vec<u32> =
-            (0..nodes.len() as u32).filter(|at| waits[*at as usize] == 0).collect();
+        let mut order: Vec<u32> = (0..nodes.len() as u32).filter(|at| waits[*at as usize] == 0).collect();
         let mut next = 0;
         while next < order.len() {
             for to in inner(nodes[order[next] as usize]) {

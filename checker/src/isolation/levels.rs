@@ -156,15 +156,13 @@ mod tests {
         assert_eq!((none.broken.len(), none.possible), (0, vec!["strict-serializable"]));
         let skew = levels([Kind::G2Item]);
         assert_eq!(skew.broken, ["repeatable-read"]);
-        assert_eq!(
-            skew.also_broken,
-            ["serializable", "strong-session-serializable", "strict-serializable"]
-        );
+        assert_eq!(skew.also_broken, ["serializable", "strong-session-serializable", "strict-serializable"]);
         assert_eq!(skew.possible, ["strong-snapshot-isolation"]);
         let stale = levels([Kind::GSingleRealtime]);
-        assert_eq!((stale.broken, stale.also_broken), (vec!["strong-snapshot-isolation"], vec![
-            "strict-serializable"
-        ]));
+        assert_eq!(
+            (stale.broken, stale.also_broken),
+            (vec!["strong-snapshot-isolation"], vec!["strict-serializable"])
+        );
         assert_eq!(stale.possible, ["strong-session-serializable", "strong-read-committed"]);
         assert_eq!(levels([Kind::G0]).possible, Vec::<&str>::new());
         assert_eq!(levels([Kind::LostUpdate]).broken, ["cursor-stability", "update-atomic"]);

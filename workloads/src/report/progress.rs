@@ -215,9 +215,11 @@ pub(super) fn plain(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
-            fields.join(" ")
+            let field = |(name, value): (&String, &Value)| match value {
+                Value::Object(_) => format!("{name}({})", plain(value)),
+                _ => format!("{name}={}", plain(value)),
+            };
+            fields.iter().map(field).collect::<Vec<String>>().join(" ")
         }
         other => other.to_string(),
     }
@@ -324,6 +326,12 @@ mod tests {
         ] {
             assert_eq!(describe("kill", &value), want);
         }
+    }
+
+    #[test]
+    fn a_proof_is_told_without_json() {
+        let proof = json!({ "n2": { "ended": "signal: 9", "pid": 7 }, "after_ms": 5 });
+        assert_eq!(plain(&proof), "after_ms=5 n2(ended=signal: 9 pid=7)");
     }
 
     #[test]
