@@ -1,13 +1,21 @@
 //! The checks: each takes a history and gives its own result. What a workload promises is the list of its
 //! checks, in [`all`].
+mod bank;
 mod convergence;
+mod election;
 mod isolation;
+mod lease;
 mod linearizable;
+mod liveness;
+mod lock;
+mod long_fork;
 mod order;
 mod provenance;
 mod replayed;
 mod serializable;
 mod set;
+mod unique_ids;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -79,12 +87,32 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
         "append" | "list-append" => append_checks(context)?,
         "txn" | "rw-register" => txn_checks(context)?,
         "set" => set_checks(context)?,
+        "bank" => vec![bank::check(context)?],
+        "long-fork" => vec![long_fork::check(context)?],
+        "unique-ids" => vec![unique_ids::check(context)],
+        "watch" => watch_checks(context)?,
+        "lock" => vec![lock::check(context, true)?],
+        "lock-unfenced" => vec![lock::check(context, false)?],
+        "lease" => vec![lease::check(context)?],
+        "election" => vec![election::check(context)?],
         scenario => {
             let kind = ProblemKind::UnknownScenario { scenario: scenario.to_owned() };
             return Err(vec![Problem { line: Some(1), kind }]);
         }
     };
     results.extend(convergence::check(context));
+    results.extend(liveness::check(context));
+    Ok(results)
+}
+
+fn watch_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let mut results = vec![watch::check(context)?];
+    // A deletion of what is absent makes no revision.
+    let changed = |operation: &Operation| {
+        let acts = operation.answer().and_then(serde_json::Value::as_array);
+        acts.is_some_and(|acts| acts.iter().any(|changed| changed == true))
+    };
+    results.extend(order_checks(context, |operation| operation.f == "write" && changed(operation)));
     Ok(results)
 }
 

@@ -9,6 +9,7 @@ mod set;
 use serde_json::Value;
 
 pub use append::append;
+pub(crate) use append::steps_of;
 pub use kv::kv;
 pub use register::register;
 pub use registers::registers;

@@ -446,7 +446,7 @@ fn once(args: &RunArgs, setting: &Setting, seed: u64) -> Result<u8, Failure> {
     let workloads = args.workloads()?;
     let name = if let Some(scenario) = args.scenario {
         scenario.name.to_string()
-    } else if workloads.len() == WorkloadName::ALL.len() {
+    } else if workloads == WorkloadName::ALL.into() {
         "all".to_string()
     } else {
         workloads.iter().map(|workload| workload.name()).collect::<Vec<_>>().join("+")
