@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 valid, 1 anomaly, 2 usage or configuration, 3 unknown.
 
+mod bench;
 mod check;
 mod containers;
 mod duration;
@@ -11,6 +12,8 @@ mod report;
 mod run;
 mod series;
 mod serve;
+mod target;
+mod words;
 
 use crate::cluster::compose;
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -40,6 +43,8 @@ struct Cli {
 enum Command {
     /// Start a cluster, run workloads under faults, heal, check, report.
     Run(Box<run::RunArgs>),
+    /// Load a cluster or a running store; latency, throughput, plots.
+    Bench(Box<bench::BenchArgs>),
     /// Judge a stored history.
     Check(check::CheckArgs),
     /// Make the report of a stored run again.
@@ -91,6 +96,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         None => run::run(&cli.run, &program),
         Some(Command::Run(args)) => run::run(&args, &program),
+        Some(Command::Bench(args)) => bench::bench(&args, &program),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::Serve(args)) => serve::serve(&args),

@@ -1,6 +1,6 @@
 //! `assay run`: a cluster, workloads, faults, a verdict.
 
-use super::{Failure, Format, colour, containers, duration, log, out, print, series};
+use super::{Failure, Format, colour, containers, duration, log, out, print, series, words::quote};
 use crate::{
     cluster::{Kind, SERVER_ARGV0, Spec, System, compose, etcd_dir, netns},
     generator::Rate,
@@ -557,16 +557,6 @@ fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String 
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it back.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -580,14 +570,6 @@ mod tests {
             args: RunArgs,
         }
         Alone::parse_from(["assay"]).args
-    }
-
-    #[test]
-    fn a_command_survives_the_shell() {
-        assert_eq!(quote("--seed"), "--seed");
-        assert_eq!(quote("a b"), "'a b'");
-        assert_eq!(quote("it's"), "'it'\\''s'");
-        assert_eq!(quote(""), "''");
     }
 
     #[test]
