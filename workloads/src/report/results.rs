@@ -181,6 +181,9 @@ pub struct Anomaly {
     /// The witness, as text.
     #[serde(default)]
     pub text: String,
+    /// How many operations the witness holds.
+    #[serde(default)]
+    pub operations: usize,
     /// The witness, drawn as lanes per process: a file relative to the run's folder.
     #[serde(default)]
     pub drawing: Option<PathBuf>,

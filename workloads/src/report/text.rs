@@ -175,6 +175,7 @@ mod tests {
             kind: "stale-read".into(),
             sentence: "n2 answered 4 after 5 was read".into(),
             text: (0..50).map(|n| format!("line {n}\n")).collect(),
+            operations: 0,
             drawing: None,
         };
         let check = Check {

@@ -98,7 +98,13 @@ fn evidence(anomaly: &checker::Anomaly) -> Anomaly {
     let text = render::anomaly(anomaly);
     // Its first line is the sentence.
     let text = text.split_once('\n').map_or("", |(_, witness)| witness).to_string();
-    Anomaly { kind: anomaly.kind.to_string(), sentence: anomaly.sentence.clone(), text, drawing: None }
+    Anomaly {
+        kind: anomaly.kind.to_string(),
+        sentence: anomaly.sentence.clone(),
+        text,
+        operations: anomaly.witness.operations.len(),
+        drawing: None,
+    }
 }
 
 #[cfg(test)]
