@@ -169,7 +169,7 @@ fn log_files(pid: u32, data: &Path) -> Vec<PathBuf> {
 /// Whether /proc says that a file is open for writing: the last octal digit of its flags is the access mode.
 fn writable(info: &str) -> bool {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    flags.is_some_and(|flags| flags.trim_end().ends_with(|digit| matches!(digit, '1' | '2' | '5' | '6')))
+    flags.is_some_and(|flags| flags.trim_end().ends_with(['1', '2', '5', '6']))
 }
 
 /// Whether this is a file of etcd's log or ours, by its path in the data directory. One that is made ahead

@@ -225,7 +225,7 @@ impl Cluster {
     }
 
     /// Says that a node's process may end by itself, for a fault is about to see to it. An end from here to
-    /// the next start is no crash, and shows as [`ProcessState::Killed`].
+    /// the next [`Cluster::start_node`] is no crash, and shows as [`ProcessState::Killed`].
     pub async fn expect_end(&self, index: NodeIndex) {
         self.processes[index.0].lock().await.expect_end();
     }

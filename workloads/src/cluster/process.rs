@@ -53,6 +53,8 @@ impl Process {
         network: &Network,
     ) -> Result<u32, ClusterError> {
         if let ProcessState::Running { pid } | ProcessState::Paused { pid } = self.state() {
+            // What was expected did not come, and is expected no more.
+            self.end_expected = false;
             return Ok(pid);
         }
         self.note_crash(node);

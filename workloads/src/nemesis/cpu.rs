@@ -53,7 +53,9 @@ impl Active for Throttled {
                 match scene.cluster.resume(node).await? {
                     ProcessState::Running { .. } => {}
                     other => {
-                        return Err(FaultError::NotUndone(format!("{node} does not run on but is {other:?}")));
+                        return Err(FaultError::NotUndone(format!(
+                            "{node} does not run on but is {other:?}"
+                        )));
                     }
                 }
             }

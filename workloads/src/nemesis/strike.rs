@@ -197,6 +197,12 @@ pub(super) async fn begin(
             return Ok(None);
         }
         Err(error) => {
+            // It may have begun: nobody else will start what it ended.
+            for &node in &scene.taken {
+                scene.cluster.resume(node).await?;
+                scene.cluster.start_node(node).await?;
+            }
+            scene.cluster.mend(planned.number).await?;
             scene.release();
             return Err(error);
         }

@@ -248,8 +248,13 @@ mod tests {
     /// Results in which every text is nasty.
     fn nasty() -> Results {
         let text = || NASTY.to_string();
-        let anomaly =
-            Anomaly { kind: text(), sentence: text(), text: text(), drawing: Some("drawing.svg".into()) };
+        let anomaly = Anomaly {
+            kind: text(),
+            sentence: text(),
+            text: text(),
+            operations: 0,
+            drawing: Some("drawing.svg".into()),
+        };
         let check = Check {
             name: text(),
             verdict: Conclusion::Anomaly,

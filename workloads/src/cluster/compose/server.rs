@@ -61,6 +61,8 @@ impl Server {
         command: &Command,
     ) -> Result<u32, ClusterError> {
         if let ProcessState::Running { pid } | ProcessState::Paused { pid } = self.state().await {
+            // What was expected did not come, and is expected no more.
+            self.killed = false;
             return Ok(pid);
         }
         self.note_crash(node).await;
