@@ -38,7 +38,7 @@ pub struct Failpoint {
     pub calls: &'static str,
     /// What happens to them.
     pub tampering: Tampering,
-    /// Only the call of this number, from 1; every one otherwise.
+    /// Only the call of this number of each thread, from 1; every one otherwise.
     pub when: Option<u32>,
 }
 

@@ -135,7 +135,7 @@ words! {
     Call {
         /// Every sync takes longer.
         SlowSync = "slow-sync",
-        /// One sync takes as long as the fault lasts.
+        /// A sync takes as long as the fault lasts: the first of each thread.
         StuckSync = "stuck-sync",
         /// Every write takes longer, and then the process is killed.
         SlowWriteKill = "slow-write-kill",

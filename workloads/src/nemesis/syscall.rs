@@ -84,8 +84,8 @@ fn draw(scene: &mut Scene, call: Call) -> Failpoint {
         Call::StuckSync => (SYNCS, Tampering::Delay(lasts), Some(1)),
         Call::SlowWriteKill => (WRITES, Tampering::Delay(Duration::from_millis(100)), None),
         Call::FailedSync => (SYNCS, Tampering::Error("EIO"), Some(1)),
-        Call::KillAtWrite => (WRITES, Tampering::Kill, Some(rng.random_range(1..=20))),
-        Call::KillAtSync => (SYNCS, Tampering::Kill, Some(rng.random_range(1..=10))),
+        Call::KillAtWrite => (WRITES, Tampering::Kill, Some(rng.random_range(1..=8))),
+        Call::KillAtSync => (SYNCS, Tampering::Kill, Some(rng.random_range(1..=4))),
     };
     Failpoint { calls, tampering, when }
 }
