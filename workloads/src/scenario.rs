@@ -1,4 +1,5 @@
-//! What belongs together: which workloads there are, and which of them run at the same time.
+//! What belongs together: which workloads there are, which of them run at the same time, and which go well with
+//! which faults.
 
 use crate::workload::Space;
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -70,6 +71,83 @@ impl FromStr for WorkloadName {
     }
 }
 
+/// Workloads and faults that together look for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it catches, in one line.
+    pub catches: &'static str,
+    /// Workloads, as on the command line.
+    pub workloads: &'static str,
+    /// Faults, as on the command line.
+    pub faults: &'static str,
+}
+
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Scenario; 8] = [
+        Scenario {
+            name: "everything",
+            catches: "what nobody thought of: all workloads under all faults",
+            workloads: "all",
+            faults: "all",
+        },
+        Scenario {
+            name: "calm",
+            catches: "wrong answers without any fault: the semantics of the API, revisions, compaction",
+            workloads: "all",
+            faults: "none",
+        },
+        Scenario {
+            name: "lost-leader",
+            catches: "reads that a deposed leader answers, acknowledged writes that its successor does not have",
+            workloads: "register,append",
+            faults: "kill-leader,pause-leader,partition-leader",
+        },
+        Scenario {
+            name: "power",
+            catches: "writes acknowledged before they were on disk, logs that are applied twice or not at all after a \
+                      restart",
+            workloads: "kv,set",
+            faults: "kill",
+        },
+        Scenario {
+            name: "split",
+            catches: "two leaders at a time, votes counted twice, a majority that is none",
+            workloads: "register,append",
+            faults: "partition",
+        },
+        Scenario {
+            name: "stalls",
+            catches: "trust in clocks and timers: reads on an expired lease, requests that outlive their sender",
+            workloads: "register,set",
+            faults: "pause",
+        },
+        Scenario {
+            name: "revisions",
+            catches: "revisions lost, used twice or going back; history readable below a compaction",
+            workloads: "kv",
+            faults: "kill,pause,partition",
+        },
+        Scenario {
+            name: "transactions",
+            catches: "transactions that are torn, applied twice, reordered, or see half of another",
+            workloads: "append",
+            faults: "kill,partition",
+        },
+    ];
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Scenario, String> {
+        let found = Scenario::ALL.into_iter().find(|scenario| scenario.name == text);
+        found.ok_or_else(|| format!("there is no scenario `{text}`; `assay list` shows those there are"))
+    }
+}
+
 /// The workloads of one phase: they run at the same time, each on its own keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhasePlan {
@@ -111,5 +189,20 @@ mod tests {
             assert_eq!(workload.name().parse(), Ok(workload));
         }
         assert!("bank".parse::<WorkloadName>().unwrap_err().contains("`bank`"));
+    }
+
+    #[test]
+    fn every_scenario_names_workloads_and_faults_that_there_are() {
+        for scenario in Scenario::ALL {
+            assert_eq!(scenario.name.parse(), Ok(scenario));
+            if scenario.workloads != "all" {
+                for name in scenario.workloads.split(',') {
+                    assert!(name.parse::<WorkloadName>().is_ok(), "{}: {name}", scenario.name);
+                }
+            }
+            let faults = crate::nemesis::FaultSet::parse(scenario.faults).expect(scenario.name);
+            assert_eq!(faults.is_empty(), scenario.faults == "none", "{}", scenario.name);
+        }
+        assert!("calmer".parse::<Scenario>().unwrap_err().contains("`calmer`"));
     }
 }

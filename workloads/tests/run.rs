@@ -63,7 +63,9 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
     for fault in faults {
         assert_eq!(fault["f"], "kill");
         assert!(!fault["proof"].is_null() && fault["end_s"].is_number(), "{fault}");
+        assert!(fault["impact"]["during"]["due"].as_u64().unwrap() > 0, "{fault}");
     }
+    assert!(results["availability"]["served"].as_u64().unwrap() > 100, "{}", results["availability"]);
 
     // Of the nodes, logs stay and data goes.
     let mut left: Vec<String> = fs::read_dir(out.join("nodes"))
@@ -76,8 +78,16 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
 
     // The page stands alone and shows the faults; it can be made again.
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.contains("<h1>valid</h1>") && page.contains("kill-one") && page.contains("<svg"), "{page}");
-    assert!(!page.contains("<script") && !page.contains("https://"));
+    assert!(
+        page.contains("<h1>✓ valid</h1>") && page.contains("kill-one") && page.contains("<svg"),
+        "{page}"
+    );
+    assert!(!page.contains("https://"));
+    // Who leads is known: the members were asked while the load went on.
+    assert!(page.contains("leads, term "), "{page}");
+    for file in ["summary.md", "junit.xml"] {
+        assert!(fs::read_to_string(out.join(file)).unwrap().contains("kill-one"), "{file}");
+    }
     fs::remove_file(out.join("report.html")).unwrap();
     let again = assay(dir.path()).args(["report", "out"]).output().unwrap();
     assert_eq!(again.status.code(), Some(0), "{}", texts(&again));
@@ -90,6 +100,22 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
         assert_eq!(checked.status.code(), Some(0), "{name}: {}", texts(&checked));
     }
     assert_eq!(processes_of(&out), Vec::<String>::new(), "left running");
+
+    // The plan as it was carried out hits the same nodes again; what is said beside it wins.
+    let again = assay(dir.path())
+        .args(["run", "--replay", "out", "--workload", "set", "--time-limit", "4s", "--out", "again"])
+        .output()
+        .unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", texts(&again));
+    let first = |results: &Value| results["faults"][0].clone();
+    let (was, is) = (first(&results), first(&self::results(&dir.path().join("again"))));
+    assert_eq!(is["value"]["nodes"], was["value"]["nodes"], "{was} {is}");
+    assert!(String::from_utf8_lossy(&again.stdout).contains("--seed 11"), "{}", texts(&again));
+
+    // There is nothing to shrink about a run that is valid.
+    let shrunk = assay(dir.path()).args(["shrink", "out"]).output().unwrap();
+    assert_eq!(shrunk.status.code(), Some(2), "{}", texts(&shrunk));
+    assert!(texts(&shrunk).contains("is valid"), "{}", texts(&shrunk));
 }
 
 /// A history that was changed behind the store's back is an anomaly, with a witness.

@@ -10,6 +10,8 @@ mod list;
 mod out;
 mod report;
 mod run;
+mod series;
+mod serve;
 mod settings;
 mod shrink;
 mod trial;
@@ -50,6 +52,8 @@ enum Command {
     Shrink(shrink::ShrinkArgs),
     /// Make the report of a stored run again.
     Report(report::ReportArgs),
+    /// Browse the stored runs in a web page.
+    Serve(serve::ServeArgs),
     /// Show what workloads, faults and clusters there are.
     List(list::ListArgs),
     /// Be a machine of a compose cluster.
@@ -104,6 +108,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Gallery(args)) => gallery::gallery(&args),
         Some(Command::Shrink(args)) => shrink::shrink(&args),
         Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),

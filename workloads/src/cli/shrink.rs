@@ -104,7 +104,7 @@ fn kinds(results: &Results) -> BTreeSet<String> {
 fn witness(results: &Results, kinds: &BTreeSet<String>) -> Option<usize> {
     let checks = results.workloads.iter().flat_map(|workload| &workload.checks);
     let anomalies = checks.flat_map(|check| &check.anomalies);
-    anomalies.filter(|anomaly| kinds.contains(&anomaly.kind)).map(|anomaly| anomaly.operations).min()
+    anomalies.filter(|anomaly| kinds.contains(&anomaly.kind)).map(|anomaly| anomaly.operations.len()).min()
 }
 
 /// The run with one workload alone: its own phase of the run, at its own rate, with the faults of that phase.
