@@ -6,6 +6,7 @@ mod check;
 mod containers;
 mod duration;
 mod list;
+mod model;
 mod out;
 mod report;
 mod run;
@@ -44,6 +45,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Show what workloads, faults and clusters there are.
     List(list::ListArgs),
+    /// Model-check the Raft core: every state within bounds, or random walks.
+    Model(Box<model::ModelArgs>),
     /// Be a machine of a compose cluster.
     #[command(hide = true)]
     Machine,
@@ -90,6 +93,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::List(args)) => list::list(&args),
+        Some(Command::Model(args)) => model::model(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),
     };
