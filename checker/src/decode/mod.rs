@@ -3,13 +3,16 @@
 mod append;
 mod kv;
 mod register;
+mod registers;
 mod set;
 
 use serde_json::Value;
 
 pub use append::append;
+pub(crate) use append::steps_of;
 pub use kv::kv;
 pub use register::register;
+pub use registers::registers;
 pub use set::set;
 
 use crate::history::event::OpError;

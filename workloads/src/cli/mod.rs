@@ -10,6 +10,8 @@ mod model;
 mod out;
 mod report;
 mod run;
+mod series;
+mod serve;
 
 use crate::cluster::compose;
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -43,6 +45,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Make the report of a stored run again.
     Report(report::ReportArgs),
+    /// Browse the stored runs in a web page.
+    Serve(serve::ServeArgs),
     /// Show what workloads, faults and clusters there are.
     List(list::ListArgs),
     /// Model-check the Raft core: every state within bounds, or random walks.
@@ -92,6 +96,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Run(args)) => run::run(&args, &program),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Model(args)) => model::model(&args),
         Some(Command::Machine) => containers::machine(),
