@@ -9,6 +9,7 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -82,6 +83,18 @@ pub struct Flags {
     /// Most operations in a transaction.
     #[arg(long, env = "ETCD_MAX_TXN_OPS", value_name = "OPS", default_value_t = 128)]
     pub max_txn_ops: u64,
+
+    /// How often a watch that wants it is told how far it has come when nothing happens, such as 10m or 500ms;
+    /// at least 100ms.
+    #[arg(
+        long = "experimental-watch-progress-notify-interval",
+        alias = "watch-progress-notify-interval",
+        env = "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL",
+        value_name = "DURATION",
+        default_value = "10m",
+        value_parser = crate::duration::parse
+    )]
+    pub watch_progress_notify_interval: Duration,
 
     /// debug, info, warn or error.
     #[arg(long, env = "ETCD_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]

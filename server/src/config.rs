@@ -38,6 +38,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Most operations in a transaction.
     pub max_txn_ops: usize,
+    /// How often watches are told of their progress.
+    pub progress_interval: Duration,
     /// How much is logged.
     pub log_level: LogLevel,
     /// Whether to flush to disk.
@@ -158,12 +160,19 @@ impl Config {
             snapshot_count: flags.snapshot_count,
             max_request_bytes: flags.max_request_bytes as usize,
             max_txn_ops: flags.max_txn_ops as usize,
+            progress_interval: flags.watch_progress_notify_interval,
             log_level,
             fsync: !flags.unsafe_no_fsync,
             #[cfg(feature = "plant")]
             plant,
             ignored: if flags.quota_backend_bytes == 0 { vec![] } else { vec!["quota-backend-bytes"] },
         })
+    }
+
+    /// The shortest TTL of a lease, in seconds: one and a half election timeouts, rounded up. As etcd.
+    pub fn lease_ttl_s_min(&self) -> i64 {
+        let ms = self.election.as_millis() * 3 / 2;
+        i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX).max(1)
     }
 
     /// A request whose outcome is not known after this long is answered so. As etcd: 5 s and two election
@@ -185,6 +194,11 @@ fn check_numbers(flags: &Flags, mistakes: &mut Mistakes) {
         mistakes.add("election-timeout", problem);
     }
     mistakes.check("election-timeout", election <= ELECTION_MS_MAX, "must be at most 50000 (milliseconds)");
+    mistakes.check(
+        "experimental-watch-progress-notify-interval",
+        flags.watch_progress_notify_interval >= Duration::from_millis(100),
+        "must be at least 100ms",
+    );
     mistakes.check("snapshot-count", flags.snapshot_count > 0, "must be at least 1");
     mistakes.check(
         "max-request-bytes",

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod codec;
 pub mod config;
 pub mod disk;
+pub mod duration;
 pub mod error;
 pub mod fake;
 pub mod gateway;
@@ -23,5 +24,6 @@ pub mod replica;
 pub mod run;
 pub mod state_machine;
 pub mod telemetry;
+pub mod watch;
 
 pub use run::run;

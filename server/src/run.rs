@@ -187,7 +187,13 @@ async fn serve_clients(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let limits = api::Limits { max_request_bytes: config.max_request_bytes, max_txn_ops: config.max_txn_ops };
+    let limits = api::Limits {
+        max_request_bytes: config.max_request_bytes,
+        max_txn_ops: config.max_txn_ops,
+        lease_ttl_s_min: config.lease_ttl_s_min(),
+        progress_interval: config.progress_interval,
+        leaderless_max: 3 * config.election,
+    };
     let (stop, stopping) = watch::channel(());
     let mut servers = JoinSet::new();
     for (listener, url) in listeners.into_iter().zip(config.listen_client.iter().cycle()) {

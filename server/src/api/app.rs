@@ -27,6 +27,11 @@ pub fn app<B: Backend>(backend: B, limits: Limits, metrics: Arc<Metrics>) -> App
 }
 
 impl<B: Backend> App<B> {
+    /// Ends all streams: the server is to stop.
+    pub(super) fn close(&self) {
+        self.grpc.close();
+    }
+
     /// Answers one request; every failure is an answer too.
     pub async fn handle<R>(&self, request: Request<R>) -> Response<Body>
     where
@@ -36,7 +41,7 @@ impl<B: Backend> App<B> {
         if is_grpc(request.headers()) {
             self.grpc.call(request).await.map(Either::Left)
         } else {
-            self.gateway.handle(request, &self.grpc.counters).await.map(Either::Right)
+            self.gateway.handle(request, &self.grpc.counters).await
         }
     }
 }

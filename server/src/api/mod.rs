@@ -4,28 +4,38 @@
 //! refusals; the gRPC service and the JSON gateway both call it. [`app`] puts everything that one port
 //! answers together, and [`serve`] runs it on a listener.
 //!
-//! Left out so far: Watch, Lease, Auth, changes of membership, alarms, snapshots in etcd's file format. Who
+//! Left out so far: Auth, changes of membership, alarms, snapshots in etcd's file format. Who
 //! asks for them is told so.
 
 mod app;
 mod authority;
 pub(crate) mod cluster;
+pub(crate) mod election;
 mod grpc;
 mod header;
 mod health;
 mod kv;
+pub(crate) mod lease;
+pub(crate) mod lock;
 pub(crate) mod maintenance;
 mod methods;
 mod serve;
 pub mod status;
+pub(crate) mod streams;
+mod turn;
 pub mod validate;
+pub(crate) mod watch;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use app::{App, app};
+pub use app::{App, Body, app};
 pub use methods::{METHODS, Method, MethodCounters};
 pub use serve::serve;
+
+use crate::error::ApiError;
+use std::time::Duration;
+use tokio::sync::watch as watch_channel;
 
 /// The release of etcd whose behaviour this server follows. Clients switch features on and off by it.
 pub const ETCD_VERSION: &str = "3.5.30";
@@ -33,18 +43,30 @@ pub const ETCD_VERSION: &str = "3.5.30";
 /// The version that all members of the cluster speak.
 pub const CLUSTER_VERSION: &str = "3.5.0";
 
-/// How large requests may be.
+/// How large requests may be, and how long things take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of an encoded request that is to be proposed. Default: 1.5 MiB.
     pub max_request_bytes: usize,
     /// Compares, and operations of a branch, in a transaction. Default: 128.
     pub max_txn_ops: usize,
+    /// The shortest TTL of a lease, in seconds. Default: 2.
+    pub lease_ttl_s_min: i64,
+    /// How often a watch that wants it is told how far it has come. Default: 10 minutes.
+    pub progress_interval: Duration,
+    /// A stream whose client wants a leader is ended after this long without one. Default: 3 s.
+    pub leaderless_max: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { max_request_bytes: 1024 * 1024 * 3 / 2, max_txn_ops: 128 }
+        Limits {
+            max_request_bytes: 1024 * 1024 * 3 / 2,
+            max_txn_ops: 128,
+            lease_ttl_s_min: 2,
+            progress_interval: Duration::from_secs(600),
+            leaderless_max: Duration::from_secs(3),
+        }
     }
 }
 
@@ -60,12 +82,18 @@ impl Limits {
 pub struct Api<B> {
     backend: B,
     limits: Limits,
+    closing: watch_channel::Sender<bool>,
 }
 
 impl<B> Api<B> {
     /// Operations on `backend`.
     pub fn new(backend: B, limits: Limits) -> Api<B> {
-        Api { backend, limits }
+        Api { backend, limits, closing: watch_channel::Sender::new(false) }
+    }
+
+    /// Ends all streams: the server is to stop.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
     }
 
     /// What stands behind the operations.
@@ -77,4 +105,16 @@ impl<B> Api<B> {
     pub fn limits(&self) -> Limits {
         self.limits
     }
+}
+
+/// A refusal by a service that etcd builds on its client library, which does not pass codes on.
+fn unknown(error: ApiError) -> tonic::Status {
+    tonic::Status::unknown(status::text(error))
+}
+
+/// A number from the operating system's randomness.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Its keys are drawn once a thread and then counted up: hashed, they tell nothing of each other.
+    RandomState::new().hash_one(std::time::Instant::now())
 }

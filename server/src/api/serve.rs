@@ -58,6 +58,7 @@ pub async fn serve<B: Backend>(listener: TcpListener, app: App<B>, shutdown: imp
         }
     }
     drop(listener);
+    app.close();
     drop(stop);
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {

@@ -19,9 +19,11 @@ pub fn code(error: ApiError) -> Code {
         | ApiError::DuplicateKey
         | ApiError::InvalidSortOption
         | ApiError::RequestTooLarge => Code::InvalidArgument,
-        ApiError::Compacted | ApiError::FutureRevision => Code::OutOfRange,
+        ApiError::Compacted | ApiError::FutureRevision | ApiError::LeaseTtlTooLarge => Code::OutOfRange,
         ApiError::LeaseNotFound | ApiError::MemberNotFound => Code::NotFound,
-        ApiError::NotLeader | ApiError::BadLeaderTransferee => Code::FailedPrecondition,
+        ApiError::LeaseExists | ApiError::NotLeader | ApiError::BadLeaderTransferee => {
+            Code::FailedPrecondition
+        }
         ApiError::TooManyRequests => Code::ResourceExhausted,
         ApiError::NoLeader | ApiError::LeaderChanged | ApiError::Timeout | ApiError::Stopped => {
             Code::Unavailable
@@ -44,6 +46,8 @@ pub fn text(error: ApiError) -> &'static str {
         ApiError::Compacted => "etcdserver: mvcc: required revision has been compacted",
         ApiError::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
         ApiError::LeaseNotFound => "etcdserver: requested lease not found",
+        ApiError::LeaseExists => "etcdserver: lease already exists",
+        ApiError::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
         ApiError::MemberNotFound => "etcdserver: member not found",
         ApiError::NotLeader => "etcdserver: not leader",
         ApiError::BadLeaderTransferee => "etcdserver: bad leader transferee",

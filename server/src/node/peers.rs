@@ -1,6 +1,9 @@
 //! What peers send, handed to the raft thread.
 
-use super::shared::{Event, Shared};
+use super::{
+    lease_loop::Question,
+    shared::{Event, Shared},
+};
 use crate::{
     disk::{Files, ImageWriter, Images},
     net::{ImageSink, Receiver},
@@ -25,6 +28,17 @@ pub(super) struct Peers<F: Files> {
 impl<F: Files> Receiver for Peers<F> {
     fn messages(&self, from: NodeId, messages: &mut Vec<PeerMessage>) {
         for message in messages.drain(..) {
+            let message = match message {
+                PeerMessage::LeaseQuery { tag, query } => {
+                    self.shared.leases.asked(Question { from, tag, query });
+                    continue;
+                }
+                PeerMessage::LeaseAnswer { tag, answer } if tag.epoch == self.shared.epoch => {
+                    self.shared.leases.answered(tag.number, &answer);
+                    continue;
+                }
+                other => other,
+            };
             let weight = weight(&message);
             let event = Event::Input(Input::Receive { from, message });
             if self.shared.events.offer(event, weight, QUEUED_BYTES_MAX).is_err() {
@@ -67,6 +81,9 @@ fn weight(message: &PeerMessage) -> usize {
         PeerMessage::ProposeRefused { .. }
         | PeerMessage::ReadIndex { .. }
         | PeerMessage::ReadIndexed { .. } => 0,
+        PeerMessage::LeaseQuery { query: bytes, .. } | PeerMessage::LeaseAnswer { answer: bytes, .. } => {
+            bytes.len()
+        }
     };
     payload + QUEUED_BYTES_MIN
 }

@@ -41,6 +41,7 @@ impl<F: Files> RaftLoop<F> {
             for event in events.drain(..) {
                 match event {
                     Event::Input(input) => self.step(input),
+                    Event::Send(outgoing) => self.hand_on(vec![outgoing]),
                     Event::ImageWritten { index, oldest } => self.image_written(index, oldest),
                     Event::Stop { graceful: true } => return self.wal.flush(),
                     Event::Stop { graceful: false } => return Ok(()),

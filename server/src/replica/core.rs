@@ -336,6 +336,7 @@ impl Replica {
                     self.resolve(ReadId(tag.number), index);
                 }
             }
+            PeerMessage::LeaseQuery { .. } | PeerMessage::LeaseAnswer { .. } => {}
         }
         Ok(())
     }
@@ -372,7 +373,10 @@ impl Replica {
                 let _ = self.raft.step(raft::Input::Unreachable(to));
             }
             // Whoever asked gives up by itself.
-            PeerMessage::ProposeRefused { .. } | PeerMessage::ReadIndexed { .. } => {}
+            PeerMessage::ProposeRefused { .. }
+            | PeerMessage::ReadIndexed { .. }
+            | PeerMessage::LeaseQuery { .. }
+            | PeerMessage::LeaseAnswer { .. } => {}
         }
     }
 

@@ -4,11 +4,15 @@
 use crate::plant::Plant;
 use crate::{
     error::ApiError,
-    lease::Leases,
+    lease::{Change, Leases},
     mvcc::{Scrub, Store},
     proto::{
-        etcdserverpb::{CompactionResponse, DeleteRangeResponse, PutResponse, TxnResponse},
+        etcdserverpb::{
+            CompactionResponse, DeleteRangeResponse, LeaseGrantResponse, LeaseRevokeResponse, PutResponse,
+            ResponseHeader, TxnResponse,
+        },
         internal::{Command, MemberAttributes, command::Request},
+        mvccpb::Event,
     },
 };
 use raft::types::LogIndex;
@@ -30,8 +34,32 @@ pub enum Response {
     /// To a compaction: it is in force, though superseded versions may still take up memory
     /// ([`StateMachine::scrub`]).
     Compaction(CompactionResponse),
+    /// To the grant of a lease.
+    LeaseGrant(LeaseGrantResponse),
+    /// To the revocation of a lease.
+    LeaseRevoke(LeaseRevokeResponse),
+    /// To the finding that leases have run out: those that still existed are gone.
+    LeaseExpire,
     /// To a member's attributes.
     MemberAttributes,
+}
+
+/// What one revision changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevisionEvents {
+    /// The revision.
+    pub revision: i64,
+    /// Its changes, in the order of its writes.
+    pub events: Vec<Event>,
+}
+
+/// What applying did, for those who follow it. Not part of the state: nobody has to listen.
+#[derive(Debug, Default)]
+pub struct News {
+    /// What the revisions changed, if it was asked for.
+    pub events: Vec<RevisionEvents>,
+    /// Leases that came and went.
+    pub leases: Vec<Change>,
 }
 
 /// The replicated state of one member.
@@ -41,6 +69,8 @@ pub struct StateMachine {
     pub(super) kv: Store,
     pub(super) leases: Leases,
     pub(super) attributes: BTreeMap<u64, MemberAttributes>,
+    pub(super) news: News,
+    pub(super) record_events: bool,
 }
 
 impl StateMachine {
@@ -53,7 +83,26 @@ impl StateMachine {
     /// holds, the outcome is an answer, or a refusal without effect.
     pub fn apply(&mut self, index: LogIndex, command: &Command) -> Outcome {
         self.note_applied(index);
-        self.carry_out(command)
+        let before = self.kv.revision();
+        let outcome = self.carry_out(command);
+        if self.record_events {
+            // At once: the next command may compact them away.
+            for revision in before + 1..=self.kv.revision() {
+                let events = self.kv.events(revision).expect("a revision of now is readable");
+                self.news.events.push(RevisionEvents { revision, events });
+            }
+        }
+        outcome
+    }
+
+    /// Whether [`take_news`](Self::take_news) is to tell what revisions change, from now on.
+    pub fn record_events(&mut self, record: bool) {
+        self.record_events = record;
+    }
+
+    /// What was applied since the last call.
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// Notes that the entry at `index`, the next one, carries no command.
@@ -72,6 +121,11 @@ impl StateMachine {
         &self.kv
     }
 
+    /// The leases.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// What the members have told of themselves, by member id.
     pub fn member_attributes(&self) -> &BTreeMap<u64, MemberAttributes> {
         &self.attributes
@@ -86,7 +140,7 @@ impl StateMachine {
     fn carry_out(&mut self, command: &Command) -> Outcome {
         let leases = &self.leases;
         let lease_exists = |id| leases.contains(id);
-        match &command.request {
+        let outcome = match &command.request {
             Some(Request::Put(request)) => self.kv.put(request, &lease_exists).map(Response::Put),
             Some(Request::DeleteRange(request)) => self.kv.delete_range(request).map(Response::DeleteRange),
             Some(Request::Txn(request)) => self.kv.txn(request, &lease_exists).map(Response::Txn),
@@ -95,9 +149,47 @@ impl StateMachine {
                 self.attributes.insert(attributes.member_id, attributes.clone());
                 Ok(Response::MemberAttributes)
             }
+            Some(Request::LeaseGrant(request)) => self.grant(request.id, request.ttl),
+            Some(Request::LeaseRevoke(request)) => self
+                .revoke(request.id)
+                .map(|()| Response::LeaseRevoke(LeaseRevokeResponse { header: self.header() })),
+            Some(Request::LeaseExpire(request)) => {
+                for id in &request.ids {
+                    // One that is gone already needs no end.
+                    let _ = self.revoke(*id);
+                }
+                Ok(Response::LeaseExpire)
+            }
             // As etcd calls an operation that says nothing.
             None => Err(ApiError::KeyNotFound),
+        };
+        for moved in self.kv.take_moved() {
+            self.leases.note(moved);
         }
+        outcome
+    }
+
+    fn grant(&mut self, id: i64, ttl_s: i64) -> Outcome {
+        self.leases.grant(id, ttl_s)?;
+        self.news.leases.push(Change::Granted { id, ttl_s });
+        Ok(Response::LeaseGrant(LeaseGrantResponse {
+            header: self.header(),
+            id,
+            ttl: ttl_s,
+            ..LeaseGrantResponse::default()
+        }))
+    }
+
+    /// Ends a lease, and deletes its keys at one revision.
+    fn revoke(&mut self, id: i64) -> Result<(), ApiError> {
+        let keys = self.leases.revoke(id)?;
+        self.kv.delete_keys(keys);
+        self.news.leases.push(Change::Ended { id });
+        Ok(())
+    }
+
+    fn header(&self) -> Option<ResponseHeader> {
+        Some(ResponseHeader { revision: self.kv.revision(), ..ResponseHeader::default() })
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! chunk   magic "ASIM" | version u16 | kind u8 | number u32 | length u32 | payload     (little-endian)
-//! head    applied, revision, compact revision; members: count, protocol buffers; leases: count, ids
+//! head    applied, revision, compact revision; members: count, protocol buffers; leases: count, ids with TTLs
 //! records the store's, see mvcc::image
 //! end     count of versions, sum of their digests
 //! ```
@@ -20,7 +20,7 @@ use raft::types::LogIndex;
 use std::mem;
 
 pub(super) const MAGIC: [u8; 4] = *b"ASIM";
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 pub(super) const KIND_HEAD: u8 = 1;
 pub(super) const KIND_RECORDS: u8 = 2;
 pub(super) const KIND_END: u8 = 3;
@@ -64,9 +64,10 @@ impl StateMachine {
         for attributes in self.attributes.values() {
             put_bytes(&mut head, &attributes.encode_to_vec());
         }
-        put_u64(&mut head, u64::try_from(self.leases.ids().len()).expect("counts fit 64 bits"));
-        for id in self.leases.ids() {
-            put_i64(&mut head, *id);
+        put_u64(&mut head, u64::try_from(self.leases.len()).expect("counts fit 64 bits"));
+        for (id, lease) in self.leases.iter() {
+            put_i64(&mut head, id);
+            put_i64(&mut head, lease.ttl_s);
         }
         Image { applied: self.applied, kv, number: 0, stage: Stage::Head(head) }
     }

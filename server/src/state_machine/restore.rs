@@ -7,7 +7,7 @@ use super::{
 use crate::{
     lease::Leases,
     mvcc::{
-        Builder, Damage, Totals,
+        Builder, Damage, Moved, Totals,
         codec::{Malformed, Reader},
     },
     proto::internal::MemberAttributes,
@@ -38,7 +38,7 @@ pub enum RestoreError {
     Malformed(Malformed),
     /// A member's attributes cannot be read, or do not follow those before them.
     Attributes,
-    /// The lease ids are not in order.
+    /// The leases are not in order, or a key hangs from one that does not exist.
     Leases,
     /// The last chunk has not come.
     Unfinished,
@@ -180,9 +180,15 @@ impl Restore {
             }
             (KIND_END, Stage::Records(head, builder)) => {
                 let totals = Totals { versions: payload.u64()?, digest: payload.u64()? };
-                let Head { applied, attributes, leases } = head;
+                let Head { applied, attributes, mut leases } = head;
                 let kv = builder.finish(totals)?;
-                Stage::Done(Box::new(StateMachine { applied, kv, leases, attributes }))
+                for (key, lease) in kv.leased() {
+                    if !leases.note(Moved { key: key.clone(), from: 0, to: lease }) {
+                        return Err(RestoreError::Leases);
+                    }
+                }
+                let state = StateMachine { applied, kv, leases, attributes, ..StateMachine::default() };
+                Stage::Done(Box::new(state))
             }
             (KIND_HEAD | KIND_RECORDS | KIND_END, _) => return Err(RestoreError::Order(kind)),
             (kind, _) => return Err(RestoreError::Kind(kind)),
@@ -209,12 +215,12 @@ fn read_head(payload: &mut Reader<'_>) -> Result<(Head, Builder), RestoreError> 
     let mut leases = Leases::default();
     let mut last = None;
     for _ in 0..payload.u64()? {
-        let id = payload.i64()?;
-        if last.is_some_and(|last| last >= id) {
+        let (id, ttl_s) = (payload.i64()?, payload.i64()?);
+        if last.is_some_and(|last| last >= id) || ttl_s < 1 {
             return Err(RestoreError::Leases);
         }
         last = Some(id);
-        leases.insert(id);
+        leases.grant(id, ttl_s).map_err(|_| RestoreError::Leases)?;
     }
     Ok((Head { applied, attributes, leases }, builder))
 }

@@ -17,7 +17,7 @@ use raft::types::LogIndex;
 /// A state that knows the one lease that random requests use.
 fn state() -> StateMachine {
     let mut state = StateMachine::new();
-    state.leases.insert(LEASE);
+    state.leases.grant(LEASE, 60).expect("a new lease");
     state
 }
 
