@@ -4,7 +4,8 @@
 //! trouble can be set, and its leases run out only when it is told that time has passed.
 
 use crate::{
-    backend::{Backend, LeaseTime, MemberInfo, NodeStatus},
+    backend::{Backend, LeaseTime, NodeStatus},
+    cluster::{Member, Roster},
     error::ApiError,
     lease::{Lessor, Renewal},
     proto::internal::{Command, LeaseExpire, command::Request},
@@ -12,7 +13,7 @@ use crate::{
     watch::Hub,
 };
 use parking_lot::{Mutex, RwLock};
-use raft::types::{LogIndex, NodeId, Role, Term};
+use raft::types::{LogIndex, Membership, NodeId, Role, Term};
 use std::{
     collections::VecDeque,
     ops::Deref,
@@ -57,16 +58,17 @@ struct Clock {
     lessor: Lessor,
 }
 
-impl Default for Fake {
-    fn default() -> Fake {
-        Fake::new()
-    }
-}
-
 impl Fake {
     /// An empty store, at revision 1.
     pub fn new() -> Fake {
-        let state = StateMachine::new();
+        let own = Member {
+            name: "default".into(),
+            peer_urls: vec!["http://127.0.0.1:2380".into()],
+            client_urls: vec!["http://127.0.0.1:2379".into()],
+            is_learner: false,
+        };
+        let roster = Roster { members: [(MEMBER, own)].into(), ..Roster::default() };
+        let state = StateMachine::of_new_cluster(roster);
         let mut clock = Clock { now: Instant::now(), lessor: Lessor::default() };
         clock.lessor.promote(TERM, state.leases(), clock.now);
         Fake(Arc::new(Inner {
@@ -127,6 +129,12 @@ impl Fake {
     }
 }
 
+impl Default for Fake {
+    fn default() -> Fake {
+        Fake::new()
+    }
+}
+
 impl Backend for Fake {
     async fn propose(&self, request: Request) -> Result<Response, ApiError> {
         self.read_index().await?;
@@ -159,14 +167,24 @@ impl Backend for Fake {
         }
     }
 
-    fn members(&self) -> Vec<MemberInfo> {
-        vec![MemberInfo {
-            id: MEMBER,
-            name: "default".into(),
-            peer_urls: vec!["http://127.0.0.1:2380".into()],
-            client_urls: vec!["http://127.0.0.1:2379".into()],
-            is_learner: false,
-        }]
+    fn roster(&self) -> Arc<Roster> {
+        Arc::new(self.0.state.read().roster().clone())
+    }
+
+    /// Nobody else ever starts.
+    fn connected_since(&self, _: NodeId) -> Option<Instant> {
+        None
+    }
+
+    async fn membership_becomes(
+        &self,
+        _: impl Fn(&Membership) -> bool + Send + Sync,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    async fn has_caught_up(&self, _: NodeId) -> Result<bool, ApiError> {
+        Ok(false)
     }
 
     fn hub(&self) -> &Arc<Hub> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::{Context, REPORTED_MAX, Running};
 use crate::check::Engine;
 use crate::history::OpId;
-use crate::linearizability::{Call, Decision, Part, Stuck, decide_parts, longest_order, split, stateright};
+use crate::linearizability::{
+    Call, Decision, Layer, Part, Stuck, decide_parts, longest_order, search, split, stateright,
+};
 use crate::render::{answer, invocation, who};
 use crate::spec::SequentialSpec;
 use crate::verdict::{Anomaly, AnomalyKind, CheckResult, Progress, Verdict, Why};
@@ -33,10 +35,12 @@ pub(super) fn exact<S: SequentialSpec>(
     match context.options.engine {
         Engine::Assay => {
             let decisions = decide_parts(spec, &parts, context.options.threads, context.budget);
-            let verdict = parts.iter().zip(decisions).fold(Verdict::Valid, |verdict, (part, decision)| {
-                verdict.merge(judge(context, spec, part, decision))
+            // The costliest layer that was needed names the whole.
+            let by = decisions.iter().map(|decided| decided.by).max().unwrap_or(Layer::Search);
+            let verdict = parts.iter().zip(decisions).fold(Verdict::Valid, |verdict, (part, decided)| {
+                verdict.merge(judge(context, spec, part, decided.decision))
             });
-            running.end("exact search", few(verdict))
+            running.end(by.name(), few(verdict))
         }
         Engine::Stateright => {
             let verdicts = parts.iter().map(|part| ask_stateright(context, spec, part));
@@ -76,10 +80,9 @@ fn ask_stateright<S: SequentialSpec>(context: Context<'_>, spec: &S, part: &Part
         Ok(true) => Verdict::Valid,
         Ok(false) => {
             // It names no operation: our search says where, and must agree that there is something to name.
-            let ours = decide_parts(spec, std::slice::from_ref(part), 1, context.budget).pop();
-            match ours {
-                Some(decision @ Decision::Illegal(_)) => judge(context, spec, part, decision),
-                Some(Decision::Legal | Decision::Undecided { .. }) | None => {
+            match search(spec, &part.calls, context.budget) {
+                decision @ Decision::Illegal(_) => judge(context, spec, part, decision),
+                Decision::Legal | Decision::Undecided { .. } => {
                     let name = part.name.as_deref().unwrap_or("the history");
                     let what = format!("stateright's tester finds no order for {name}, the own search does");
                     Verdict::unknown(Why::EngineCannot { what })

@@ -33,7 +33,7 @@ pub fn append(history: &History) -> Decoded<ListTxn> {
     })
 }
 
-fn steps<'a>(operation: &Operation, value: &'a Value) -> Result<&'a [Value], ProblemKind> {
+pub(super) fn steps<'a>(operation: &Operation, value: &'a Value) -> Result<&'a [Value], ProblemKind> {
     value.as_array().map(Vec::as_slice).ok_or_else(|| wrong(operation, "a transaction is an array of steps"))
 }
 
@@ -75,7 +75,10 @@ fn typed_step(
     }
 }
 
-fn parts<'a>(operation: &Operation, step: &'a Value) -> Result<(&'a str, &'a str, &'a Value), ProblemKind> {
+pub(super) fn parts<'a>(
+    operation: &Operation,
+    step: &'a Value,
+) -> Result<(&'a str, &'a str, &'a Value), ProblemKind> {
     match step.as_array().map(Vec::as_slice) {
         Some([Value::String(name), Value::String(key), argument]) => Ok((name, key, argument)),
         Some(_) | None => Err(wrong(operation, format!("a step is [name, key, argument], not {step}"))),

@@ -3,6 +3,7 @@
 mod append;
 mod kv;
 mod register;
+mod registers;
 mod set;
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use serde_json::Value;
 pub use append::append;
 pub use kv::kv;
 pub use register::register;
+pub use registers::registers;
 pub use set::set;
 
 use crate::history::event::OpError;

@@ -1,6 +1,7 @@
 //! From events to operations, faults, observations and phases.
 
 use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::path::Path;
 
 use rustc_hash::FxHashMap;
@@ -65,13 +66,27 @@ impl History {
     /// # Errors
     /// [`ReadError`], with the line, where the file cannot be read or a line cannot be understood.
     pub fn load(path: &Path) -> Result<History, ReadError> {
-        let mut reader = Reader::open(path)?.accept_torn();
+        History::read(Reader::open(path)?.accept_torn())
+    }
+
+    /// Reads a history to its end.
+    ///
+    /// # Errors
+    /// [`ReadError`], with the line, where the input cannot be read or a line cannot be understood.
+    pub fn read(mut reader: Reader<impl BufRead>) -> Result<History, ReadError> {
         let mut builder = Builder::new(reader.header().clone());
         while let Some((line, event)) = reader.next_event()? {
             builder.push(line, event);
         }
         builder.torn = reader.torn().cloned();
         Ok(builder.finish())
+    }
+
+    /// The same history as one of another workload: for one that does not say, or says it wrongly.
+    #[must_use]
+    pub fn with_scenario(mut self, scenario: &str) -> History {
+        self.header.scenario = scenario.to_owned();
+        self
     }
 
     /// What the run was.
@@ -215,6 +230,16 @@ impl Builder {
             }
             What::Phase { f } => self.history.phases.push(Phase { at, f }),
         }
+    }
+
+    /// The header, for who knows only at the end what to write there.
+    pub fn header_mut(&mut self) -> &mut Header {
+        &mut self.history.header
+    }
+
+    /// The operations so far, for who reads a history of another form.
+    pub(crate) fn operations_mut(&mut self) -> &mut [Operation] {
+        &mut self.history.operations
     }
 
     /// Ends the history: operations without completion are indeterminate.

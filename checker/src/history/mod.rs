@@ -10,4 +10,6 @@ pub mod lint;
 pub mod operation;
 
 pub use assemble::{Builder, History, Observation, Phase};
+pub use event::Header;
+pub use file::Reader;
 pub use operation::{Fault, Moment, OpId, Operation, Outcome};

@@ -1,8 +1,10 @@
 //! Is there an order of the operations, consistent with real time, that explains every answer?
 //!
-//! [`search`] decides exactly for any [`SequentialSpec`](crate::spec::SequentialSpec), within a
-//! [`Budget`](crate::budget::Budget). [`decide_parts`] splits a history by the spec's parts first and works
-//! on several at once. [`stateright`] asks another implementation the same question.
+//! [`split`] finds the parts of a history that have nothing to do with each other, and [`decide_parts`] decides
+//! them, several at once, by the first layer that can: what the spec itself knows
+//! ([`SequentialSpec::shortcut`](crate::spec::SequentialSpec::shortcut); for registers [`unique`]), else
+//! [`search`], which decides exactly for any spec, within a [`Budget`](crate::budget::Budget). [`stateright`] asks
+//! another implementation the same question.
 mod call;
 mod frontier;
 mod parts;
@@ -10,8 +12,9 @@ mod search;
 pub mod stateright;
 mod table;
 mod trail;
+pub mod unique;
 
 pub use call::Call;
-pub use parts::{Part, decide_parts, split};
+pub use parts::{Decided, Layer, Part, decide_part, decide_parts, split};
 pub use search::{Decision, Stuck, search, search_from_width};
 pub use trail::{Longest, longest_order};

@@ -7,7 +7,8 @@ use std::thread;
 use rustc_hash::FxHashMap;
 
 use super::call::Call;
-use super::search::{Decision, search};
+use super::search::{Decision, Stuck, search};
+use super::unique;
 use crate::budget::Budget;
 use crate::spec::SequentialSpec;
 
@@ -18,6 +19,46 @@ pub struct Part<Op> {
     pub name: Option<String>,
     /// Its calls, in order of invocation.
     pub calls: Vec<Call<Op>>,
+}
+
+/// What decided a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// The values tell the order.
+    UniqueValues,
+    /// A search through all orders.
+    Search,
+}
+
+impl Layer {
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::UniqueValues => "order of unique values",
+            Layer::Search => "exact search",
+        }
+    }
+}
+
+/// A decision, and what made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided<State> {
+    /// The decision.
+    pub decision: Decision<State>,
+    /// What made it.
+    pub by: Layer,
+}
+
+/// Decides one part, by the first layer that can.
+pub fn decide_part<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], budget: &Budget) -> Decided<S::State> {
+    let decision = match spec.shortcut(calls) {
+        None => return Decided { decision: search(spec, calls, budget), by: Layer::Search },
+        Some(unique::Answer::Legal) => Decision::Legal,
+        Some(unique::Answer::Illegal(conflict)) => {
+            Decision::Illegal(Stuck { id: conflict.culprit, states: Vec::new(), shown_by: conflict.ids })
+        }
+    };
+    Decided { decision, by: Layer::UniqueValues }
 }
 
 /// Splits calls by the part of the state that they are about, in the order of the parts' names.
@@ -47,15 +88,15 @@ pub fn decide_parts<S: SequentialSpec>(
     parts: &[Part<S::Op>],
     threads: usize,
     budget: &Budget,
-) -> Vec<Decision<S::State>> {
+) -> Vec<Decided<S::State>> {
     let next = AtomicUsize::new(0);
-    let answers: Vec<Mutex<Option<Decision<S::State>>>> = parts.iter().map(|_| Mutex::new(None)).collect();
+    let answers: Vec<Mutex<Option<Decided<S::State>>>> = parts.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         while let Some((part, answer)) = {
             let index = next.fetch_add(1, Ordering::Relaxed);
             parts.get(index).zip(answers.get(index))
         } {
-            let decision = search(spec, &part.calls, budget);
+            let decision = decide_part(spec, &part.calls, budget);
             *answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(decision);
         }
     };

@@ -50,6 +50,8 @@ pub struct Stuck<State> {
     pub id: OpId,
     /// The states that were possible just before its return.
     pub states: Vec<State>,
+    /// Operations that show it without any other, where they are known; else none.
+    pub shown_by: Vec<OpId>,
 }
 
 /// Decides whether calls on one part are linearizable.
@@ -197,7 +199,8 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
             // Died. If nothing was left out, there is no order.
             let Some(back) = self.checkpoint.take() else {
                 let id = self.calls[returns].id;
-                return Decision::Illegal(Stuck { id, states: self.states_of(&frontier) });
+                let states = self.states_of(&frontier);
+                return Decision::Illegal(Stuck { id, states, shown_by: Vec::new() });
             };
             self.width *= WIDER;
             (event, done, window, frontier) = (back.event, back.done, back.window, back.frontier);

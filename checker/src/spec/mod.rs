@@ -6,6 +6,8 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use crate::linearizability::{Call, unique};
+
 pub mod append;
 pub mod kv;
 pub mod kv_types;
@@ -42,6 +44,11 @@ pub trait SequentialSpec: Sync {
     /// The same operation with an answer that says less, and so is legal wherever `op` is.
     fn weaken(&self, op: &Self::Op) -> Self::Op {
         op.clone()
+    }
+
+    /// Decides the calls on one part by a faster way than a search, where they allow one: `None` where not.
+    fn shortcut(&self, _calls: &[Call<Self::Op>]) -> Option<unique::Answer> {
+        None
     }
 
     /// The state in a few words, for a witness.

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use super::SequentialSpec;
+use crate::linearizability::Call;
+use crate::linearizability::unique::{self, Access, Did};
 
 /// A register of its own for each key.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,6 +118,21 @@ impl Register {
     }
 }
 
+/// A call as one that only values tell of; `None` if it says more.
+fn access(call: &Call<RegisterOp>) -> Option<Access> {
+    let did = match call.op.action {
+        Action::Read(Some(Found { mod_revision: Some(_), .. } | Found { version: Some(_), .. })) => {
+            return None;
+        }
+        Action::Read(found) => Did::Read(found.map(|found| found.value)),
+        Action::Write { rev: Some(_), .. } | Action::Cas { rev: Some(_), .. } => return None,
+        Action::Write { value, rev: None } => Did::Wrote(value),
+        Action::Cas { old, swapped: Some(false), rev: None, .. } => Did::Refused(old),
+        Action::Cas { old, new, swapped: Some(true) | None, rev: None } => Did::Swapped(old, new),
+    };
+    Some(Access { id: call.id, did, invoked: call.invoked, returned: call.returned })
+}
+
 impl SequentialSpec for Register {
     type State = RegisterState;
     type Op = RegisterOp;
@@ -188,6 +205,11 @@ impl SequentialSpec for Register {
             }
         };
         RegisterOp { key: op.key.clone(), action }
+    }
+
+    fn shortcut(&self, calls: &[Call<RegisterOp>]) -> Option<unique::Answer> {
+        let accesses: Option<Vec<Access>> = calls.iter().map(access).collect();
+        unique::decide(&accesses?)
     }
 
     fn describe(&self, state: &RegisterState) -> String {

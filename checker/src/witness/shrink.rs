@@ -5,6 +5,8 @@
 //! ([`SequentialSpec::observes`]); a return after the failing one is forgotten, which makes its operation
 //! indeterminate; and answers may lose detail ([`SequentialSpec::weaken`]).
 
+use rustc_hash::FxHashSet;
+
 use crate::budget::Budget;
 use crate::history::OpId;
 use crate::linearizability::{Call, Decision, Stuck, search};
@@ -27,6 +29,15 @@ pub fn shrink<S: SequentialSpec>(
     budget: &Budget,
 ) -> Shrunk<S> {
     let mut shrunk = Shrunk { calls: cut(calls, stuck.id), stuck };
+    if !shrunk.stuck.shown_by.is_empty() {
+        let shown_by: FxHashSet<OpId> = shrunk.stuck.shown_by.iter().copied().collect();
+        let few: Vec<Call<S::Op>> =
+            calls.iter().filter(|call| shown_by.contains(&call.id)).cloned().collect();
+        if !shrunk.try_smaller(spec, few.clone(), budget) {
+            // Too many for a search, but evidence all the same.
+            return Shrunk { calls: few, stuck: shrunk.stuck };
+        }
+    }
     let weak: Vec<Call<S::Op>> =
         shrunk.calls.iter().map(|call| Call { op: spec.weaken(&call.op), ..call.clone() }).collect();
     shrunk.try_smaller(spec, weak, budget);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use checker::Options;
 use checker::budget::Budget;
-use checker::linearizability::{Call, Decision, search_from_width, stateright};
+use checker::linearizability::{Call, Decision, decide_part, search, search_from_width, stateright};
 use checker::spec::SequentialSpec;
 use checker::spec::append::{ListStep, ListTxn, Lists};
 use checker::spec::kv::{Answer, Kv, KvOp, Store};
@@ -39,6 +39,17 @@ fn agree<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], seed: u64) -> bool 
             Decision::Illegal(_) => assert!(!brute, "called illegal at width {width}, {}", text()),
             Decision::Undecided { stop, .. } => panic!("undecided, {stop:?}, {}", text()),
         }
+    }
+    match decide_part(spec, calls, &budget).decision {
+        Decision::Legal => assert!(brute, "called legal by a shortcut, {}", text()),
+        Decision::Illegal(stuck) => {
+            assert!(!brute, "called illegal by a shortcut, {}", text());
+            let alone = calls.iter().filter(|call| stuck.shown_by.contains(&call.id));
+            let alone: Vec<Call<S::Op>> = alone.cloned().collect();
+            let shows = alone.is_empty() || matches!(search(spec, &alone, &budget), Decision::Illegal(_));
+            assert!(shows, "{:?} do not show it alone, {}", stuck.shown_by, text());
+        }
+        Decision::Undecided { stop, .. } => panic!("undecided, {stop:?}, {}", text()),
     }
     brute
 }
@@ -92,18 +103,51 @@ fn ask_register(rng: &mut ChaCha8Rng) -> RegisterOp {
 
 #[test]
 fn registers_of_few_values() {
-    let answer = |state: &RegisterState, op: &RegisterOp| {
-        register_op(match op.action {
-            Action::Read(_) => {
-                Action::Read(state.value.map(|value| Found { value, mod_revision: None, version: None }))
-            }
-            Action::Write { .. } => op.action.clone(),
-            Action::Cas { old, new, .. } => {
-                Action::Cas { old, new, swapped: Some(state.value == old), rev: None }
+    differ(&Register::default(), 1500, ask_register, answer_register, spoil_register);
+}
+
+fn answer_register(state: &RegisterState, op: &RegisterOp) -> RegisterOp {
+    register_op(match op.action {
+        Action::Read(_) => {
+            Action::Read(state.value.map(|value| Found { value, mod_revision: None, version: None }))
+        }
+        Action::Write { .. } => op.action.clone(),
+        Action::Cas { old, new, .. } => {
+            Action::Cas { old, new, swapped: Some(state.value == old), rev: None }
+        }
+    })
+}
+
+/// Values that are each written once tell the order; the shortcut for them must agree with the search.
+#[test]
+fn registers_whose_values_are_written_once() {
+    let mut next = 0;
+    let ask = |rng: &mut ChaCha8Rng| {
+        next += 1;
+        register_op(match rng.random_range(0..4) {
+            0 | 1 => Action::Read(None),
+            2 => Action::Write { value: next, rev: None },
+            _ => {
+                let old = (rng.random_range(0..4) > 0).then(|| next - rng.random_range(1..4));
+                Action::Cas { old, new: next, swapped: None, rev: None }
             }
         })
     };
-    differ(&Register::default(), 1500, ask_register, answer, spoil_register);
+    let spoil = |rng: &mut ChaCha8Rng, op: &mut RegisterOp| match &mut op.action {
+        Action::Read(found) => {
+            let value = found.map_or(1, |found| found.value) + rng.random_range(-2..3);
+            *found = rng.random_bool(0.9).then_some(Found { value, mod_revision: None, version: None });
+        }
+        Action::Write { .. } => {}
+        Action::Cas { old, swapped, .. } => {
+            if rng.random() {
+                *old = old.map(|old| old + rng.random_range(-1..2));
+            } else {
+                *swapped = swapped.map(|swapped| !swapped);
+            }
+        }
+    };
+    differ(&Register::default(), 3000, ask, answer_register, spoil);
 }
 
 fn spoil_register(rng: &mut ChaCha8Rng, op: &mut RegisterOp) {

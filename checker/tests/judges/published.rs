@@ -46,7 +46,7 @@ fn porcupines_etcd_logs_get_porcupines_verdicts() {
         total += took;
         println!("{} {took:?}", path.file_name().expect("name").to_string_lossy());
         for decision in decisions {
-            match decision {
+            match decision.decision {
                 Decision::Undecided { stop, done } => println!("undecided {stop:?} {done}"),
                 Decision::Legal => assert!(legal, "{} is not linearizable", path.display()),
                 Decision::Illegal(_) => assert!(!legal, "{} is linearizable", path.display()),

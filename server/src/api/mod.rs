@@ -4,12 +4,15 @@
 //! refusals; the gRPC service and the JSON gateway both call it. [`app`] puts everything that one port
 //! answers together, and [`serve`] runs it on a listener.
 //!
-//! Left out so far: Auth, changes of membership, alarms, snapshots in etcd's file format. Who
-//! asks for them is told so.
+//! Left out so far: Auth, alarms, snapshots in etcd's file format. Who asks for them is told so.
+
+use crate::{backend::Backend, error::ApiError};
+use std::time::Duration;
+use tokio::sync::watch as watch_channel;
 
 mod app;
 mod authority;
-pub(crate) mod cluster;
+mod cluster;
 pub(crate) mod election;
 mod grpc;
 mod header;
@@ -33,10 +36,6 @@ pub use app::{App, Body, app};
 pub use methods::{METHODS, Method, MethodCounters};
 pub use serve::serve;
 
-use crate::error::ApiError;
-use std::time::Duration;
-use tokio::sync::watch as watch_channel;
-
 /// The release of etcd whose behaviour this server follows. Clients switch features on and off by it.
 pub const ETCD_VERSION: &str = "3.5.30";
 
@@ -56,6 +55,8 @@ pub struct Limits {
     pub progress_interval: Duration,
     /// A stream whose client wants a leader is ended after this long without one. Default: 3 s.
     pub leaderless_max: Duration,
+    /// Whether changes of members that may cost the quorum are refused. Default: yes.
+    pub strict_reconfig_check: bool,
 }
 
 impl Default for Limits {
@@ -63,6 +64,7 @@ impl Default for Limits {
         Limits {
             max_request_bytes: 1024 * 1024 * 3 / 2,
             max_txn_ops: 128,
+            strict_reconfig_check: true,
             lease_ttl_s_min: 2,
             progress_interval: Duration::from_secs(600),
             leaderless_max: Duration::from_secs(3),
@@ -85,7 +87,7 @@ pub struct Api<B> {
     closing: watch_channel::Sender<bool>,
 }
 
-impl<B> Api<B> {
+impl<B: Backend> Api<B> {
     /// Operations on `backend`.
     pub fn new(backend: B, limits: Limits) -> Api<B> {
         Api { backend, limits, closing: watch_channel::Sender::new(false) }
@@ -104,6 +106,17 @@ impl<B> Api<B> {
     /// How large requests may be.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether this member serves calls of this method at all: a learner serves few.
+    ///
+    /// # Errors
+    /// [`ApiError::NotForLearner`].
+    pub(crate) fn admit(&self, method: &Method) -> Result<(), ApiError> {
+        // Of reads, a learner serves the serializable ones: that is seen later.
+        const SERVED: [&str; 3] = ["Range", "Status", "Snapshot"];
+        let served = method.service == methods::Service::Health || SERVED.contains(&method.name());
+        if !served && self.backend.status().is_learner { Err(ApiError::NotForLearner) } else { Ok(()) }
     }
 }
 

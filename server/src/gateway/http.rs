@@ -6,7 +6,7 @@ use super::{
     streams,
 };
 use crate::{
-    api::{self, Api, CLUSTER_VERSION, ETCD_VERSION, MethodCounters, status},
+    api::{self, Api, CLUSTER_VERSION, ETCD_VERSION, METHODS, MethodCounters, status},
     backend::Backend,
     health::{self, Check},
     metrics::{Counter, Metrics},
@@ -99,7 +99,11 @@ impl<B: Backend> Gateway<B> {
             return whole(refuse(StatusCode::NOT_IMPLEMENTED, Code::Unimplemented, "Method Not Allowed"));
         }
         let mut call = counters.start(at);
-        match self.call(route, body).await {
+        let called = match self.api.admit(&METHODS[at]) {
+            Ok(()) => self.call(route, body).await,
+            Err(error) => Err(error.into()),
+        };
+        match called {
             Ok(answer) => {
                 call.code = Code::Ok;
                 let mut response = match answer {

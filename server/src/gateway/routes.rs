@@ -2,7 +2,7 @@
 
 use super::{json, streams};
 use crate::{
-    api::{Api, METHODS, cluster, election, lock, maintenance, status},
+    api::{Api, METHODS, election, lock, maintenance, status},
     backend::Backend,
 };
 use prost::Message;
@@ -131,9 +131,10 @@ async fn one<B: Backend>(api: &Arc<Api<B>>, route: Route, body: &[u8]) -> Result
             Err(Status::internal("a stream is no single answer"))
         }
         Route::MemberList => unary(body, limit, |request| api.member_list(request)).await,
-        Route::MemberAdd | Route::MemberRemove | Route::MemberUpdate | Route::MemberPromote => {
-            Err(cluster::FIXED.into())
-        }
+        Route::MemberAdd => unary(body, limit, |request| api.member_add(request)).await,
+        Route::MemberRemove => unary(body, limit, |request| api.member_remove(request)).await,
+        Route::MemberUpdate => unary(body, limit, |request| api.member_update(request)).await,
+        Route::MemberPromote => unary(body, limit, |request| api.member_promote(request)).await,
         Route::Alarm => unary(body, limit, |request| api.alarm(request)).await,
         Route::Status => unary(body, limit, |request| api.status(request)).await,
         Route::Defragment => unary(body, limit, |request| api.defragment(request)).await,

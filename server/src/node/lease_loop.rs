@@ -42,7 +42,7 @@ const ASK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A peer's question about leases.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct LeaseQuestion {
     pub(super) from: NodeId,
     pub(super) tag: Tag,
     pub(super) query: Bytes,
@@ -52,13 +52,13 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) struct LeaseDesk {
     lessor: Mutex<Lessor>,
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<LeaseQuestion>,
     waiting: Mutex<FxHashMap<u64, oneshot::Sender<LeaseAnswer>>>,
     stopped: watch::Sender<bool>,
 }
 
 impl LeaseDesk {
-    pub(super) fn new() -> (LeaseDesk, mpsc::Receiver<Question>) {
+    pub(super) fn new() -> (LeaseDesk, mpsc::Receiver<LeaseQuestion>) {
         let (questions, receiver) = mpsc::channel(QUESTIONS_MAX);
         let desk = LeaseDesk {
             lessor: Mutex::default(),
@@ -77,7 +77,7 @@ impl LeaseDesk {
     }
 
     /// A peer asks.
-    pub(super) fn asked(&self, question: Question) {
+    pub(super) fn asked(&self, question: LeaseQuestion) {
         if self.questions.try_send(question).is_err() {
             tracing::debug!("dropped a question about leases: too many wait");
         }
@@ -119,7 +119,7 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// Answers peers and ends what has run out, until the node stops.
-pub(super) async fn run(node: Node, mut questions: mpsc::Receiver<Question>) {
+pub(super) async fn run(node: Node, mut questions: mpsc::Receiver<LeaseQuestion>) {
     let mut stopped = node.0.leases.stopped.subscribe();
     let mut scan = interval(SCAN);
     scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -183,7 +183,7 @@ fn end_expired(node: &Node) -> Option<tokio::task::JoinHandle<()>> {
 }
 
 /// Answers a peer.
-async fn answer(node: &Node, Question { from, tag, query }: Question) {
+async fn answer(node: &Node, LeaseQuestion { from, tag, query }: LeaseQuestion) {
     let Ok(LeaseQuery { renew, ids }) = LeaseQuery::decode(query) else {
         tracing::warn!(peer = %from, "a question about leases cannot be read");
         return;

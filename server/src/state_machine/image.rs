@@ -5,15 +5,18 @@
 //!
 //! ```text
 //! chunk   magic "ASIM" | version u16 | kind u8 | number u32 | length u32 | payload     (little-endian)
-//! head    applied, revision, compact revision; members: count, protocol buffers; leases: count, ids with TTLs
+//! head    applied, revision, compact revision; members and more: a protocol buffer; leases: count, ids with TTLs
 //! records the store's, see mvcc::image
 //! end     count of versions, sum of their digests
 //! ```
 
 use super::StateMachine;
-use crate::mvcc::{
-    Pinned,
-    codec::{put_bytes, put_i64, put_u64},
+use crate::{
+    mvcc::{
+        Pinned,
+        codec::{put_bytes, put_i64, put_u64},
+    },
+    proto::internal::ClusterState,
 };
 use prost::Message as _;
 use raft::types::LogIndex;
@@ -60,16 +63,21 @@ impl StateMachine {
         put_u64(&mut head, self.applied.0);
         put_i64(&mut head, kv.revision());
         put_i64(&mut head, kv.compact_revision());
-        put_u64(&mut head, u64::try_from(self.attributes.len()).expect("counts fit 64 bits"));
-        for attributes in self.attributes.values() {
-            put_bytes(&mut head, &attributes.encode_to_vec());
-        }
+        put_bytes(&mut head, &self.cluster_state().encode_to_vec());
         put_u64(&mut head, u64::try_from(self.leases.len()).expect("counts fit 64 bits"));
         for (id, lease) in self.leases.iter() {
             put_i64(&mut head, id);
             put_i64(&mut head, lease.ttl_s);
         }
         Image { applied: self.applied, kv, number: 0, stage: Stage::Head(head) }
+    }
+
+    /// What the image holds beside keys and leases.
+    fn cluster_state(&self) -> ClusterState {
+        ClusterState {
+            members: self.roster.records(),
+            removed: self.roster.removed.iter().map(|id| id.0).collect(),
+        }
     }
 
     /// The next chunk, or `None` after the last one: about `max_bytes` long, more only by the record that

@@ -25,6 +25,8 @@ use tokio::task::JoinSet;
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// The same where a member has ended by itself.
 const CRASHED_LIMIT: Duration = Duration::from_secs(2);
+/// The same where they have not come to agree before: whatever still answers does so soon.
+const UNSETTLED_LIMIT: Duration = Duration::from_secs(5);
 /// How long the store may take to give its revision before the load.
 const BASE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -178,15 +180,17 @@ impl Env {
             phase.doubts.extend(errors);
             return Ok(());
         }
-        self.settle(recorders, phase).await?;
+        let settled = self.settle(recorders, phase, SETTLE_LIMIT).await?;
 
         recorders.record(What::Phase { f: "final".into() })?;
         self.progress.phase(&format!("{name}: final reads"), Vec::new());
-        let patience = self.patience().await;
+        let limit = if settled { SETTLE_LIMIT } else { UNSETTLED_LIMIT };
+        let patience = self.patience(limit).await;
         let (_, errors, _) = self.each(jobs, move |job| job.final_reads(patience)).await;
         phase.doubts.extend(errors);
         // Again, for what the reads may have brought about.
-        self.settle(recorders, phase).await
+        self.settle(recorders, phase, limit).await?;
+        Ok(())
     }
 
     /// Lets the faults of the phase strike while the load goes on. Gives the jobs that are still there
@@ -291,25 +295,34 @@ impl Env {
     }
 
     /// How long to wait for all members: who has ended by itself will not answer any more, though the others
-    /// may still tell something.
-    async fn patience(&self) -> Duration {
+    /// may still tell something. At most `limit`.
+    async fn patience(&self, limit: Duration) -> Duration {
         match self.gone().await {
-            Some(_) => CRASHED_LIMIT,
-            None => SETTLE_LIMIT,
+            Some(_) => limit.min(CRASHED_LIMIT),
+            None => limit,
         }
     }
 
-    /// Waits until the members agree, and records what they say then.
-    async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<()> {
+    /// Waits until the members agree, for `limit` at most, and records what they say then. Gives whether they
+    /// did.
+    async fn settle(
+        &self,
+        recorders: &[Arc<Recorder>],
+        phase: &mut PhaseOutcome,
+        limit: Duration,
+    ) -> io::Result<bool> {
         let settled = tokio::select! {
-            settled = settle(&self.members, SETTLE_LIMIT, &self.stop) => settled,
+            settled = settle(&self.members, limit, &self.stop) => settled,
             gone = self.member_gone() => Err(format!("{gone} has ended by itself")),
         };
         match settled {
-            Ok(observations) => observations.into_iter().try_for_each(|what| recorders.record(what)),
+            Ok(observations) => {
+                observations.into_iter().try_for_each(|what| recorders.record(what))?;
+                Ok(true)
+            }
             Err(missing) => {
                 phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));
-                Ok(())
+                Ok(false)
             }
         }
     }

@@ -49,7 +49,7 @@ fn an_image_holds_all_of_the_state() {
         let chunks = chunks(&state, max_bytes);
         let restored = restore(&chunks).expect("an image can be read");
         assert_eq!(restored.applied(), state.applied());
-        assert_eq!(restored.member_attributes(), state.member_attributes());
+        assert_eq!(restored.roster(), state.roster());
         assert_eq!(restored.leases, state.leases);
         assert_eq!(restored.kv().compact_revision(), 4);
         for revision in 4..=7 {

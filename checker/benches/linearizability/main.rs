@@ -1,0 +1,119 @@
+//! What checks of linearizability cost, beside what others' cost.
+//!
+//! `cargo bench -p assay-checker --bench linearizability [-- FILTER]` prints the table. Porcupine's and Knossos's
+//! figures are of their last releases on a like machine; stateright's tester runs here, on what it can finish. With
+//! `ASSAY_HISTORIES` naming a folder of published histories, those are measured too.
+mod registers;
+mod table;
+
+use std::time::Duration;
+
+use checker::Options;
+use checker::budget::Budget;
+use checker::linearizability::{Call, Decision, Layer, decide_parts, split, stateright};
+use checker::spec::SequentialSpec;
+use checker::spec::register::Register;
+
+use registers::Load;
+use table::{Answer, Rival, gave_up, head, line, took};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let wanted = |name: &str| name.contains(&filter);
+    if wanted("unique") {
+        unique();
+    }
+    if wanted("values") {
+        few_values();
+    }
+    if wanted("stateright") {
+        against_stateright();
+    }
+}
+
+fn budget() -> Budget {
+    Budget::new(&Options { time_limit: TIME_MAX, ..Options::default() })
+}
+
+fn decide<S: SequentialSpec>(spec: &S, calls: Vec<Call<S::Op>>) -> Answer {
+    let parts = split(spec, calls);
+    let decisions = decide_parts(spec, &parts, 1, &budget());
+    let by = decisions.iter().map(|decided| decided.by).max().map_or("nothing", Layer::name);
+    let mut decisions = decisions.into_iter().map(|decided| decided.decision);
+    let worst = decisions.find(|decision| !matches!(decision, Decision::Legal));
+    let answer = match worst {
+        None => "valid".to_owned(),
+        Some(Decision::Illegal(_)) => "anomaly".to_owned(),
+        Some(Decision::Undecided { stop, done }) => format!("unknown ({stop:?} after {done})"),
+        Some(Decision::Legal) => unreachable!("only what is not legal was looked for"),
+    };
+    Answer { answer, by: by.to_owned() }
+}
+
+fn register(name: &str, load: Load, rival: Rival) {
+    let calls = registers::make(load, 7);
+    let Load { operations, clients, .. } = load;
+    let name = format!("{name}, {clients} clients{}", if load.bad { ", one bad read" } else { "" });
+    line(&name, operations, rival, || decide(&Register::default(), calls));
+}
+
+fn unique() {
+    head("Registers, each value written once");
+    let load = |operations, clients, info_one_in| Load {
+        operations,
+        clients,
+        values: None,
+        info_one_in,
+        bad: false,
+    };
+    let stuck = gave_up("Porcupine", 60_000.0, "no answer");
+    for clients in [20, 30, 50, 100] {
+        register("unique", load(2000, clients, 0), stuck);
+    }
+    register("unique", load(10_000, 10, 0), took("Porcupine", 2100.0));
+    register("unique", load(100_000, 10, 0), Rival { name: "Porcupine", ms: None, said: "out of 13 GB" });
+    register("unique", load(1_000_000, 50, 1000), table::NONE);
+    register("unique", Load { bad: true, ..load(1_000_000, 50, 1000) }, table::NONE);
+}
+
+fn few_values() {
+    head("Registers of values 0 to 4");
+    let load = |operations, clients, bad| Load { operations, clients, values: Some(5), info_one_in: 0, bad };
+    let memory = Rival { name: "Porcupine", ms: None, said: "out of 13 GB" };
+    let stuck = gave_up("Porcupine", 60_000.0, "no answer");
+    register("values 0-4", load(1000, 10, false), took("Porcupine", 20.0));
+    register("values 0-4", load(1000, 10, true), took("Porcupine", 370.0));
+    register("values 0-4", load(10_000, 10, false), took("Porcupine", 450.0));
+    register("values 0-4", load(10_000, 10, true), took("Porcupine", 30_000.0));
+    register("values 0-4", load(100_000, 10, false), memory);
+    register("values 0-4", load(100_000, 10, true), memory);
+    register("values 0-4", load(2000, 20, false), took("Porcupine", 7800.0));
+    for clients in [30, 50, 100] {
+        register("values 0-4", load(2000, clients, false), stuck);
+    }
+    for clients in [20, 30] {
+        register("values 0-4", load(2000, clients, true), table::NONE);
+    }
+}
+
+fn against_stateright() {
+    head("Beside stateright's tester, in the same run");
+    for (operations, clients) in [(16, 3), (24, 4), (40, 4)] {
+        let load = Load { operations, clients, values: Some(5), info_one_in: 0, bad: false };
+        let calls = registers::make(load, 11);
+        let spec = Register::default();
+        let started = std::time::Instant::now();
+        let budget = Budget::new(&Options { time_limit: Duration::from_secs(20), ..Options::default() });
+        let theirs = stateright::decide(&spec, &calls, &budget);
+        // It works on a thread of its own.
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        let rival = match theirs {
+            Ok(_) => took("stateright", ms),
+            Err(_) => gave_up("stateright", ms, "no answer"),
+        };
+        let name = format!("values 0-4, {clients} clients");
+        line(&name, operations, rival, || decide(&spec, calls));
+    }
+}
