@@ -23,6 +23,7 @@ pub(super) fn render<B: Backend>(
     let mut page = Page(String::with_capacity(32 * 1024));
     raft(&mut page, backend, metrics);
     store(&mut page, backend);
+    watches(&mut page, backend);
     disk(&mut page, metrics);
     // As etcd, which shows 0 for no limit.
     let quota = quota_bytes.unwrap_or_default();
@@ -75,6 +76,22 @@ fn store<B: Backend>(page: &mut Page, backend: &B) {
     page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Bytes held and reachable", in_use);
     page.one("etcd_debugging_mvcc_current_revision", "gauge", "Newest revision", revision);
     page.one("etcd_debugging_mvcc_compact_revision", "gauge", "Revision of the last compaction", compacted);
+}
+
+fn watches<B: Backend>(page: &mut Page, backend: &B) {
+    let hub = backend.hub();
+    let (watchers, overflows) = hub.load();
+    let retained = hub.retained_bytes();
+    for (name, kind, help, value) in [
+        ("watch_stream_total", "gauge", "Streams of watches", hub.streams.get()),
+        ("watcher_total", "gauge", "Watches that are up to date", watchers as u64),
+        ("events_total", "counter", "Events that watches were told of or passed by", hub.events.get()),
+    ] {
+        page.one(&format!("etcd_debugging_mvcc_{name}"), kind, help, value);
+    }
+    page.one("assay_watch_overflows_total", "counter", "Watches sent back to read history", overflows);
+    page.one("assay_watch_retained_bytes", "gauge", "Bytes of events that streams wait to send", retained);
+    page.one("assay_leases", "gauge", "Leases that exist", backend.state().leases().len());
 }
 
 fn disk(page: &mut Page, metrics: &Metrics) {
