@@ -100,6 +100,22 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
         assert_eq!(checked.status.code(), Some(0), "{name}: {}", texts(&checked));
     }
     assert_eq!(processes_of(&out), Vec::<String>::new(), "left running");
+
+    // The plan as it was carried out hits the same nodes again; what is said beside it wins.
+    let again = assay(dir.path())
+        .args(["run", "--replay", "out", "--workload", "set", "--time-limit", "4s", "--out", "again"])
+        .output()
+        .unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", texts(&again));
+    let first = |results: &Value| results["faults"][0].clone();
+    let (was, is) = (first(&results), first(&self::results(&dir.path().join("again"))));
+    assert_eq!(is["value"]["nodes"], was["value"]["nodes"], "{was} {is}");
+    assert!(String::from_utf8_lossy(&again.stdout).contains("--seed 11"), "{}", texts(&again));
+
+    // There is nothing to shrink about a run that is valid.
+    let shrunk = assay(dir.path()).args(["shrink", "out"]).output().unwrap();
+    assert_eq!(shrunk.status.code(), Some(2), "{}", texts(&shrunk));
+    assert!(texts(&shrunk).contains("is valid"), "{}", texts(&shrunk));
 }
 
 /// A history that was changed behind the store's back is an anomaly, with a witness.
