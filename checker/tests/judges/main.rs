@@ -9,6 +9,8 @@ mod engines;
 mod isolation;
 mod made;
 mod malformed;
+mod objects;
+mod online;
 mod promises;
 mod published;
 mod revisions;
