@@ -3,6 +3,7 @@ pub mod cli;
 pub mod cluster;
 pub mod driver;
 pub mod generator;
+pub mod load;
 pub mod nemesis;
 pub mod recorder;
 pub mod report;

@@ -15,12 +15,47 @@ pub enum WorkloadName {
     Append,
     /// Sets.
     Set,
+    /// Transactions over several keys.
+    Txn,
+    /// Transfers between accounts.
+    Bank,
+    /// Watches.
+    Watch,
+    /// Leases.
+    Lease,
+    /// Fenced locks.
+    Lock,
+    /// Locks without a fence.
+    LockUnfenced,
+    /// Elections.
+    Election,
 }
 
 impl WorkloadName {
+    /// The workloads that `all` stands for.
+    pub const ALL: [WorkloadName; 6] = [
+        WorkloadName::Kv,
+        WorkloadName::Register,
+        WorkloadName::Append,
+        WorkloadName::Set,
+        WorkloadName::Txn,
+        WorkloadName::Bank,
+    ];
+
+    /// Workloads that run only when they are named: one is expected to fail with any store, and the others need
+    /// watches and leases.
+    pub const NAMED: [WorkloadName; 5] = [
+        WorkloadName::Watch,
+        WorkloadName::Lease,
+        WorkloadName::Lock,
+        WorkloadName::LockUnfenced,
+        WorkloadName::Election,
+    ];
+
     /// Every workload.
-    pub const ALL: [WorkloadName; 4] =
-        [WorkloadName::Kv, WorkloadName::Register, WorkloadName::Append, WorkloadName::Set];
+    pub fn every() -> impl Iterator<Item = WorkloadName> {
+        WorkloadName::ALL.into_iter().chain(WorkloadName::NAMED)
+    }
 
     /// The name, as on the command line, in histories and in folders.
     pub fn name(self) -> &'static str {
@@ -29,6 +64,13 @@ impl WorkloadName {
             WorkloadName::Register => "register",
             WorkloadName::Append => "append",
             WorkloadName::Set => "set",
+            WorkloadName::Txn => "txn",
+            WorkloadName::Bank => "bank",
+            WorkloadName::Watch => "watch",
+            WorkloadName::Lease => "lease",
+            WorkloadName::Lock => "lock",
+            WorkloadName::LockUnfenced => "lock-unfenced",
+            WorkloadName::Election => "election",
         }
     }
 
@@ -45,6 +87,22 @@ impl WorkloadName {
             }
             WorkloadName::Append => "transactions that read lists and append to them; strict serializability",
             WorkloadName::Set => "elements added to sets by guarded writes; lost, stale and phantom elements",
+            WorkloadName::Txn => {
+                "transactions that read and write several keys in one request; isolation up to strict serializability"
+            }
+            WorkloadName::Bank => "transfers between accounts and reads of all of them; the total is kept",
+            WorkloadName::Watch => {
+                "watches of ranges on all members from old, new and future revisions; ordered, unique, atomic, \
+                 reliable, resumable, bookmarkable"
+            }
+            WorkloadName::Lease => {
+                "leases kept alive and left to end; never early, in time, all keys at once"
+            }
+            WorkloadName::Lock => "sections under a lock of a lease, with fenced writes; mutual exclusion",
+            WorkloadName::LockUnfenced => {
+                "the same with unfenced writes: fails with any store, since a lease ends while its holder sleeps"
+            }
+            WorkloadName::Election => "campaigns and observations; one leader a term, terms never go back",
         }
     }
 
@@ -64,8 +122,7 @@ impl FromStr for WorkloadName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<WorkloadName, String> {
-        WorkloadName::ALL
-            .into_iter()
+        WorkloadName::every()
             .find(|workload| workload.name() == text)
             .ok_or_else(|| format!("there is no workload `{text}`; `assay list` shows those there are"))
     }
@@ -179,16 +236,16 @@ mod tests {
         let all = phases(&WorkloadName::ALL.into());
         let names: Vec<Vec<&str>> =
             all.iter().map(|phase| phase.workloads.iter().map(|w| w.name()).collect()).collect();
-        assert_eq!(names, [vec!["kv"], vec!["register", "append", "set"]]);
+        assert_eq!(names, [vec!["kv"], vec!["register", "append", "set", "txn", "bank"]]);
         assert_eq!(phases(&[WorkloadName::Set].into()).len(), 1);
     }
 
     #[test]
     fn names_are_read_back() {
-        for workload in WorkloadName::ALL {
+        for workload in WorkloadName::every() {
             assert_eq!(workload.name().parse(), Ok(workload));
         }
-        assert!("bank".parse::<WorkloadName>().unwrap_err().contains("`bank`"));
+        assert!("banks".parse::<WorkloadName>().unwrap_err().contains("`banks`"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
     assert_eq!(results["verdict"], "valid");
     let workloads = results["workloads"].as_array().unwrap();
     let names: Vec<&str> = workloads.iter().map(|workload| workload["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["kv", "register", "append", "set"]);
+    assert_eq!(names, ["kv", "register", "append", "set", "txn", "bank"]);
     for workload in workloads {
         let checks = workload["checks"].as_array().unwrap();
         assert!(checks.len() > 2 && checks.iter().all(|check| check["verdict"] == "valid"), "{workload}");

@@ -31,7 +31,14 @@ const LEVELS: [Level; 21] = [
     Level {
         name: "read-committed",
         implies: &["read-uncommitted"],
-        forbids: &[Kind::G1a, Kind::G1b, Kind::G1c, Kind::DirtyUpdate, Kind::IncompatibleOrder],
+        forbids: &[
+            Kind::G1a,
+            Kind::G1b,
+            Kind::G1c,
+            Kind::DirtyUpdate,
+            Kind::IncompatibleOrder,
+            Kind::NonMonotonicRead,
+        ],
     },
     Level { name: "monotonic-atomic-view", implies: &["read-committed"], forbids: &[] },
     Level { name: "cursor-stability", implies: &["read-committed"], forbids: &[Kind::LostUpdate] },

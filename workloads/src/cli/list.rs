@@ -56,8 +56,7 @@ fn section(title: &str, items: &[Item]) -> String {
 }
 
 fn workloads() -> Vec<Item> {
-    WorkloadName::ALL
-        .iter()
+    WorkloadName::every()
         .map(|workload| Item { name: workload.to_string(), about: workload.about().into() })
         .collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 valid, 1 anomaly, 2 usage or configuration, 3 unknown.
 
+mod bench;
 mod check;
 mod containers;
 mod duration;
@@ -14,7 +15,9 @@ mod series;
 mod serve;
 mod settings;
 mod shrink;
+mod target;
 mod trial;
+mod words;
 
 use crate::{cluster::compose, nemesis::PlanFile};
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -44,6 +47,8 @@ struct Cli {
 enum Command {
     /// Start a cluster, run workloads under faults, heal, check, report.
     Run(Box<run::RunArgs>),
+    /// Load a cluster or a running store; latency, throughput, plots.
+    Bench(Box<bench::BenchArgs>),
     /// Judge a stored history.
     Check(check::CheckArgs),
     /// Find the known bugs of real etcd releases again.
@@ -104,6 +109,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         None => run::run(&cli.run, &program),
         Some(Command::Run(args)) => run::run(&args, &program),
+        Some(Command::Bench(args)) => bench::bench(&args, &program),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Gallery(args)) => gallery::gallery(&args),
         Some(Command::Shrink(args)) => shrink::shrink(&args),

@@ -1,6 +1,8 @@
 //! `assay run`: a cluster, workloads, faults, a verdict.
 
-use super::{Failure, Format, colour, containers, duration, log, out, print, series, settings::Settings};
+use super::{
+    Failure, Format, colour, containers, duration, log, out, print, series, settings::Settings, words::quote,
+};
 use crate::{
     cluster::{Kind, SERVER_ARGV0, Spec, System, compose, etcd_dir, netns},
     generator::Rate,
@@ -530,7 +532,7 @@ fn once(args: &RunArgs, setting: &Setting, seed: u64) -> Result<u8, Failure> {
     let workloads = args.workloads()?;
     let name = if let Some(scenario) = args.scenario {
         scenario.name.to_string()
-    } else if workloads.len() == WorkloadName::ALL.len() {
+    } else if workloads == WorkloadName::ALL.into() {
         "all".to_string()
     } else {
         workloads.iter().map(|workload| workload.name()).collect::<Vec<_>>().join("+")
@@ -656,16 +658,6 @@ fn words(args: &RunArgs, target: &Target, seed: u64) -> Vec<String> {
     words
 }
 
-/// A word as a shell takes it back.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -679,14 +671,6 @@ mod tests {
             args: RunArgs,
         }
         Alone::parse_from(["assay"]).args
-    }
-
-    #[test]
-    fn a_command_survives_the_shell() {
-        assert_eq!(quote("--seed"), "--seed");
-        assert_eq!(quote("a b"), "'a b'");
-        assert_eq!(quote("it's"), "'it'\\''s'");
-        assert_eq!(quote(""), "''");
     }
 
     #[test]

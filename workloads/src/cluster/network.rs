@@ -58,7 +58,7 @@ impl Network {
                 Ok((Network::Netns(lab), addresses))
             }
             Kind::Local => {
-                let (loopback, addresses) = Loopback::build(nodes).await?;
+                let (loopback, addresses) = Loopback::build(nodes, spec.direct).await?;
                 Ok((Network::Local(loopback), addresses))
             }
             Kind::Compose => {

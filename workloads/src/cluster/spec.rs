@@ -106,6 +106,9 @@ pub struct Spec {
     pub start_timeout: Duration,
     /// Whether each node has its data on a disk of its own, which a fault can fill or cut the power of.
     pub disks: bool,
+    /// Whether the nodes of a `local` cluster reach each other without the proxies: for measuring. Links cannot
+    /// be cut then.
+    pub direct: bool,
 }
 
 impl Spec {
@@ -123,6 +126,7 @@ impl Spec {
             tuning: Tuning::default(),
             start_timeout: Duration::from_secs(30),
             disks: false,
+            direct: false,
         }
     }
 }
