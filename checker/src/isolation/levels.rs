@@ -62,7 +62,11 @@ const LEVELS: [Level; 21] = [
         implies: &["cursor-stability", "monotonic-atomic-view"],
         forbids: &[Kind::GSingle, Kind::GNonadjacent, Kind::G2Item],
     },
-    Level { name: "serializable", implies: &["repeatable-read", "snapshot-isolation"], forbids: &[] },
+    Level {
+        name: "serializable",
+        implies: &["repeatable-read", "snapshot-isolation"],
+        forbids: &[Kind::NotSerializable],
+    },
     Level {
         name: "strong-session-read-uncommitted",
         implies: &["read-uncommitted"],

@@ -10,6 +10,7 @@ use checker::history::import::file;
 use checker::isolation::cycles::{Order, Shape, cycles};
 use checker::isolation::dependencies::of_registers;
 use checker::isolation::registers::{OnRegister, Registers, Versions};
+use checker::isolation::serial::{Serial, serial};
 use checker::isolation::txns::Span;
 use checker::isolation::weak::{Sessions, Weak};
 use checker::{AnomalyKind, CheckResult, Options, check};
@@ -162,7 +163,7 @@ fn awdits_histories_have_the_levels_that_their_folders_name() {
 #[test]
 fn isovistas_bugs_violate_what_their_names_say() {
     let Some(folder) = folder() else { return };
-    for (name, level) in [("yugabyte_tcc", Weak::Causal), ("dgraph_si", Weak::ReadAtomic)] {
+    for name in ["yugabyte_tcc", "dgraph_si", "pg_ser_bug"] {
         let path = folder.join("isovista/bugs").join(name).with_extension("txt");
         let registers = registers(&plume(&std::fs::read_to_string(&path).expect("text")));
         let mut versions = Versions::new(&registers);
@@ -172,10 +173,11 @@ fn isovistas_bugs_violate_what_their_names_say() {
         let data: Vec<Shape> =
             found.iter().filter(|cycle| cycle.order == Order::Data).map(|cycle| cycle.shape).collect();
         println!("{name}: causal {:?}, {data:?}, {} wrong", causal.cycle, versions.wrong.len());
-        // Causal consistency itself, or what snapshot isolation forbids.
-        let broken = match level {
-            Weak::Causal => !causal.cycle.is_empty(),
-            _ => data.iter().any(|shape| *shape != Shape::G2Item) || !versions.wrong.is_empty(),
+        let broken = match name {
+            "yugabyte_tcc" => !causal.cycle.is_empty(),
+            // What snapshot isolation forbids.
+            "dgraph_si" => data.iter().any(|shape| *shape != Shape::G2Item) || !versions.wrong.is_empty(),
+            _ => matches!(serial(&registers, &versions), Serial::No { .. }),
         };
         assert!(broken, "{name}");
     }

@@ -8,6 +8,7 @@ mod containers;
 mod duration;
 mod gallery;
 mod list;
+mod model;
 mod out;
 mod report;
 mod run;
@@ -61,6 +62,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Show what workloads, faults and clusters there are.
     List(list::ListArgs),
+    /// Model-check the Raft core: every state within bounds, or random walks.
+    Model(Box<model::ModelArgs>),
     /// Be a machine of a compose cluster.
     #[command(hide = true)]
     Machine,
@@ -116,6 +119,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::List(args)) => list::list(&args),
+        Some(Command::Model(args)) => model::model(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),
     };

@@ -104,11 +104,11 @@ pub struct Spec {
     pub tuning: Tuning,
     /// How long the start may take until every node answers a linearizable read.
     pub start_timeout: Duration,
-    /// Whether each node has its data on a disk of its own, which a fault can fill or cut the power of.
-    pub disks: bool,
     /// Whether the nodes of a `local` cluster reach each other without the proxies: for measuring. Links cannot
     /// be cut then.
     pub direct: bool,
+    /// Whether each node has its data on a disk of its own, which a fault can fill or cut the power of.
+    pub disks: bool,
 }
 
 impl Spec {
@@ -125,8 +125,8 @@ impl Spec {
             token: "assay".to_owned(),
             tuning: Tuning::default(),
             start_timeout: Duration::from_secs(30),
-            disks: false,
             direct: false,
+            disks: false,
         }
     }
 }

@@ -181,7 +181,7 @@ impl Env {
         })?;
 
         recorders.record(What::Phase { f: "load".into() })?;
-        self.progress.phase(&name, tallies);
+        self.progress.phase_of(&name, tallies, duration);
         let loads = self.each(jobs, |job| job.load());
         let (jobs, errors) = self.load_beside_faults(loads, recorders, number, duration, phase).await;
 

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use std::path::Path;
 
 /// A proof may hold counters of every node: the start of it tells enough, and `results.json` has all.
-const PROOF_CHARS: usize = 400;
+const PROOF_CHARS: usize = 300;
 
 pub(super) fn workloads(results: &Results) -> Markup {
     html! {
