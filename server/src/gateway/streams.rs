@@ -50,12 +50,9 @@ pub(super) fn observe<B: Backend>(api: &Arc<Api<B>>, body: &[u8]) -> Result<Line
     Ok(lines(election::observe(api, &request, End::new(api, false))))
 }
 
-fn requests<T: DeserializeOwned + Default>(
+fn requests<T: DeserializeOwned + Default + Send>(
     body: &[u8],
-) -> Result<impl Stream<Item = Result<T, Status>> + Send + Unpin + use<T>, Status>
-where
-    T: Send,
-{
+) -> Result<impl Stream<Item = Result<T, Status>> + Send + Unpin + use<T>, Status> {
     let requests: Vec<T> = json::decode_all(body)?;
     Ok(stream::iter(requests.into_iter().map(Ok)))
 }

@@ -95,7 +95,7 @@ impl Hub {
     pub fn run(&self) {
         loop {
             let mut inbox = self.inbox.lock();
-            while !inbox.stop && !(inbox.wanted && self.is_behind(&inbox)) {
+            while !(inbox.stop || inbox.wanted && self.is_behind(&inbox)) {
                 self.wake.wait(&mut inbox);
             }
             if inbox.stop {

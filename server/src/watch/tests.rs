@@ -18,7 +18,7 @@ fn change(revision: i64, keys: &[u8], value_len: usize) -> RevisionEvents {
             ..KeyValue::default()
         }),
         // Deletions now and then.
-        r#type: i32::from(*key % 3 == 0),
+        r#type: i32::from(key.is_multiple_of(3)),
         prev_kv: None,
     };
     RevisionEvents { revision, events: keys.iter().map(event).collect() }
@@ -135,7 +135,7 @@ proptest! {
                             let inside = end.map_or(key == interest.key[0], |end| {
                                 interest.key[0] <= key && key < *end
                             });
-                            inside && interest.filters.pass(key % 3 == 0)
+                            inside && interest.filters.pass(key.is_multiple_of(3))
                         };
                         let keys: Vec<u8> = keys.iter().filter(wanted).copied().collect();
                         if !keys.is_empty() {
