@@ -217,7 +217,7 @@ async fn compacted_history_ends_a_watch() {
     client.put("k", "4").await;
     client.compact(5).await;
     assert_eq!(client.shown().await, "#1 rev 5: +k=4@5");
-    let compacted = "mvcc: required revision has been compacted";
+    let compacted = "etcdserver: mvcc: required revision has been compacted";
     assert_eq!(client.create(from(-7)).await, format!("#-1 rev 5: created canceled {compacted}"));
 }
 

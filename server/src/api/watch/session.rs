@@ -34,7 +34,7 @@ const NO_WATCH: i64 = -1;
 /// Why a watch cannot be, in etcd's words.
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
-const COMPACTED: &str = "mvcc: required revision has been compacted";
+const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 
 /// The state of one stream. Its watches end with it.
 pub(crate) struct Session<B: Backend, R> {
