@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "proto/etcd/rpc.proto",
             "proto/etcd/v3lock.proto",
             "proto/etcd/v3election.proto",
+            "proto/etcd/auth.proto",
             "proto/internal.proto",
             "proto/health.proto",
         ],

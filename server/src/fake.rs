@@ -4,11 +4,13 @@
 //! trouble can be set, and its leases run out only when it is told that time has passed.
 
 use crate::{
+    auth::Principal,
     backend::{Backend, LeaseTime, NodeStatus},
     cluster::{Member, Roster},
     error::ApiError,
     lease::{Lessor, Renewal},
-    proto::internal::{Command, LeaseExpire, command::Request},
+    proto::internal::{LeaseExpire, command::Request},
+    replica::command,
     state_machine::{Outcome, Response, StateMachine},
     watch::Hub,
 };
@@ -17,6 +19,7 @@ use raft::types::{LogIndex, Membership, NodeId, Role, Term};
 use std::{
     collections::VecDeque,
     ops::Deref,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -105,13 +108,14 @@ impl Fake {
             drop(clock);
             if !ids.is_empty() {
                 // Whatever it is answered: they are gone.
-                let _ = self.apply(Request::LeaseExpire(LeaseExpire { term: TERM, ids }));
+                let expire = Request::LeaseExpire(LeaseExpire { term: TERM, ids });
+                let _ = self.apply(expire, Principal::Server);
             }
         }
     }
 
-    fn apply(&self, request: Request) -> Outcome {
-        let command = Command { request: Some(request), ..Command::default() };
+    fn apply(&self, request: Request, principal: Principal) -> Outcome {
+        let command = command(request, principal);
         let mut state = self.0.state.write();
         state.record_events(self.0.hub.is_watched());
         let index = state.applied().next();
@@ -136,12 +140,24 @@ impl Default for Fake {
 }
 
 impl Backend for Fake {
-    async fn propose(&self, request: Request) -> Result<Response, ApiError> {
+    async fn propose_as(&self, request: Request, principal: Principal) -> Result<Response, ApiError> {
         self.read_index().await?;
         if let Some(error) = self.0.trouble.lock().proposals.pop_front() {
             return Err(error);
         }
-        self.apply(request)
+        self.apply(request, principal)
+    }
+
+    fn auth_enabled(&self) -> bool {
+        self.0.state.read().auth().enabled
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.state.read().kv().size_bytes()
+    }
+
+    fn spool_dir(&self) -> PathBuf {
+        std::env::temp_dir()
     }
 
     async fn read_index(&self) -> Result<(), ApiError> {

@@ -5,7 +5,7 @@
 //! leadership lasts. `Proclaim` and `Resign` do so themselves.
 
 use super::{
-    Api,
+    Api, Caller,
     streams::End,
     turn::{self, Waiting, created_at, op},
     unknown,
@@ -129,14 +129,15 @@ pub(crate) fn observe<B: Backend>(api: &Arc<Api<B>>, request: &LeaderRequest, en
         following: None,
         ready: VecDeque::new(),
     };
-    Box::pin(stream::unfold(Some((observer, end)), |state| async move {
-        let (mut observer, mut end) = state?;
+    let caller = Caller::current();
+    Box::pin(stream::unfold(Some((observer, end, caller)), |state| async move {
+        let (mut observer, mut end, caller) = state?;
         let seen = tokio::select! {
-            seen = observer.next() => seen,
+            seen = caller.clone().calls(observer.next()) => seen,
             error = end.wait() => Err(error),
         };
         match seen {
-            Ok(seen) => Some((Ok(seen), Some((observer, end)))),
+            Ok(seen) => Some((Ok(seen), Some((observer, end, caller)))),
             Err(error) => Some((Err(unknown(error)), None)),
         }
     }))

@@ -14,8 +14,8 @@ use crate::{
     error::ApiError,
     proto::{
         etcdserverpb::{
-            WatchRequest, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-            maintenance_server::MaintenanceServer,
+            WatchRequest, auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            lease_server::LeaseServer, maintenance_server::MaintenanceServer,
         },
         health::health_server::HealthServer,
         v3electionpb::election_server::ElectionServer,
@@ -38,6 +38,7 @@ pub(super) struct Grpc<B> {
     election: ElectionServer<ElectionService<B>>,
     cluster: ClusterServer<Api<B>>,
     maintenance: MaintenanceServer<Api<B>>,
+    auth: AuthServer<Api<B>>,
     health: HealthServer<Api<B>>,
     pub(super) counters: MethodCounters,
 }
@@ -52,6 +53,7 @@ impl<B: Backend> Grpc<B> {
             election: ElectionServer::new(ElectionService(Arc::clone(api))).max_decoding_message_size(limit),
             cluster: ClusterServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             maintenance: MaintenanceServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
+            auth: AuthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             health: HealthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             api: Arc::clone(api),
             counters: MethodCounters::default(),
@@ -93,6 +95,7 @@ impl<B: Backend> Grpc<B> {
             Name::Election => self.election.clone().call(request).await,
             Name::Cluster => self.cluster.clone().call(request).await,
             Name::Maintenance => self.maintenance.clone().call(request).await,
+            Name::Auth => self.auth.clone().call(request).await,
             Name::Health => self.health.clone().call(request).await,
         };
         let response = served.unwrap_or_else(|never: Infallible| match never {});

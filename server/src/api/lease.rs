@@ -1,7 +1,8 @@
 //! The Lease service.
 
-use super::{Api, random, streams::End};
+use super::{Api, Caller, random, streams::End};
 use crate::{
+    auth::Needs,
     backend::{Backend, LeaseTime},
     error::ApiError,
     lease::TTL_S_MAX,
@@ -15,6 +16,7 @@ use crate::{
     },
     state_machine::Response,
 };
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 use tonic::{Status, Streaming};
@@ -34,7 +36,7 @@ impl<B: Backend> Api<B> {
         let ttl = request.ttl.max(self.limits.lease_ttl_s_min);
         loop {
             let id = if request.id == 0 { random_id() } else { request.id };
-            match self.backend.propose(Request::LeaseGrant(LeaseGrantRequest { id, ttl })).await {
+            match self.propose(Request::LeaseGrant(LeaseGrantRequest { id, ttl })).await {
                 Ok(Response::LeaseGrant(mut response)) => {
                     self.complete(&mut response.header);
                     return Ok(response);
@@ -51,7 +53,7 @@ impl<B: Backend> Api<B> {
     /// # Errors
     /// [`ApiError::LeaseNotFound`], or why the outcome is not known.
     pub async fn lease_revoke(&self, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, ApiError> {
-        match self.backend.propose(Request::LeaseRevoke(request)).await? {
+        match self.propose(Request::LeaseRevoke(request)).await? {
             Response::LeaseRevoke(mut response) => {
                 self.complete(&mut response.header);
                 Ok(response)
@@ -65,6 +67,7 @@ impl<B: Backend> Api<B> {
     /// # Errors
     /// Why no leader could be asked; nothing is known of the leases then.
     pub async fn lease_renew(&self, ids: Vec<i64>) -> Result<Vec<LeaseKeepAliveResponse>, ApiError> {
+        self.authorize(Needs::User)?;
         // As etcd: from before the renewal.
         let header = self.current_header();
         let times = self.backend.lease_times(ids.clone(), true).await?;
@@ -85,13 +88,19 @@ impl<B: Backend> Api<B> {
         request: LeaseTimeToLiveRequest,
     ) -> Result<LeaseTimeToLiveResponse, ApiError> {
         let id = request.id;
+        self.authorize(Needs::User)?;
         let times = self.backend.lease_times(vec![id], false).await?;
         let time = times.into_iter().next().flatten();
         let keys = match time {
             Some(_) if request.keys => {
                 self.backend.read_index().await?;
                 let state = self.backend.state();
-                state.leases().get(id).map_or_else(Vec::new, |lease| lease.keys.iter().cloned().collect())
+                let lease = state.leases().get(id);
+                let keys: Vec<Bytes> =
+                    lease.map_or_else(Vec::new, |lease| lease.keys.iter().cloned().collect());
+                // Who may not read a key is not told of it.
+                self.permit(&state, keys.iter().map(|key| Needs::Read(key, &[])))?;
+                keys
             }
             _ => Vec::new(),
         };
@@ -110,6 +119,7 @@ impl<B: Backend> Api<B> {
     /// # Errors
     /// Why no quorum confirmed that the list is of now.
     pub async fn lease_leases(&self, _request: LeaseLeasesRequest) -> Result<LeaseLeasesResponse, ApiError> {
+        self.authorize(Needs::User)?;
         self.backend.read_index().await?;
         let leases = self.backend.state().leases().iter().map(|(id, _)| LeaseStatus { id }).collect();
         Ok(LeaseLeasesResponse { header: self.current_header(), leases })
@@ -126,12 +136,14 @@ where
     R: Stream<Item = Result<LeaseKeepAliveRequest, Status>> + Send + Unpin + 'static,
 {
     struct State<B, R> {
+        caller: Caller,
         api: Arc<Api<B>>,
         requests: R,
         end: Option<End>,
         answers: VecDeque<LeaseKeepAliveResponse>,
     }
     let state = State {
+        caller: Caller::current(),
         api,
         requests: requests.ready_chunks(RENEWALS_MAX),
         end: Some(end),
@@ -148,7 +160,7 @@ where
                     let ids = requests?.into_iter().map(|request| request.map(|request| request.id));
                     match ids.collect::<Result<Vec<i64>, Status>>() {
                         Ok(ids) => tokio::select! {
-                            renewed = state.api.lease_renew(ids) => renewed.map_err(Status::from),
+                            renewed = state.caller.clone().calls(state.api.lease_renew(ids)) => renewed.map_err(Status::from),
                             error = end.wait() => Err(error.into()),
                         },
                         Err(status) => Err(status),

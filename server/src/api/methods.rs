@@ -21,13 +21,15 @@ pub enum Service {
     Cluster,
     /// This member's state.
     Maintenance,
+    /// Users, roles and tokens.
+    Auth,
     /// The standard health service.
     Health,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Service; 8] = [
+    pub const ALL: [Service; 9] = [
         Service::Kv,
         Service::Watch,
         Service::Lease,
@@ -35,6 +37,7 @@ impl Service {
         Service::Election,
         Service::Cluster,
         Service::Maintenance,
+        Service::Auth,
         Service::Health,
     ];
 
@@ -48,6 +51,7 @@ impl Service {
             Service::Election => "v3electionpb.Election",
             Service::Cluster => "etcdserverpb.Cluster",
             Service::Maintenance => "etcdserverpb.Maintenance",
+            Service::Auth => "etcdserverpb.Auth",
             Service::Health => "grpc.health.v1.Health",
         }
     }
@@ -84,7 +88,7 @@ const fn bidi_stream(service: Service, path: &'static str) -> Method {
 }
 
 /// All methods; the ones that are called most come first.
-pub const METHODS: [Method; 33] = [
+pub const METHODS: [Method; 50] = [
     unary(Service::Kv, "/etcdserverpb.KV/Range"),
     unary(Service::Kv, "/etcdserverpb.KV/Put"),
     unary(Service::Kv, "/etcdserverpb.KV/Txn"),
@@ -116,6 +120,23 @@ pub const METHODS: [Method; 33] = [
     server_stream(Service::Maintenance, "/etcdserverpb.Maintenance/Snapshot"),
     unary(Service::Maintenance, "/etcdserverpb.Maintenance/MoveLeader"),
     unary(Service::Maintenance, "/etcdserverpb.Maintenance/Downgrade"),
+    unary(Service::Auth, "/etcdserverpb.Auth/AuthEnable"),
+    unary(Service::Auth, "/etcdserverpb.Auth/AuthDisable"),
+    unary(Service::Auth, "/etcdserverpb.Auth/AuthStatus"),
+    unary(Service::Auth, "/etcdserverpb.Auth/Authenticate"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserAdd"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserGet"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserList"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserDelete"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserChangePassword"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserGrantRole"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserRevokeRole"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleAdd"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleGet"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleList"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleDelete"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleGrantPermission"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleRevokePermission"),
     unary(Service::Health, "/grpc.health.v1.Health/Check"),
     server_stream(Service::Health, "/grpc.health.v1.Health/Watch"),
 ];

@@ -4,14 +4,17 @@
 //! refusals; the gRPC service and the JSON gateway both call it. [`app`] puts everything that one port
 //! answers together, and [`serve`] runs it on a listener.
 //!
-//! Left out so far: Auth, alarms, snapshots in etcd's file format. Who asks for them is told so.
+//! Left out so far: snapshots are not in etcd's file format. Who asks for what is missing is told so.
 
 use crate::{backend::Backend, error::ApiError};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokens::Tokens;
 use tokio::sync::watch as watch_channel;
 
 mod app;
+mod auth;
 mod authority;
+mod caller;
 mod cluster;
 pub(crate) mod election;
 mod grpc;
@@ -25,6 +28,7 @@ mod methods;
 mod serve;
 pub mod status;
 pub(crate) mod streams;
+pub mod tokens;
 mod turn;
 pub mod validate;
 pub(crate) mod watch;
@@ -32,9 +36,10 @@ pub(crate) mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use app::{App, Body, app};
+pub use app::{App, Body, app, app_with};
+pub use caller::{Caller, CommonName};
 pub use methods::{METHODS, Method, MethodCounters};
-pub use serve::serve;
+pub use serve::{serve, serve_with};
 
 /// The release of etcd whose behaviour this server follows. Clients switch features on and off by it.
 pub const ETCD_VERSION: &str = "3.5.30";
@@ -42,7 +47,14 @@ pub const ETCD_VERSION: &str = "3.5.30";
 /// The version that all members of the cluster speak.
 pub const CLUSTER_VERSION: &str = "3.5.0";
 
-/// How large requests may be, and how long things take.
+/// How large the store may become unless told otherwise. As etcd.
+pub const QUOTA_BYTES: u64 = 2 << 30;
+/// The cost of hashing a password unless told otherwise. As etcd.
+pub const BCRYPT_COST: u32 = 10;
+/// How long a token lives unless told otherwise. As etcd.
+pub const TOKEN_TTL: Duration = Duration::from_secs(300);
+
+/// How large requests may be, how long things take, and other choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of an encoded request that is to be proposed. Default: 1.5 MiB.
@@ -57,6 +69,10 @@ pub struct Limits {
     pub leaderless_max: Duration,
     /// Whether changes of members that may cost the quorum are refused. Default: yes.
     pub strict_reconfig_check: bool,
+    /// Bytes that the store may take before writes are refused. Default: 2 GiB.
+    pub quota_bytes: Option<u64>,
+    /// How much work it is to hash a password: 2 to the power of this. Default: 10.
+    pub bcrypt_cost: u32,
 }
 
 impl Default for Limits {
@@ -68,6 +84,8 @@ impl Default for Limits {
             lease_ttl_s_min: 2,
             progress_interval: Duration::from_secs(600),
             leaderless_max: Duration::from_secs(3),
+            quota_bytes: Some(QUOTA_BYTES),
+            bcrypt_cost: BCRYPT_COST,
         }
     }
 }
@@ -85,12 +103,18 @@ pub struct Api<B> {
     backend: B,
     limits: Limits,
     closing: watch_channel::Sender<bool>,
+    tokens: Arc<Tokens>,
 }
 
 impl<B: Backend> Api<B> {
-    /// Operations on `backend`.
+    /// Operations on `backend`, with simple tokens.
     pub fn new(backend: B, limits: Limits) -> Api<B> {
-        Api { backend, limits, closing: watch_channel::Sender::new(false) }
+        Api::with_tokens(backend, limits, Arc::new(Tokens::simple(TOKEN_TTL)))
+    }
+
+    /// Operations on `backend`.
+    pub fn with_tokens(backend: B, limits: Limits, tokens: Arc<Tokens>) -> Api<B> {
+        Api { backend, limits, tokens, closing: watch_channel::Sender::new(false) }
     }
 
     /// Ends all streams: the server is to stop.

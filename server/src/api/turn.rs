@@ -4,7 +4,7 @@
 //! key that was created first has the turn; the others wait until every key that was created before theirs is
 //! gone. Each waits for its predecessor alone, so a turn that ends wakes one.
 
-use super::{Api, streams::End, watch::Session};
+use super::{Api, Caller, streams::End, watch::Session};
 use crate::{
     backend::Backend,
     error::ApiError,
@@ -189,12 +189,13 @@ impl<B: Backend> Api<B> {
 /// Gives a place up when its owner gives up waiting, be it by an error or because its client is gone.
 pub(super) struct Waiting<B: Backend> {
     api: Arc<Api<B>>,
+    caller: Caller,
     place: Option<Place>,
 }
 
 impl<B: Backend> Waiting<B> {
     pub(super) fn new(api: &Arc<Api<B>>, place: &Place) -> Waiting<B> {
-        Waiting { api: Arc::clone(api), place: Some(place.clone()) }
+        Waiting { api: Arc::clone(api), caller: Caller::current(), place: Some(place.clone()) }
     }
 
     /// The place is its owner's to keep.
@@ -213,8 +214,9 @@ impl<B: Backend> Drop for Waiting<B> {
             success: vec![op(Request::RequestDeleteRange(delete))],
             failure: Vec::new(),
         };
+        let caller = self.caller.clone();
         tokio::spawn(async move {
-            if let Err(error) = api.txn(give_up).await {
+            if let Err(error) = caller.calls(api.txn(give_up)).await {
                 tracing::debug!(?error, "a place in a queue is left to its lease");
             }
         });

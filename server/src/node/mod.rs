@@ -6,6 +6,7 @@
 //! images are written by a third; a fourth passes
 //! changes on to those who watch, and a fifth keeps the time of leases. Requests wait on tokio's side.
 mod apply_loop;
+pub mod corruption;
 mod handle;
 mod images;
 mod lease_loop;

@@ -96,7 +96,7 @@ impl Net {
 
     fn propose(&mut self, id: u64, number: u64, request: Request) {
         let epoch = 100 + id;
-        let command = Command { origin: id, epoch, number, request: Some(request) };
+        let command = Command { origin: id, epoch, number, request: Some(request), ..Command::default() };
         self.step(id, Input::Propose { number, command: command.encode_to_vec().into() });
     }
 

@@ -3,3 +3,5 @@ mod discovery;
 mod fleet;
 mod kill;
 mod members;
+mod operations;
+mod tls;

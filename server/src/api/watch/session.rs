@@ -2,7 +2,8 @@
 
 use super::Outgoing;
 use crate::{
-    api::{Api, random, streams::End},
+    api::{Api, Caller, random, status, streams::End},
+    auth::Needs,
     backend::Backend,
     proto::{
         etcdserverpb::{
@@ -38,6 +39,7 @@ const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted"
 /// The state of one stream. Its watches end with it.
 pub(crate) struct Session<B: Backend, R> {
     api: Arc<Api<B>>,
+    caller: Caller,
     hub: Arc<Hub>,
     requests: R,
     /// Whether requests may still come. A client that has said all it wanted to goes on listening.
@@ -86,12 +88,13 @@ where
     B: Backend,
     R: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
 {
-    /// A stream without watches.
+    /// A stream without watches, of this task's caller.
     pub(crate) fn new(api: Arc<Api<B>>, requests: R, end: End) -> Session<B, R> {
         let hub = Arc::clone(api.backend().hub());
         hub.streams.inc();
         Session {
             delivered: hub.delivered(),
+            caller: Caller::current(),
             api,
             hub,
             requests,
@@ -188,6 +191,10 @@ where
         let (key, end) = (&request.key[..], &request.range_end[..]);
         if !matches!(end, [] | [0]) && end <= key.max(&[0][..]) {
             return Err(EMPTY_RANGE);
+        }
+        let needs = if key.is_empty() { Needs::Read(&[0], end) } else { Needs::Read(key, end) };
+        if let Err(error) = self.caller.says(|| self.api.authorize(needs)) {
+            return Err(status::text(error));
         }
         if request.start_revision < 0 {
             return Err(COMPACTED);

@@ -170,13 +170,6 @@ async fn refusals() {
         ("election/leader", r#"{"name":"ZWxlYw=="}"#, 500, 2, "election: no leader"),
         ("election/resign", "{}", 500, 2, r#""leader" field must be provided"#),
         ("watch", r#"{"create_request":"#, 400, 3, "unexpected EOF"),
-        (
-            "maintenance/snapshot",
-            "{}",
-            501,
-            12,
-            "assay-server: snapshots in etcd's file format are not implemented",
-        ),
         ("cluster/member/add", "{}", 400, 3, "etcdserver: given member URLs are invalid"),
     ] {
         let answer = post(&server, &format!("/v3/{path}"), body).await;
@@ -250,7 +243,8 @@ async fn pages() {
     let not_found = "404 page not found\n";
     let not_allowed = "Method Not Allowed\n";
     let wrong_method = r#"{"code":12,"error":"Method Not Allowed","message":"Method Not Allowed"}"#;
-    let ready = "[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
+    let ready =
+        "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
     for (method, path, code, body) in [
         ("GET", "/health", 200, r#"{"health":"true","reason":""}"#),
         ("GET", "/health?serializable=true", 200, r#"{"health":"true","reason":""}"#),
@@ -287,8 +281,7 @@ async fn pages() {
 async fn pages_without_a_leader() {
     let server = Server::start().await;
     server.fake.set_leaderless(true);
-    let not_ready =
-        "[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: no leader\n[+]non_learner ok\n";
+    let not_ready = "[+]data_corruption ok\n[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: no leader\n[+]non_learner ok\n";
     for (path, code, body) in [
         ("/health", 503, r#"{"health":"false","reason":"RAFT NO LEADER"}"#),
         ("/health?serializable=true", 200, r#"{"health":"true","reason":""}"#),
