@@ -287,7 +287,7 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
             match History::load(&config.out.join(&part.history)) {
                 Ok(history) => {
                     report::measure(&history, &mut workload);
-                    service.add(&history);
+                    service.add(&history, workload.rate_per_s);
                     if n == 0 {
                         faults = report::faults(&history, index + 1);
                     }

@@ -88,7 +88,7 @@
       node.hidden = out;
       if (out) continue;
       // What begins before the view keeps its words in it.
-      const left = Math.max(from, a - span * 0.01), right = Math.min(to, b + span * 0.01);
+      const left = Math.max(from, a), right = Math.min(to, b);
       node.style.left = ((left - a) / span) * 100 + "%";
       node.style.width = ((right - left) / span) * 100 + "%";
     }
