@@ -343,6 +343,7 @@ impl Explain<'_> {
                         before = text(*before),
                     )
                 }
+                _ if operation(*before).is_none() => "it is the first of all".to_owned(),
                 (PR, _) => format!("one process did {} and then {}", text(*before), text(after)),
                 _ => format!("{} read what {} wrote", text(after), text(*before)),
             };

@@ -182,3 +182,28 @@ fn isovistas_bugs_violate_what_their_names_say() {
         assert!(broken, "{name}");
     }
 }
+
+#[test]
+fn the_banks_and_forks_of_elle_cli_get_their_verdicts() {
+    let Some(folder) = folder() else { return };
+    let cases: [(&str, &str, Option<AnomalyKind>); 6] = [
+        ("bank.edn", "bank", None),
+        ("bank.json", "bank", None),
+        ("bank-neg.edn", "bank", None),
+        ("bank-tidb.edn", "bank", Some(AnomalyKind::WrongTotal)),
+        ("bank-negative-balances.json", "bank", Some(AnomalyKind::NegativeBalance)),
+        ("long-fork.edn", "long-fork", Some(AnomalyKind::LongFork)),
+    ];
+    for (name, check_name, kind) in cases {
+        let (_, history) =
+            file::read(&folder.join("elle-cli/jepsen").join(name)).expect("the history is read");
+        let report = check(&history, &Options { ok_min: 1, ..Options::default() });
+        let result = report.results.iter().find(|result| result.check == check_name);
+        let result = result.unwrap_or_else(|| panic!("{name}: {:?}", report.problems));
+        let found: Vec<AnomalyKind> = result.verdict.anomalies().iter().map(|anomaly| anomaly.kind).collect();
+        match kind {
+            Some(kind) => assert!(found.contains(&kind), "{name}: no {kind} in {found:?}"),
+            None => assert!(result.verdict.is_valid(), "{name}: {found:?}"),
+        }
+    }
+}
