@@ -225,13 +225,13 @@ impl RunArgs {
         };
         let named = self.scenario.map(|scenario| scenario.faults).or(self.faults.as_deref());
         match target {
-            Target::Start { kind, system, nodes } => {
+            Target::Start { kind, nodes, .. } => {
                 let (faults, left_out) = parse(named.unwrap_or(DEFAULT_FAULTS))?.for_nodes(*nodes);
                 if !left_out.is_empty() {
                     let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
                     notes.push(format!("{nodes} nodes are too few for {}", names.join(", ")));
                 }
-                let (faults, left_out) = faults.for_cluster(*kind, system);
+                let (faults, left_out) = faults.for_cluster(*kind);
                 self.leave_out(&faults, &left_out, notes)?;
                 Ok(faults)
             }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     nemesis::{PlanFile, PlanLine},
     report::{self, Conclusion, Results, WorkloadResult},
+    scenario::{self, PhasePlan, WorkloadName},
 };
 use std::{
     collections::BTreeSet,
@@ -100,21 +101,26 @@ fn kinds(results: &Results) -> BTreeSet<String> {
     anomalies.map(|anomaly| anomaly.kind.clone()).collect()
 }
 
-/// How many operations the smallest witness of these kinds has.
+/// How many operations the smallest witness of these kinds has, of those made of operations.
 fn witness(results: &Results, kinds: &BTreeSet<String>) -> Option<usize> {
     let checks = results.workloads.iter().flat_map(|workload| &workload.checks);
     let anomalies = checks.flat_map(|check| &check.anomalies);
-    anomalies.filter(|anomaly| kinds.contains(&anomaly.kind)).map(|anomaly| anomaly.operations.len()).min()
+    anomalies
+        .filter(|anomaly| kinds.contains(&anomaly.kind))
+        .map(|anomaly| anomaly.operations.len())
+        .filter(|&count| count > 0)
+        .min()
 }
 
 /// The run with one workload alone: its own phase of the run, at its own rate, with the faults of that phase.
 fn alone(whole: &Candidate, results: &Results, workload: &WorkloadResult) -> Candidate {
-    // `kv` runs first and alone, see `scenario::phases`.
-    let mixed = results.workloads.len() > 1 && results.workloads.iter().any(|other| other.name == "kv");
-    let (phases, phase) = match mixed {
-        true => (2, if workload.name == "kv" { 1 } else { 2 }),
-        false => (1, 1),
-    };
+    let all: BTreeSet<WorkloadName> =
+        results.workloads.iter().filter_map(|workload| workload.name.parse().ok()).collect();
+    let plan = scenario::phases(&all);
+    let holds = |phase: &PhasePlan| phase.workloads.iter().any(|name| name.name() == workload.name);
+    // Phases count from 1.
+    let phase = plan.iter().position(holds).map_or(1, |index| index + 1);
+    let phases = u32::try_from(plan.len().max(1)).unwrap_or(u32::MAX);
     let lines = whole.lines.iter().filter(|line| line.phase == phase);
     Candidate {
         workloads: vec![workload.name.clone()],

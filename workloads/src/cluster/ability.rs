@@ -1,6 +1,6 @@
 //! What a cluster can do to its nodes, beyond what every kind can.
 
-use super::{Kind, System, netns};
+use super::{Kind, netns};
 use std::{env, fs, path::Path};
 
 /// Something that not every cluster can do.
@@ -14,10 +14,6 @@ pub enum Ability {
     Syscalls,
     /// To cut a disk's power, to fill it, to make it read-only.
     Disks,
-    /// To change who is a member.
-    Membership,
-    /// To write snapshots for an operator.
-    Snapshots,
 }
 
 /// Why a cluster cannot do something.
@@ -25,24 +21,17 @@ pub enum Ability {
 pub struct Lack {
     /// What is missing, and what to do about it.
     pub text: String,
-    /// Whether this machine lacks something, rather than this kind of cluster or system.
+    /// Whether this machine lacks something, rather than this kind of cluster.
     pub of_machine: bool,
 }
 
 impl Ability {
     /// Every one.
-    pub const ALL: [Ability; 6] = [
-        Ability::ClientLinks,
-        Ability::Packets,
-        Ability::Syscalls,
-        Ability::Disks,
-        Ability::Membership,
-        Ability::Snapshots,
-    ];
+    pub const ALL: [Ability; 4] = [Ability::ClientLinks, Ability::Packets, Ability::Syscalls, Ability::Disks];
 
     /// Why a cluster of this kind, here, cannot do it; `None` when it can. A `netns` cluster must have been
     /// entered.
-    pub fn lack(self, kind: Kind, system: &System) -> Option<Lack> {
+    pub fn lack(self, kind: Kind) -> Option<Lack> {
         let never = |text: &str| Some(Lack { text: text.to_owned(), of_machine: false });
         let not_here = |text: String| Some(Lack { text, of_machine: true });
         match (self, kind) {
@@ -64,14 +53,6 @@ impl Ability {
             (Ability::Disks, Kind::Local | Kind::Compose) => {
                 never("disks are mounted where only the run sees them; use --cluster netns, as root")
             }
-            (Ability::Membership, _) => match system {
-                System::Etcd { .. } => None,
-                System::Assay { .. } => never("assay-server does not change its members yet"),
-            },
-            (Ability::Snapshots, _) => match system {
-                System::Etcd { .. } => None,
-                System::Assay { .. } => never("assay-server hands out no snapshots"),
-            },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Maintenance goes on beside the load: defragmentation, a snapshot, compaction.
 //!
 //! Proof: the members' own answers; of a snapshot, how many bytes came; of a compaction, that a revision before
-//! it cannot be read any more. There is nothing to undo. Every cluster can do it, where the system can;
+//! it cannot be read any more. There is nothing to undo. Every cluster can do it;
 //! `compact` does not strike beside a workload that accounts for every revision.
 
 use super::{

@@ -1,7 +1,7 @@
 //! Which faults there are, and their names.
 
 use super::{Call, Change, DiskTrouble, Effect, Family, Moment, Shape, Target, Task};
-use crate::cluster::{Ability, Kind, Lack, System};
+use crate::cluster::{Ability, Kind, Lack};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -139,18 +139,16 @@ impl Fault {
             Fault::Packet(_) => Some(Ability::Packets),
             Fault::Syscall(_) => Some(Ability::Syscalls),
             Fault::Disk(_) => Some(Ability::Disks),
-            Fault::Member(Change::Shrink | Change::Replace | Change::Learner) => Some(Ability::Membership),
-            Fault::Admin(Task::Snapshot) | Fault::KillAt(Moment::Snapshot) => Some(Ability::Snapshots),
-            Fault::Member(Change::Leader)
-            | Fault::Admin(Task::Defrag | Task::Compact)
-            | Fault::Kill(_)
+            Fault::Kill(_)
             | Fault::KillAt(_)
             | Fault::Stop(_)
             | Fault::Rolling
             | Fault::Pause(_)
             | Fault::Vanish(_)
             | Fault::Partition(_)
-            | Fault::Cpu(_) => None,
+            | Fault::Cpu(_)
+            | Fault::Member(_)
+            | Fault::Admin(_) => None,
         }
     }
 
@@ -278,12 +276,12 @@ impl FaultSet {
 
     /// Parts these into what a cluster of this kind can do here, and what it cannot. For a `netns` cluster
     /// the process must have entered it.
-    pub fn for_cluster(self, kind: Kind, system: &System) -> (FaultSet, Vec<LeftOut>) {
+    pub fn for_cluster(self, kind: Kind) -> (FaultSet, Vec<LeftOut>) {
         // Each is found out once, and only where it is asked for.
         let lacks: Vec<(Ability, Option<Lack>)> = Ability::ALL
             .into_iter()
             .filter(|ability| self.iter().any(|fault| fault.needs() == Some(*ability)))
-            .map(|ability| (ability, ability.lack(kind, system)))
+            .map(|ability| (ability, ability.lack(kind)))
             .collect();
         let (mut possible, mut left_out) = (BTreeSet::new(), Vec::new());
         for fault in self.faults {
@@ -368,9 +366,8 @@ mod tests {
 
     #[test]
     fn what_a_kind_of_cluster_cannot_do_is_left_out_with_the_reason() {
-        let system = System::Assay { program: "assay".into(), plant: None };
         let asked = FaultSet::parse("kill-one,packet-delay,client-one").expect("known");
-        let (possible, left_out) = asked.for_cluster(Kind::Local, &system);
+        let (possible, left_out) = asked.for_cluster(Kind::Local);
         assert_eq!(possible.iter().collect::<Vec<_>>(), [Fault::Kill(Target::One)]);
         assert_eq!(left_out.len(), 2);
         assert!(left_out.iter().all(|out| !out.lack.of_machine && out.lack.text.contains("--cluster netns")));
