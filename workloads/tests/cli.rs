@@ -16,7 +16,7 @@ fn wrong_usage_ends_in_2_with_a_remedy_and_leaves_nothing_behind() {
     for (args, say) in [
         (&["frobnicate"][..], "unrecognized subcommand"),
         (&["run", "--frobnicate"], "--frobnicate"),
-        (&["run", "--workload", "bnak"], "`assay list`"),
+        (&["run", "--workload", "banks"], "`assay list`"),
         (&["run", "--faults", "meteor"], "known are all, none"),
         (&["run", "--system", "oracle"], "possible values: assay, etcd"),
         (&["run", "--system", "etcd"], "--etcd-bin PATH"),

@@ -53,7 +53,7 @@ fn broken_assumptions_are_named_with_their_line() {
     script()
         .push(What::NemesisEnd { f: "kill".to_owned(), fault: 3, proof: Value::Null })
         .assert_unknown("fault 3 ends");
-    Script::new("bank").assert_unknown("no check knows the workload `bank`");
+    Script::new("casino").assert_unknown("no check knows the workload `casino`");
     Script::new("register").assert_unknown("only 0 operations that succeeded");
     let mut full = Script::new("register");
     full.read(0, "k1", Some((4, 2, 1)), 2)
