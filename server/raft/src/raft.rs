@@ -220,7 +220,8 @@ impl Raft {
         match message.body {
             Body::Append { prev_index, .. } => self.node.send(to, refusal_of(prev_index)),
             Body::InstallSnapshot { meta } => self.node.send(to, refusal_of(meta.index)),
-            Body::Heartbeat { round, .. } => self.node.send(to, Body::HeartbeatReply { round }),
+            // Names no round: in the answer's term the receiver may lead again, and its rounds begin anew.
+            Body::Heartbeat { .. } => self.node.send(to, Body::HeartbeatReply { round: 0 }),
             Body::PreVote { .. } => self.node.send(to, Body::PreVoteReply { granted: false }),
             Body::Vote { .. } => self.node.send(to, Body::VoteReply { granted: false }),
             Body::PreVoteReply { .. }

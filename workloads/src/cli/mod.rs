@@ -12,6 +12,7 @@ mod report;
 mod run;
 mod series;
 mod serve;
+mod sim;
 
 use crate::cluster::compose;
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -51,6 +52,8 @@ enum Command {
     List(list::ListArgs),
     /// Model-check the Raft core: every state within bounds, or random walks.
     Model(Box<model::ModelArgs>),
+    /// Simulate clusters of the production replica, deterministically, one a seed.
+    Sim(Box<sim::SimArgs>),
     /// Be a machine of a compose cluster.
     #[command(hide = true)]
     Machine,
@@ -99,6 +102,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Model(args)) => model::model(&args),
+        Some(Command::Sim(args)) => sim::sim(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),
     };

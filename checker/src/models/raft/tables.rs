@@ -177,6 +177,8 @@ pub(super) struct Letter {
     pub(super) to: u8,
     /// The sender's place.
     pub(super) from: u8,
+    /// An order that is the same in every run, as numbers are not.
+    pub(super) order: u64,
 }
 
 /// One worker's view of the tables, with what it has computed itself.
@@ -253,12 +255,11 @@ impl<'a> View<'a> {
         if number as usize >= self.acts.len() {
             self.tables.acts.catch_up(&mut self.acts);
             for part in &self.acts[self.letters.len()..] {
-                let letter = match &part.value {
-                    Act::Receive(message) => {
-                        Letter { to: position(message.to) as u8, from: position(message.from) as u8 }
-                    }
-                    _ => Letter { to: u8::MAX, from: u8::MAX },
+                let (to, from) = match &part.value {
+                    Act::Receive(message) => (position(message.to) as u8, position(message.from) as u8),
+                    _ => (u8::MAX, u8::MAX),
                 };
+                let letter = Letter { to, from, order: part.hashes[0] };
                 self.letters.push(letter);
             }
         }
