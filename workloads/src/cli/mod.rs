@@ -7,6 +7,8 @@ mod containers;
 mod duration;
 mod list;
 mod model;
+#[cfg(feature = "plant")]
+mod mutants;
 mod out;
 mod report;
 mod run;
@@ -54,6 +56,9 @@ enum Command {
     Model(Box<model::ModelArgs>),
     /// Simulate clusters of the production replica, deterministically, one a seed.
     Sim(Box<sim::SimArgs>),
+    /// Prove that planted bugs are found: each by the model, by walks, by simulation.
+    #[cfg(feature = "plant")]
+    Mutants(mutants::MutantsArgs),
     /// Be a machine of a compose cluster.
     #[command(hide = true)]
     Machine,
@@ -103,6 +108,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Model(args)) => model::model(&args),
         Some(Command::Sim(args)) => sim::sim(&args),
+        #[cfg(feature = "plant")]
+        Some(Command::Mutants(args)) => mutants::mutants(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),
     };

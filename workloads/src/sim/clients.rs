@@ -23,7 +23,7 @@ pub(super) struct Process {
     pub(super) member: usize,
     client: Option<Client>,
     doing: Option<Doing>,
-    /// Counts its operations.
+    /// Names its operation; no other has the same.
     pub(super) serial: u64,
     /// How the operation under way is recorded.
     pub(super) f: &'static str,
@@ -52,10 +52,10 @@ impl Process {
     }
 
     /// Begins an operation.
-    pub(super) fn begin<W: Workload>(&mut self, workload: &Arc<W>, op: W::Op) {
+    pub(super) fn begin<W: Workload>(&mut self, workload: &Arc<W>, op: W::Op, serial: u64) {
         let mut client = self.client.take().expect("a free process is chosen");
         let workload = Arc::clone(workload);
-        self.serial += 1;
+        self.serial = serial;
         self.asked.clear();
         self.doing = Some(Box::pin(async move {
             let completion = workload.execute(&op, client.start_operation()).await;

@@ -80,7 +80,8 @@ impl SimFiles {
         disk.durable_names = disk.names.clone();
     }
 
-    /// Flips a bit of something durable whose path contains `part`. Returns whether there was anything.
+    /// Flips a bit in the first half of a file whose path contains `part`. Returns whether there was one. (A flaw
+    /// in a log's very last record cannot be told from a torn write.)
     pub(super) fn rot(&self, rng: &mut ChaCha8Rng, part: &str) -> bool {
         let mut disk = self.disk();
         let files: Vec<usize> = disk
@@ -88,14 +89,14 @@ impl SimFiles {
             .iter()
             .filter(|(path, _)| path.to_string_lossy().contains(part))
             .map(|(_, id)| *id)
-            .filter(|id| disk.contents[*id].flushed > 0)
+            .filter(|id| disk.contents[*id].flushed > 1000)
             .collect();
         if files.is_empty() {
             return false;
         }
         let id = files[rng.random_range(0..files.len())];
         let content = &mut disk.contents[id];
-        let at = rng.random_range(0..content.flushed);
+        let at = rng.random_range(0..content.flushed / 2);
         content.bytes[at] ^= 1 << rng.random_range(0..8_u32);
         true
     }

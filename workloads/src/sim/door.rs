@@ -21,7 +21,10 @@ use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
     time::Instant,
 };
@@ -52,6 +55,8 @@ pub(super) struct Door(Arc<Inner>);
 struct Inner {
     id: NodeId,
     state: RwLock<StateMachine>,
+    /// Whether the member takes requests: it is up, and holds all that it knew to be committed.
+    serving: AtomicBool,
     desk: Mutex<Desk>,
 }
 
@@ -64,11 +69,20 @@ struct Desk {
 
 impl Door {
     pub(super) fn new(id: NodeId) -> Door {
-        Door(Arc::new(Inner { id, state: RwLock::default(), desk: Mutex::default() }))
+        Door(Arc::new(Inner {
+            id,
+            state: RwLock::default(),
+            serving: AtomicBool::new(false),
+            desk: Mutex::default(),
+        }))
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.0.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn serve(&self, serving: bool) {
+        self.0.serving.store(serving, Relaxed);
     }
 
     pub(super) fn id(&self) -> NodeId {
@@ -174,6 +188,9 @@ impl SimPort {
         &self,
         call: impl FnOnce(Arc<Api<Door>>) -> F,
     ) -> Answer<T> {
+        if !self.0.backend().0.serving.load(Relaxed) {
+            return Box::pin(async { Err(DriverError::Refused { text: "simulated: not serving".into() }) });
+        }
         let answer = call(Arc::clone(&self.0));
         Box::pin(async move { answer.await.map_err(|error| DriverError::from_status(&Status::from(error))) })
     }

@@ -71,6 +71,8 @@ struct Life {
     waiting: Option<Waiting>,
     inbox: Vec<Input>,
     last_image: LogIndex,
+    /// Known to be committed at the start: requests are taken once that is applied.
+    serves_from: LogIndex,
 }
 
 /// A member, up or down.
@@ -152,6 +154,8 @@ impl Member {
                 applier.apply_again(hard_state.commit);
             }
         }
+        let serves_from = hard_state.commit;
+        self.door.serve(image.index >= serves_from);
         let durable = Durable { hard_state, snapshot: Some(image.clone()), entries };
         let config = raft::Config {
             election_ticks: ELECTION_TICKS,
@@ -171,12 +175,14 @@ impl Member {
         *self.door.state_mut() = state;
         let replica = Replica::new(raft, settings, image.index);
         let (waiting, inbox, last_image) = (None, Vec::new(), image.index);
-        self.life = Some(Life { epoch, replica, applier, wal, images, waiting, inbox, last_image });
+        self.life =
+            Some(Life { epoch, replica, applier, wal, images, waiting, inbox, last_image, serves_from });
         Ok(())
     }
 
     /// Stops at once. Whoever waits here does not learn what became of the request.
     pub(super) fn stop(&mut self) {
+        self.door.serve(false);
         // A turn that was on its way is partly on the disk: appended, and not flushed.
         if let Some(Life { waiting: Some(waiting), mut wal, .. }) = self.life.take() {
             self.files.fail_sync();
@@ -346,6 +352,9 @@ impl Member {
             let mut state = self.door.state_mut();
             life.applier.apply(&mut state, Batch::prepare(vec![entry.clone()]), &mut answers);
             out.applied.push((entry, digest(&state)));
+        }
+        if life.applier.applied() >= life.serves_from {
+            self.door.serve(true);
         }
         for decided in reads {
             life.applier.wait(decided, &mut answers);

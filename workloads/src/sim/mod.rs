@@ -19,6 +19,8 @@ mod door;
 mod member;
 mod plan;
 mod run;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use plan::{Fault, FaultKind, Plan};

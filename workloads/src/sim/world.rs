@@ -93,6 +93,7 @@ pub(super) struct World<W: Workload> {
     processes: Vec<Process>,
     next_process: u64,
     issued: u64,
+    serials: u64,
     pub(super) history: Vec<Line>,
     /// What is broken.
     pub(super) violation: Option<String>,
@@ -127,6 +128,7 @@ impl<W: Workload> World<W> {
             processes: processes.collect(),
             next_process: plan.clients,
             issued: 0,
+            serials: 0,
             history: Vec::new(),
             violation: None,
             trace: DefaultHasher::new(),
@@ -397,8 +399,9 @@ impl<W: Workload> World<W> {
                 self.cut.insert((from, to));
             }
             FaultKind::Clog(extra) => self.clog_us = extra,
-            FaultKind::FlushFails(at) => self.members[at].files.fail_sync(),
-            FaultKind::DiskFull(at) => self.members[at].files.fail_append(),
+            FaultKind::FlushFails(at) if self.members[at].is_up() => self.members[at].files.fail_sync(),
+            FaultKind::DiskFull(at) if self.members[at].is_up() => self.members[at].files.fail_append(),
+            FaultKind::FlushFails(_) | FaultKind::DiskFull(_) => {}
         }
     }
 
@@ -478,8 +481,9 @@ impl<W: Workload> World<W> {
         let process = &mut self.processes[at];
         (process.f, process.key) = (invocation.f, invocation.key.clone());
         let (p, node) = (process.number, Some(format!("n{}", process.member + 1)));
-        process.begin(&self.workload, op);
-        let serial = process.serial;
+        self.serials += 1;
+        let serial = self.serials;
+        process.begin(&self.workload, op, serial);
         let (f, key, value) = (invocation.f.to_string(), invocation.key, invocation.value);
         self.tell(|| format!("client {p} begins {f} {key:?} {value}"));
         self.record(What::Invoke { p, node, f, key, value });
@@ -524,7 +528,7 @@ impl<W: Workload> World<W> {
 
     fn deadline(&mut self, at: usize, serial: u64) {
         for _ in 0..16 {
-            let process = &self.processes[at];
+            let Some(process) = self.processes.get(at) else { return };
             if process.is_free() || process.serial != serial {
                 return;
             }
