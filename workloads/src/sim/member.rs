@@ -434,18 +434,16 @@ impl Member {
 }
 
 fn step(replica: &mut Replica, input: Input, out: &mut Out) {
-    match replica.step(input) {
-        Err(
-            error @ (StepError::TwoLeaders { .. }
-            | StepError::LogLost { .. }
-            | StepError::Malformed { .. }
-            | StepError::UnknownMark
-            | StepError::SnapshotAhead { .. }),
-        ) => {
-            let id = replica.raft().id();
-            out.violation.get_or_insert_with(|| format!("{id}: raft refused an input: {error}"));
-        }
-        Ok(()) | Err(_) => {}
+    if let Err(
+        error @ (StepError::TwoLeaders { .. }
+        | StepError::LogLost { .. }
+        | StepError::Malformed { .. }
+        | StepError::UnknownMark
+        | StepError::SnapshotAhead { .. }),
+    ) = replica.step(input)
+    {
+        let id = replica.raft().id();
+        out.violation.get_or_insert_with(|| format!("{id}: raft refused an input: {error}"));
     }
 }
 

@@ -97,7 +97,10 @@ pub(super) struct Part<T> {
 }
 
 /// All parts of one kind, by number. Shared by all workers.
-struct Pool<T>(Mutex<(FxHashMap<u64, u32>, Vec<Arc<Part<T>>>)>);
+struct Pool<T>(Mutex<Numbered<T>>);
+
+/// Parts by number, and the number of each content hash.
+type Numbered<T> = (FxHashMap<u64, u32>, Vec<Arc<Part<T>>>);
 
 impl<T: Clone + Hash + Rename> Pool<T> {
     fn new() -> Pool<T> {
@@ -119,7 +122,7 @@ impl<T: Clone + Hash + Rename> Pool<T> {
         number
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (FxHashMap<u64, u32>, Vec<Arc<Part<T>>>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Numbered<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
