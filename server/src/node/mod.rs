@@ -21,4 +21,5 @@ mod tests;
 mod waiters;
 
 pub use handle::{Node, Running, StartError};
+pub use images::{LoadError, load as load_image};
 pub use shared::Options;
