@@ -58,7 +58,7 @@ fn scripts_are_read_back() {
     let script = Script::parse(text).unwrap();
     let actions: Vec<Action> = script.play().0.into_iter().map(|(action, _)| action).collect();
     let shown: Vec<String> = actions.iter().map(ToString::to_string).collect();
-    assert_eq!(actions.len(), 6, "{shown:#?}");
+    assert_eq!(actions.len(), 7, "{shown:#?}");
     let broken = Broken::Linearizability;
     let bounds = Bounds { nodes: 3, crashes: 1, slow_disk: true, ..bounds };
     let again = Script::write(&bounds, &Counterexample { actions: actions.clone(), broken });
