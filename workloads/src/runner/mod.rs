@@ -20,7 +20,7 @@ mod settle;
 mod stop;
 
 pub use config::{Config, Target};
-pub use judge::judge;
+pub use judge::{conclude, judge};
 pub use member::Member;
 pub use run::{RunError, finish, run};
 pub use stop::Stop;
