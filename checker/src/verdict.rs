@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::history::lint::Problem;
 use crate::history::{Fault, OpId, Operation};
+use crate::isolation::levels::Levels;
 
 /// The conclusion of a check, or of all checks of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -227,9 +228,27 @@ pub enum AnomalyKind {
     /// A cycle with one anti-dependency.
     #[serde(rename = "G-single")]
     GSingle,
+    /// A cycle with several anti-dependencies, none of which follows another: no snapshot explains it.
+    #[serde(rename = "G-nonadjacent")]
+    GNonadjacent,
     /// A cycle with several anti-dependencies.
-    #[serde(rename = "G2")]
-    G2,
+    #[serde(rename = "G2-item")]
+    G2Item,
+    /// [`AnomalyKind::G0`] with the order of each process.
+    #[serde(rename = "G0-process")]
+    G0Process,
+    /// [`AnomalyKind::G1c`] with the order of each process.
+    #[serde(rename = "G1c-process")]
+    G1cProcess,
+    /// [`AnomalyKind::GSingle`] with the order of each process.
+    #[serde(rename = "G-single-process")]
+    GSingleProcess,
+    /// [`AnomalyKind::GNonadjacent`] with the order of each process.
+    #[serde(rename = "G-nonadjacent-process")]
+    GNonadjacentProcess,
+    /// [`AnomalyKind::G2Item`] with the order of each process.
+    #[serde(rename = "G2-item-process")]
+    G2ItemProcess,
     /// [`AnomalyKind::G0`] with the order of real time.
     #[serde(rename = "G0-realtime")]
     G0Realtime,
@@ -239,9 +258,68 @@ pub enum AnomalyKind {
     /// [`AnomalyKind::GSingle`] with the order of real time.
     #[serde(rename = "G-single-realtime")]
     GSingleRealtime,
-    /// [`AnomalyKind::G2`] with the order of real time.
-    #[serde(rename = "G2-realtime")]
-    G2Realtime,
+    /// [`AnomalyKind::GNonadjacent`] with the order of real time.
+    #[serde(rename = "G-nonadjacent-realtime")]
+    GNonadjacentRealtime,
+    /// [`AnomalyKind::G2Item`] with the order of real time.
+    #[serde(rename = "G2-item-realtime")]
+    G2ItemRealtime,
+    /// A transaction read what it wrote itself only later.
+    FutureRead,
+    /// A committed write is built on one of a transaction that was aborted.
+    DirtyUpdate,
+    /// Two transactions read one version, and both wrote over it.
+    LostUpdate,
+    /// The versions of a register must each come before the next, in a circle.
+    CyclicVersions,
+    /// A transaction saw something of another, and later missed what that wrote.
+    NonMonotonicRead,
+    /// A transaction saw one write of another, and missed another one.
+    FracturedRead,
+    /// A transaction saw an effect without its cause.
+    CausalViolation,
+    /// Two reads each saw one of two writes and missed the other.
+    LongFork,
+    /// A watch's events do not come in the order of revisions.
+    WatchNotOrdered,
+    /// An event came twice on one watch.
+    WatchDuplicate,
+    /// The events of one revision came in several responses.
+    WatchSplit,
+    /// A progress notification told more than had come.
+    WatchBookmarkBroken,
+    /// An event that the watch did not ask for.
+    WatchNotAskedFor,
+    /// An event that is not what was written, or not the same for all.
+    WatchWrongEvent,
+    /// An event in the middle did not come.
+    WatchMissed,
+    /// A watch did not begin where it was asked to.
+    WatchGap,
+    /// Creation or version of an event contradict the events before it.
+    WatchWrongCreation,
+    /// The state before an event is not what it was.
+    WatchWrongPrevKv,
+    /// The balances do not add up to what was there at first.
+    WrongTotal,
+    /// An account was overdrawn.
+    NegativeBalance,
+    /// An id was given twice.
+    DuplicateId,
+    /// Two held one lock at a time.
+    TwoHolders,
+    /// A holder whose lock was another's already took effect all the same.
+    StaleHolder,
+    /// Two won one term of an election.
+    TwoLeaders,
+    /// A lease ended although it was kept alive.
+    LeaseExpiredEarly,
+    /// A lease's keys outlived it.
+    LeaseOutlived,
+    /// A lease's keys did not go at one revision.
+    LeaseSplit,
+    /// The store did not come back after faults were over.
+    NoRecovery,
 }
 
 impl fmt::Display for AnomalyKind {
@@ -286,6 +364,9 @@ pub struct CheckResult {
     pub elapsed: Duration,
     /// How much it looked at.
     pub counts: BTreeMap<&'static str, u64>,
+    /// What is left of the consistency levels, where the check tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Levels>,
 }
 
 pub(crate) fn as_micros<S: serde::Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

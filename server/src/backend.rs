@@ -2,12 +2,13 @@
 //! for tests.
 
 use crate::{
+    cluster::Roster,
     error::ApiError,
     proto::internal::command::Request,
     state_machine::{Response, StateMachine},
 };
-use raft::types::{LogIndex, NodeId, Role, Term};
-use std::{future::Future, ops::Deref};
+use raft::types::{LogIndex, Membership, NodeId, Role, Term};
+use std::{future::Future, ops::Deref, sync::Arc, time::Instant};
 
 /// What a member knows of itself and of the cluster's raft state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +31,6 @@ pub struct NodeStatus {
     pub is_learner: bool,
 }
 
-/// A member as the cluster's members know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberInfo {
-    /// Its identity.
-    pub id: NodeId,
-    /// Its name, empty until it has told it.
-    pub name: String,
-    /// Where its peers reach it.
-    pub peer_urls: Vec<String>,
-    /// Where clients reach it, empty until it has told it.
-    pub client_urls: Vec<String>,
-    /// Whether it has no vote.
-    pub is_learner: bool,
-}
-
 /// A server as its API sees it. Cloning gives another handle to the same server.
 pub trait Backend: Clone + Send + Sync + 'static {
     /// Replicates a request and waits until it is applied here.
@@ -63,8 +49,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Raft's view.
     fn status(&self) -> NodeStatus;
 
-    /// All members, by id.
-    fn members(&self) -> Vec<MemberInfo>;
+    /// Who shall take part, as far as it is known here.
+    fn roster(&self) -> Arc<Roster>;
+
+    /// Since when there is a connection to this peer.
+    fn connected_since(&self, id: NodeId) -> Option<Instant>;
+
+    /// Waits until raft's membership is settled and as wanted.
+    fn membership_becomes(
+        &self,
+        wanted: impl Fn(&Membership) -> bool + Send + Sync,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Whether a learner holds nearly the whole log, so that it may vote.
+    fn has_caught_up(&self, learner: NodeId) -> impl Future<Output = Result<bool, ApiError>> + Send;
 
     /// Makes another member the leader, and waits until it is.
     fn move_leader(&self, to: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;

@@ -53,7 +53,8 @@ pub struct Flags {
     #[arg(long, env = "ETCD_INITIAL_CLUSTER", value_name = "MEMBERS")]
     pub initial_cluster: Option<String>,
 
-    /// `new`: make the cluster, or continue from the data directory; `existing`: only continue.
+    /// `new`: make the cluster; `existing`: join it, after `etcdctl member add`. Where the data directory holds
+    /// a member, that continues.
     #[arg(long, env = "ETCD_INITIAL_CLUSTER_STATE", value_name = "STATE", default_value = "new")]
     pub initial_cluster_state: String,
 
@@ -82,6 +83,10 @@ pub struct Flags {
     /// Most operations in a transaction.
     #[arg(long, env = "ETCD_MAX_TXN_OPS", value_name = "OPS", default_value_t = 128)]
     pub max_txn_ops: u64,
+
+    /// Refuse changes of members that may cost the quorum.
+    #[arg(long, env = "ETCD_STRICT_RECONFIG_CHECK", value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub strict_reconfig_check: bool,
 
     /// debug, info, warn or error.
     #[arg(long, env = "ETCD_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]

@@ -38,6 +38,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Most operations in a transaction.
     pub max_txn_ops: usize,
+    /// Whether changes of members that may cost the quorum are refused.
+    pub strict_reconfig_check: bool,
     /// How much is logged.
     pub log_level: LogLevel,
     /// Whether to flush to disk.
@@ -158,6 +160,7 @@ impl Config {
             snapshot_count: flags.snapshot_count,
             max_request_bytes: flags.max_request_bytes as usize,
             max_txn_ops: flags.max_txn_ops as usize,
+            strict_reconfig_check: flags.strict_reconfig_check,
             log_level,
             fsync: !flags.unsafe_no_fsync,
             #[cfg(feature = "plant")]
@@ -290,7 +293,10 @@ fn parse_members(list: &str, mistakes: &mut Mistakes) -> BTreeMap<String, Vec<St
 
 impl Url {
     /// Parses `http://host:port`.
-    fn parse(text: &str) -> Result<Url, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub fn parse(text: &str) -> Result<Url, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(format!("{text:?} is no URL; write http://HOST:PORT"));
         };

@@ -27,10 +27,72 @@ pub enum ApiError {
     LeaseNotFound,
     /// The member is unknown.
     MemberNotFound,
+    /// The member is there already.
+    MemberExists,
+    /// Another member has this peer URL.
+    PeerUrlExists,
+    /// A member's URLs make no sense.
+    BadMemberUrls,
+    /// Too few members have started for this change to be safe.
+    NotEnoughStarted,
+    /// Some members are not connected long enough for this change to be safe.
+    Unhealthy,
+    /// Only a learner can be promoted.
+    MemberNotLearner,
+    /// The learner has not caught up.
+    LearnerNotReady,
+    /// There is a learner already.
+    TooManyLearners,
+    /// A learner serves no such request.
+    NotForLearner,
     /// The call must go to the leader.
     NotLeader,
     /// The transferee is unknown, a learner, or already the leader.
     BadLeaderTransferee,
+    /// The store has reached its quota.
+    NoSpace,
+    /// Members hold different data.
+    Corrupt,
+    /// The version to downgrade to cannot be read.
+    DowngradeFormat,
+    /// The version to downgrade to is not the minor release before this one.
+    DowngradeTarget,
+    /// There is no downgrade to cancel.
+    NoDowngrade,
+    /// No user is named.
+    UserEmpty,
+    /// No role is named.
+    RoleEmpty,
+    /// Authentication needs a user `root`.
+    NoRootUser,
+    /// Authentication needs the user `root` to have the role `root`.
+    NoRootRole,
+    /// The user is there already.
+    UserExists,
+    /// The user is unknown.
+    UserNotFound,
+    /// The role is there already.
+    RoleExists,
+    /// The role is unknown.
+    RoleNotFound,
+    /// The user does not have the role.
+    RoleNotGranted,
+    /// The role does not have the permission.
+    PermissionNotGranted,
+    /// No permission is given.
+    PermissionNotGiven,
+    /// User and password do not fit.
+    AuthFailed,
+    /// The caller may not do that.
+    PermissionDenied,
+    /// Authentication is off.
+    AuthNotEnabled,
+    /// The token is unknown, or has expired.
+    InvalidToken,
+    /// This would lock everybody out.
+    InvalidAuthManagement,
+    /// Users or roles changed since the caller was looked at.
+    AuthOldRevision,
     /// The node's queue is full.
     TooManyRequests,
     /// There is no leader; nothing was proposed.

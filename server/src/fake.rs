@@ -4,14 +4,15 @@
 //! trouble can be set.
 
 use crate::{
-    backend::{Backend, MemberInfo, NodeStatus},
+    backend::{Backend, NodeStatus},
+    cluster::{Member, Roster},
     error::ApiError,
     proto::internal::{Command, command::Request},
     state_machine::{Response, StateMachine},
 };
 use parking_lot::{Mutex, RwLock};
-use raft::types::{LogIndex, NodeId, Role, Term};
-use std::{collections::VecDeque, ops::Deref, sync::Arc};
+use raft::types::{LogIndex, Membership, NodeId, Role, Term};
+use std::{collections::VecDeque, ops::Deref, sync::Arc, time::Instant};
 
 /// The one member.
 pub const MEMBER: NodeId = NodeId(0x8e9e_05c5_2164_694d);
@@ -19,10 +20,10 @@ pub const MEMBER: NodeId = NodeId(0x8e9e_05c5_2164_694d);
 pub const CLUSTER_ID: u64 = 0xcdf8_1818_1818_1818;
 
 /// A store without a cluster. Cloning gives another handle to the same store.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Fake(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     state: RwLock<StateMachine>,
     trouble: Mutex<Trouble>,
@@ -38,7 +39,15 @@ struct Trouble {
 impl Fake {
     /// An empty store, at revision 1.
     pub fn new() -> Fake {
-        Fake::default()
+        let own = Member {
+            name: "default".into(),
+            peer_urls: vec!["http://127.0.0.1:2380".into()],
+            client_urls: vec!["http://127.0.0.1:2379".into()],
+            is_learner: false,
+        };
+        let roster = Roster { members: [(MEMBER, own)].into(), ..Roster::default() };
+        let state = RwLock::new(StateMachine::of_new_cluster(roster));
+        Fake(Arc::new(Inner { state, trouble: Mutex::default() }))
     }
 
     /// Takes the leader away, or gives it back. Without one nothing is proposed and no linearizable read is
@@ -50,6 +59,12 @@ impl Fake {
     /// Answers the next proposal with an error, without applying it. Several calls queue up.
     pub fn fail_next_proposal(&self, error: ApiError) {
         self.0.trouble.lock().proposals.push_back(error);
+    }
+}
+
+impl Default for Fake {
+    fn default() -> Fake {
+        Fake::new()
     }
 }
 
@@ -90,14 +105,24 @@ impl Backend for Fake {
         }
     }
 
-    fn members(&self) -> Vec<MemberInfo> {
-        vec![MemberInfo {
-            id: MEMBER,
-            name: "default".into(),
-            peer_urls: vec!["http://127.0.0.1:2380".into()],
-            client_urls: vec!["http://127.0.0.1:2379".into()],
-            is_learner: false,
-        }]
+    fn roster(&self) -> Arc<Roster> {
+        Arc::new(self.0.state.read().roster().clone())
+    }
+
+    /// Nobody else ever starts.
+    fn connected_since(&self, _: NodeId) -> Option<Instant> {
+        None
+    }
+
+    async fn membership_becomes(
+        &self,
+        _: impl Fn(&Membership) -> bool + Send + Sync,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    async fn has_caught_up(&self, _: NodeId) -> Result<bool, ApiError> {
+        Ok(false)
     }
 
     async fn move_leader(&self, to: NodeId) -> Result<(), ApiError> {

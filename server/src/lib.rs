@@ -11,6 +11,7 @@ pub mod error;
 pub mod fake;
 pub mod gateway;
 pub mod health;
+pub mod join;
 pub mod lease;
 pub mod metrics;
 pub mod mvcc;

@@ -10,7 +10,8 @@ pub enum Plant {
     LocalRead,
     /// A write is acknowledged before it is committed.
     AckBeforeCommit,
-    /// Vote and term are not written to disk, so that a restarted member can vote twice in a term.
+    /// Vote and commit index are not written to disk, and the term only with the log's entries, so that a
+    /// restarted member can vote twice in a term and forgets what was committed.
     VoteNotPersisted,
     /// A follower acknowledges entries that it has not appended.
     AckUnappended,

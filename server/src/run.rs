@@ -3,10 +3,11 @@
 use crate::{
     api,
     backend::Backend,
-    cluster::Roster,
-    config::{Config, Url},
+    cluster::{Origin, Roster},
+    config::{Config, InitialCluster, Url},
     disk::{Birth, DataDir, Identity, Lock, OpenError, Opened, RealFiles},
     error::ApiError,
+    join::{JoinError, join},
     metrics::Metrics,
     node::{Node, Options, Running, StartError},
     proto::internal::{MemberAttributes, command::Request},
@@ -42,8 +43,8 @@ pub enum RunError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// The member is told to continue, and there is nothing to continue from.
-    NothingToContinue,
+    /// The member cannot join the cluster that it is told to join.
+    Join(JoinError),
     /// The member could not be started.
     Start(StartError),
     /// The member had to stop.
@@ -58,11 +59,7 @@ impl fmt::Display for RunError {
                 write!(f, "--{flag}: {url} is in use by another process. Stop that, or choose another port.")
             }
             Self::Listen { flag, url, source } => write!(f, "--{flag}: cannot listen at {url}: {source}"),
-            Self::NothingToContinue => write!(
-                f,
-                "--initial-cluster-state is `existing`, but --data-dir holds no member. Joining a running \
-                 cluster is not supported; for a new cluster write `new`."
-            ),
+            Self::Join(error) => error.fmt(f),
             Self::Start(error) => write!(f, "cannot start: {error}"),
             Self::Failed(why) => write!(f, "the member had to stop: {why}"),
         }
@@ -86,6 +83,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let _lock = Lock::acquire(&config.data_dir).map_err(RunError::Data)?;
     let (identity, opened) = open(&config, &metrics)?;
     let options = options(&config, identity, &opened)?;
+    if options.contacts.members.is_empty() && !opened.restarted {
+        tracing::info!(node = %options.id, cluster = options.cluster_id, "a first member of a new cluster");
+    }
     let commit = opened.hard_state.commit;
     let running = Running::start(options, opened, peers, metrics.clone()).map_err(RunError::Start)?;
     let (node, mut failure) = (running.node(), running.failure());
@@ -137,19 +137,26 @@ fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<(Identity, Opened<Rea
     let dir = DataDir::new(files, &config.data_dir);
     let cluster = &config.cluster;
     let told = Identity { cluster: cluster.roster.cluster_id(), node: cluster.id };
-    let identity = match dir.identity().map_err(RunError::Data)? {
-        Some((found, _)) if !cluster.explicit => found,
-        Some(_) => told,
-        None if cluster.may_create => told,
-        None => return Err(RunError::NothingToContinue),
+    let found = dir.identity().map_err(RunError::Data)?.map(|(identity, _)| identity);
+    let (identity, birth) = match found {
+        // What it joined is in its directory; the flags only told how.
+        Some(found) if !cluster.explicit || !cluster.may_create => (found, first_birth(cluster)),
+        Some(_) => (told, first_birth(cluster)),
+        None if cluster.may_create => (told, first_birth(cluster)),
+        None => join(config).map_err(RunError::Join)?,
     };
-    let birth = Birth { membership: cluster.roster.membership(), roster: cluster.roster.encode() };
     let opened = dir.open(identity, birth).map_err(RunError::Data)?;
     Ok((identity, opened))
 }
 
+/// What a first member of a new cluster starts from.
+fn first_birth(cluster: &InitialCluster) -> Birth {
+    let origin = Origin { birth: cluster.roster.clone(), contacts: Roster::default() };
+    Birth { membership: cluster.roster.membership(), roster: origin.encode() }
+}
+
 fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> Result<Options, RunError> {
-    let roster = Roster::decode(opened.roster.clone()).map_err(|error| {
+    let origin = Origin::decode(opened.roster.clone()).map_err(|error| {
         RunError::Data(OpenError::Damaged {
             file: config.data_dir.join("identity"),
             offset: 0,
@@ -159,7 +166,8 @@ fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> R
     Ok(Options {
         id: identity.node,
         cluster_id: identity.cluster,
-        roster,
+        roster: origin.birth,
+        contacts: origin.contacts,
         heartbeat: config.heartbeat,
         election: config.election,
         snapshot_count: config.snapshot_count,
@@ -187,7 +195,11 @@ async fn serve_clients(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let limits = api::Limits { max_request_bytes: config.max_request_bytes, max_txn_ops: config.max_txn_ops };
+    let limits = api::Limits {
+        max_request_bytes: config.max_request_bytes,
+        max_txn_ops: config.max_txn_ops,
+        strict_reconfig_check: config.strict_reconfig_check,
+    };
     let (stop, stopping) = watch::channel(());
     let mut servers = JoinSet::new();
     for (listener, url) in listeners.into_iter().zip(config.listen_client.iter().cycle()) {
@@ -222,10 +234,13 @@ async fn publish(node: Node, name: String, client_urls: Vec<String>) {
     let status = node.status();
     let attributes = MemberAttributes { member_id: status.id.0, name, client_urls };
     loop {
-        let known = match node.read_index().await {
-            Ok(()) => node.state().member_attributes().get(&status.id.0) == Some(&attributes),
-            Err(_) => false,
-        };
+        let known =
+            match node.read_index().await {
+                Ok(()) => node.roster().members.get(&status.id).is_some_and(|own| {
+                    own.name == attributes.name && own.client_urls == attributes.client_urls
+                }),
+                Err(_) => false,
+            };
         if known {
             break;
         }

@@ -52,7 +52,7 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
     assert_eq!(results["verdict"], "valid");
     let workloads = results["workloads"].as_array().unwrap();
     let names: Vec<&str> = workloads.iter().map(|workload| workload["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["kv", "register", "append", "set"]);
+    assert_eq!(names, ["kv", "register", "append", "set", "txn", "bank"]);
     for workload in workloads {
         let checks = workload["checks"].as_array().unwrap();
         assert!(checks.len() > 2 && checks.iter().all(|check| check["verdict"] == "valid"), "{workload}");
@@ -63,7 +63,9 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
     for fault in faults {
         assert_eq!(fault["f"], "kill");
         assert!(!fault["proof"].is_null() && fault["end_s"].is_number(), "{fault}");
+        assert!(fault["impact"]["during"]["due"].as_u64().unwrap() > 0, "{fault}");
     }
+    assert!(results["availability"]["served"].as_u64().unwrap() > 100, "{}", results["availability"]);
 
     // Of the nodes, logs stay and data goes.
     let mut left: Vec<String> = fs::read_dir(out.join("nodes"))
@@ -76,8 +78,16 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
 
     // The page stands alone and shows the faults; it can be made again.
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.contains("<h1>valid</h1>") && page.contains("kill-one") && page.contains("<svg"), "{page}");
-    assert!(!page.contains("<script") && !page.contains("https://"));
+    assert!(
+        page.contains("<h1>✓ valid</h1>") && page.contains("kill-one") && page.contains("<svg"),
+        "{page}"
+    );
+    assert!(!page.contains("https://"));
+    // Who leads is known: the members were asked while the load went on.
+    assert!(page.contains("leads, term "), "{page}");
+    for file in ["summary.md", "junit.xml"] {
+        assert!(fs::read_to_string(out.join(file)).unwrap().contains("kill-one"), "{file}");
+    }
     fs::remove_file(out.join("report.html")).unwrap();
     let again = assay(dir.path()).args(["report", "out"]).output().unwrap();
     assert_eq!(again.status.code(), Some(0), "{}", texts(&again));

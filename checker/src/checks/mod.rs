@@ -1,14 +1,22 @@
 //! The checks: each takes a history and gives its own result. What a workload promises is the list of its
 //! checks, in [`all`].
-mod append;
+mod bank;
 mod convergence;
+mod election;
+mod isolation;
+mod lease;
 mod linearizable;
+mod liveness;
+mod lock;
+mod long_fork;
 mod objects;
 mod order;
 mod provenance;
 mod replayed;
 mod serializable;
 mod set;
+mod unique_ids;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,6 +26,8 @@ use crate::check::{Engine, Options};
 use crate::decode::{self, Decoded};
 use crate::history::lint::{Problem, ProblemKind};
 use crate::history::{History, OpId, Operation};
+use crate::isolation::levels::Levels;
+use crate::isolation::registers::Registers;
 use crate::revision::{self, Stamp, Step};
 use crate::spec::append::{ListTxn, Lists};
 use crate::spec::kv::{Kv, KvOp};
@@ -51,11 +61,12 @@ pub(crate) struct Running {
     check: &'static str,
     started: Instant,
     counts: BTreeMap<&'static str, u64>,
+    levels: Option<Levels>,
 }
 
 impl Running {
     pub(crate) fn new(check: &'static str) -> Running {
-        Running { check, started: Instant::now(), counts: BTreeMap::new() }
+        Running { check, started: Instant::now(), counts: BTreeMap::new(), levels: None }
     }
 
     pub(crate) fn count(&mut self, name: &'static str, count: usize) {
@@ -63,8 +74,8 @@ impl Running {
     }
 
     pub(crate) fn end(self, decided_by: &'static str, verdict: Verdict) -> CheckResult {
-        let Running { check, started, counts } = self;
-        CheckResult { check, verdict, decided_by, elapsed: started.elapsed(), counts }
+        let Running { check, started, counts, levels } = self;
+        CheckResult { check, verdict, decided_by, elapsed: started.elapsed(), counts, levels }
     }
 }
 
@@ -74,8 +85,17 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
     let mut results = match history.header().scenario.as_str() {
         "register" => register(context)?,
         "kv" => kv(context)?,
-        "append" => append_checks(context)?,
+        "append" | "list-append" => append_checks(context)?,
+        "txn" | "rw-register" => txn_checks(context)?,
         "set" => set_checks(context)?,
+        "bank" => vec![bank::check(context)?],
+        "long-fork" => vec![long_fork::check(context)?],
+        "unique-ids" => vec![unique_ids::check(context)],
+        "watch" => watch_checks(context)?,
+        "lock" => vec![lock::check(context, true)?],
+        "lock-unfenced" => vec![lock::check(context, false)?],
+        "lease" => vec![lease::check(context)?],
+        "election" => vec![election::check(context)?],
         scenario if objects::NAMES.contains(&scenario) => {
             vec![objects::check(context, scenario)?]
         }
@@ -87,7 +107,19 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
     // Nobody asked the members of a system that others tested.
     if history.header().nodes > 0 {
         results.extend(convergence::check(context));
+        results.extend(liveness::check(context));
     }
+    Ok(results)
+}
+
+fn watch_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let mut results = vec![watch::check(context)?];
+    // A deletion of what is absent makes no revision.
+    let changed = |operation: &Operation| {
+        let acts = operation.answer().and_then(serde_json::Value::as_array);
+        acts.is_some_and(|acts| acts.iter().any(|changed| changed == true))
+    };
+    results.extend(order_checks(context, |operation| operation.f == "write" && changed(operation)));
     Ok(results)
 }
 
@@ -132,7 +164,7 @@ fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
 
 fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let decoded: Decoded<ListTxn> = sound(decode::append(context.history))?;
-    let mut results = vec![append::check(context, &decoded)];
+    let mut results = vec![isolation::lists(context, &decoded)];
     if context.options.engine == Engine::Stateright {
         results.push(linearizable::exact(
             context,
@@ -141,12 +173,21 @@ fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>>
             Running::new("linearizable"),
         ));
     }
-    let appends = |operation: &Operation| {
-        let steps = operation.value.as_array().map(Vec::as_slice).unwrap_or_default();
-        steps.iter().any(|step| step.get(0).and_then(serde_json::Value::as_str) == Some("append"))
-    };
-    results.extend(order_checks(context, appends));
+    results.extend(order_checks(context, |operation| has_step(operation, "append")));
     Ok(results)
+}
+
+fn txn_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let registers: Registers = decode::registers(context.history)?;
+    let mut results = vec![isolation::registers(context, &registers)];
+    results.extend(order_checks(context, |operation| has_step(operation, "w")));
+    Ok(results)
+}
+
+/// Whether a transaction asks for a step of that name.
+fn has_step(operation: &Operation, name: &str) -> bool {
+    let steps = operation.value.as_array().map(Vec::as_slice).unwrap_or_default();
+    steps.iter().any(|step| step.get(0).and_then(serde_json::Value::as_str) == Some(name))
 }
 
 fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {

@@ -33,7 +33,7 @@ pub fn append(history: &History) -> Decoded<ListTxn> {
     })
 }
 
-fn steps<'a>(operation: &Operation, value: &'a Value) -> Result<&'a [Value], ProblemKind> {
+pub(super) fn steps<'a>(operation: &Operation, value: &'a Value) -> Result<&'a [Value], ProblemKind> {
     value.as_array().map(Vec::as_slice).ok_or_else(|| wrong(operation, "a transaction is an array of steps"))
 }
 
@@ -75,7 +75,10 @@ fn typed_step(
     }
 }
 
-fn parts<'a>(operation: &Operation, step: &'a Value) -> Result<(&'a str, &'a str, &'a Value), ProblemKind> {
+pub(super) fn parts<'a>(
+    operation: &Operation,
+    step: &'a Value,
+) -> Result<(&'a str, &'a str, &'a Value), ProblemKind> {
     match step.as_array().map(Vec::as_slice) {
         Some([Value::String(name), Value::String(key), argument]) => Ok((name, key, argument)),
         Some(_) | None => Err(wrong(operation, format!("a step is [name, key, argument], not {step}"))),
@@ -90,4 +93,12 @@ fn found(operation: &Operation, list: &Value) -> Result<Vec<i64>, ProblemKind> {
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,
     };
     elements.ok_or_else(|| wrong(operation, format!("a read finds an array of whole numbers, not {list}")))
+}
+
+/// The steps of a transaction: name, key and argument of each.
+pub(crate) fn steps_of<'a>(
+    operation: &Operation,
+    value: &'a Value,
+) -> Result<Vec<(&'a str, &'a str, &'a Value)>, ProblemKind> {
+    steps(operation, value)?.iter().map(|step| parts(operation, step)).collect()
 }

@@ -4,14 +4,17 @@ mod append;
 mod kv;
 mod objects;
 mod register;
+mod registers;
 mod set;
 
 use serde_json::Value;
 
 pub use append::append;
+pub(crate) use append::steps_of;
 pub use kv::kv;
 pub use objects::{counter, log, members, multi_register, mutex, queue, strings};
 pub use register::register;
+pub use registers::registers;
 pub use set::set;
 
 use crate::history::event::OpError;

@@ -1,115 +1,156 @@
-//! Cycles: strongly connected components by Tarjan's algorithm, and a shortest cycle of the weakest kind in
-//! each.
+//! Cycles, named as Adya does ("Weak Consistency", 1999) and Elle, by the weakest level that they break.
+//!
+//! Whether a cycle of a kind exists is decided by components, in linear time, in the graph of the edges that
+//! the kind allows; for kinds without adjacent anti-dependencies in the graph of such walks, whose acyclicity
+//! is snapshot isolation (Huang et al., "Efficient Black-box Checking of Snapshot Isolation in Databases",
+//! VLDB 2023, theorem 1). A short cycle is then looked for with a budget of steps, so the answer is the same at
+//! every run. Only G-single (one anti-dependency) needs more: which anti-dependencies close a way back is asked
+//! for 64 at a time, up to the budget; what is beyond it is called G-nonadjacent.
 
-use super::graph::{Graph, Mask, RT, RW, WR, WW};
-use crate::verdict::AnomalyKind;
+use std::collections::VecDeque;
 
-/// Starts of a search in one component, so that a large one does not take all time. Whatever they miss, a
-/// cycle is found in every component, only perhaps not the shortest one of the weakest kind.
-const STARTS_MAX: usize = 400;
+use super::components::{Components, Walks};
+use super::graph::{Graph, LINK, Mask, Node, PR, RT, RW, WR, WW};
 
-/// A cycle, and what Adya calls it.
+/// Edges that all searches for short cycles may look at together, for each edge of the graph, and at least.
+const STEPS_PER_EDGE: usize = 2;
+const STEPS_MIN: usize = 2_000_000;
+
+/// Cycles of one kind that are reported.
+const REPORTED_MAX: usize = 3;
+
+/// What a cycle is made of, from the weakest isolation that it breaks to the strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shape {
+    /// Writes over writes only.
+    G0,
+    /// Reads of writes, too.
+    G1c,
+    /// One anti-dependency.
+    GSingle,
+    /// Several anti-dependencies, none after another.
+    GNonadjacent,
+    /// Several anti-dependencies.
+    G2Item,
+}
+
+/// Which order between transactions a cycle needs beside what they read and wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// None.
+    Data,
+    /// That of each process.
+    Process,
+    /// That of real time.
+    Realtime,
+}
+
+/// A cycle of transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cycle {
-    /// Its kind.
-    pub kind: AnomalyKind,
-    /// Nodes, each with the reason why it comes before the next; the last comes before the first.
-    pub edges: Vec<(u32, Mask)>,
+    /// What it is made of.
+    pub shape: Shape,
+    /// What it needs.
+    pub order: Order,
+    /// Transactions, each with the reason why it comes before the next; the last comes before the first.
+    pub edges: Vec<(Node, Mask)>,
 }
 
-/// A kind of cycle: one edge of `first`, and a way back of edges of `rest`.
-struct Kind {
-    name: AnomalyKind,
-    first: Mask,
-    rest: Mask,
+/// What was found in a graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Short cycles, a few of each kind, the weakest level first.
+    pub cycles: Vec<Cycle>,
+    /// Components that hold a cycle.
+    pub components: usize,
+    /// Whether the search for G-single was cut short somewhere.
+    pub cut_short: bool,
 }
 
-/// From the weakest isolation that is broken to the strongest.
-const KINDS: [Kind; 8] = [
-    Kind { name: AnomalyKind::G0, first: WW, rest: WW },
-    Kind { name: AnomalyKind::G1c, first: WR, rest: WW | WR },
-    Kind { name: AnomalyKind::GSingle, first: RW, rest: WW | WR },
-    Kind { name: AnomalyKind::G2, first: RW, rest: WW | WR | RW },
-    Kind { name: AnomalyKind::G0Realtime, first: WW, rest: WW | RT },
-    Kind { name: AnomalyKind::G1cRealtime, first: WR, rest: WW | WR | RT },
-    Kind { name: AnomalyKind::GSingleRealtime, first: RW, rest: WW | WR | RT },
-    Kind { name: AnomalyKind::G2Realtime, first: RW, rest: WW | WR | RW | RT },
-];
+/// An edge: from where, why, and to where.
+type Edge = (Node, Mask, Node);
 
-/// One cycle for each strongly connected component, at most `most`, the weakest kinds first.
-pub fn cycles(graph: &Graph, most: usize) -> Vec<Cycle> {
-    let mut components = components(graph, WW | WR | RW | RT);
-    components.truncate(most.max(1));
-    let mut search = Search::new(graph);
-    let mut found: Vec<Cycle> = components.iter().filter_map(|component| search.weakest(component)).collect();
-    found.sort_by_key(|cycle| KINDS.iter().position(|kind| kind.name == cycle.kind));
-    found
-}
+const SHAPES: [Shape; 5] = [Shape::G0, Shape::G1c, Shape::GSingle, Shape::GNonadjacent, Shape::G2Item];
 
-/// Strongly connected components of more than one node over edges of `mask`, each in ascending order.
-pub fn components(graph: &Graph, mask: Mask) -> Vec<Vec<u32>> {
-    const UNSEEN: u32 = u32::MAX;
-    let nodes = graph.nodes();
-    let mut index = vec![UNSEEN; nodes];
-    let mut low = vec![0; nodes];
-    let mut on_stack = vec![false; nodes];
-    let (mut stack, mut found, mut counter) = (Vec::new(), Vec::new(), 0);
-    for root in 0..nodes as u32 {
-        if index[root as usize] != UNSEEN {
-            continue;
-        }
-        // The recursion's frames: a node and its remaining edges.
-        let mut frames: Vec<(u32, Vec<u32>)> = Vec::new();
-        let mut next = Some(root);
-        loop {
-            if let Some(node) = next.take() {
-                let at = node as usize;
-                (index[at], low[at], on_stack[at]) = (counter, counter, true);
-                counter += 1;
-                stack.push(node);
-                let targets = graph.edges_of(node).filter(|(_, edge)| edge & mask != 0);
-                frames.push((node, targets.map(|(to, _)| to).collect()));
-            }
-            let Some((node, targets)) = frames.last_mut() else { break };
-            let at = *node as usize;
-            if let Some(to) = targets.pop() {
-                if index[to as usize] == UNSEEN {
-                    next = Some(to);
-                } else if on_stack[to as usize] {
-                    low[at] = low[at].min(index[to as usize]);
-                }
-                continue;
-            }
-            let node = *node;
-            frames.pop();
-            if let Some((parent, _)) = frames.last() {
-                low[*parent as usize] = low[*parent as usize].min(low[at]);
-            }
-            if low[at] == index[at] {
-                let from = stack.iter().rposition(|other| *other == node).unwrap_or(0);
-                let mut component = stack.split_off(from);
-                for member in &component {
-                    on_stack[*member as usize] = false;
-                }
-                if component.len() > 1 {
-                    component.sort_unstable();
-                    found.push(component);
-                }
-            }
+impl Order {
+    fn mask(self) -> Mask {
+        match self {
+            Order::Data => 0,
+            Order::Process => PR,
+            Order::Realtime => PR | RT,
         }
     }
-    found.sort_by_key(|component| component[0]);
+}
+
+impl Shape {
+    fn mask(self) -> Mask {
+        match self {
+            Shape::G0 => WW,
+            Shape::G1c => WW | WR,
+            Shape::GSingle | Shape::GNonadjacent | Shape::G2Item => WW | WR | RW,
+        }
+    }
+}
+
+/// The cycles of a graph. In each component, for each [`Order`], those of the weakest level that is broken,
+/// unless a weaker order shows that level already.
+pub fn cycles(graph: &Graph) -> Found {
+    let nodes = 0..graph.nodes() as Node;
+    let top = Components::new(graph, Walks::All).find(nodes, WW | WR | RW | PR | RT, |_| true);
+    let mut found = Found { components: top.len(), ..Found::default() };
+    if top.is_empty() {
+        return found;
+    }
+    let mut search = Search::new(graph);
+    for component in &top {
+        search.mark(component, 1);
+        let mut weakest: Option<Shape> = None;
+        for order in [Order::Data, Order::Process, Order::Realtime] {
+            let below = SHAPES.into_iter().take_while(|shape| weakest.is_none_or(|weakest| *shape < weakest));
+            let here = below.into_iter().find_map(|shape| search.of(component, shape, order, &mut found));
+            weakest = here.or(weakest);
+        }
+        search.mark(component, 0);
+    }
+    found.cycles.sort_by_key(|cycle| (cycle.order, cycle.shape, cycle.edges.len(), cycle.edges[0].0));
+    let mut same = (None, 0);
+    found.cycles.retain(|cycle| {
+        let kind = Some((cycle.order, cycle.shape));
+        same = if same.0 == kind { (kind, same.1 + 1) } else { (kind, 1) };
+        same.1 <= REPORTED_MAX
+    });
+    found.cut_short = search.cut_short;
     found
 }
 
-/// Shortest ways inside one component.
+/// A short cycle over edges of `mask`, whatever its shape; empty if there is none.
+pub fn shortest_cycle(graph: &Graph, mask: Mask) -> Vec<(Node, Mask)> {
+    let nodes = 0..graph.nodes() as Node;
+    let Some(component) = Components::new(graph, Walks::All).find(nodes, mask, |_| true).into_iter().next()
+    else {
+        return Vec::new();
+    };
+    let mut search = Search::new(graph);
+    search.inner = 1;
+    search.mark(&component, 1);
+    search.shortest(&component, mask, mask, Walks::All).expect("a component holds a cycle")
+}
+
+/// Searches inside components.
 struct Search<'a> {
     graph: &'a Graph,
-    inside: Vec<bool>,
-    from: Vec<(u32, Mask)>,
-    /// In which search a node was reached last.
+    all: Components<'a>,
+    apart: Option<Components<'a>>,
+    /// Which component a node is in, of those at hand: 1 is the outer one, higher ones the inner ones.
+    inside: Vec<u32>,
+    inner: u32,
+    /// In which walk a place was reached last, and from where.
     reached: Vec<u32>,
-    searches: u32,
+    from: Vec<(u32, Mask)>,
+    lengths: Vec<u32>,
+    walks: u32,
+    steps: usize,
+    cut_short: bool,
 }
 
 impl<'a> Search<'a> {
@@ -117,116 +158,228 @@ impl<'a> Search<'a> {
         let nodes = graph.nodes();
         Search {
             graph,
-            inside: vec![false; nodes],
-            from: vec![(0, 0); nodes],
-            reached: vec![0; nodes],
-            searches: 0,
+            all: Components::new(graph, Walks::All),
+            apart: None,
+            inside: vec![0; nodes],
+            inner: 1,
+            reached: vec![0; 2 * nodes],
+            from: vec![(0, 0); 2 * nodes],
+            lengths: vec![0; 2 * nodes],
+            walks: 0,
+            steps: (STEPS_PER_EDGE * graph.edges()).max(STEPS_MIN),
+            cut_short: false,
         }
     }
 
-    fn weakest(&mut self, component: &[u32]) -> Option<Cycle> {
-        self.mark(component, true);
-        let found =
-            KINDS.iter().find_map(|kind| self.shortest(component, kind)).or_else(|| self.any(component));
-        self.mark(component, false);
-        found
-    }
-
-    fn mark(&mut self, component: &[u32], inside: bool) {
-        for node in component {
+    fn mark(&mut self, nodes: &[Node], inside: u32) {
+        for node in nodes {
             self.inside[*node as usize] = inside;
         }
     }
 
-    /// A shortest cycle of a kind.
-    fn shortest(&mut self, component: &[u32], kind: &Kind) -> Option<Cycle> {
-        let mut best: Option<Vec<(u32, Mask)>> = None;
-        let mut starts = 0;
-        for &node in component {
-            let firsts: Vec<u32> = self
-                .graph
-                .edges_of(node)
-                .filter(|(to, mask)| mask & kind.first != 0 && self.inside[*to as usize])
-                .map(|(to, _)| to)
-                .collect();
-            for first in firsts {
-                starts += 1;
-                let most = best.as_ref().map_or(usize::MAX, Vec::len);
-                if let Some(back) = self.way(first, node, kind.rest, most.saturating_sub(1)) {
-                    let mut edges = vec![(node, kind.first)];
-                    edges.extend(back);
-                    best = Some(edges);
-                }
+    /// Reports cycles of a kind in a component, if there are any.
+    fn of(&mut self, component: &[Node], shape: Shape, order: Order, found: &mut Found) -> Option<Shape> {
+        let mask = shape.mask() | order.mask();
+        let walks = match shape {
+            Shape::G0 | Shape::G1c | Shape::G2Item => Walks::All,
+            Shape::GSingle | Shape::GNonadjacent => Walks::NoAdjacent,
+        };
+        let components = match walks {
+            Walks::All => &mut self.all,
+            Walks::NoAdjacent => {
+                self.apart.get_or_insert_with(|| Components::new(self.graph, Walks::NoAdjacent))
             }
-            if starts >= STARTS_MAX || best.as_ref().is_some_and(|edges| edges.len() <= 2) {
+        };
+        let inside = &self.inside;
+        let inner = components.find(component.iter().copied(), mask, |node| inside[node as usize] == 1);
+        let mut any = None;
+        for places in inner.iter().take(REPORTED_MAX) {
+            let mut nodes: Vec<Node> = places.iter().map(|place| walks.node(*place)).collect();
+            nodes.dedup();
+            self.inner += 1;
+            self.mark(&nodes, self.inner);
+            let edges = match shape {
+                Shape::G0 => self.shortest(&nodes, WW, mask, Walks::All),
+                Shape::G1c => self.shortest(&nodes, WR, mask, Walks::All),
+                Shape::GSingle => self.single(&nodes, mask),
+                Shape::GNonadjacent => self.shortest(&nodes, RW, mask, Walks::NoAdjacent),
+                Shape::G2Item => self.shortest(&nodes, RW, mask, Walks::All),
+            };
+            self.mark(&nodes, 1);
+            if let Some(edges) = edges {
+                any = Some(shape);
+                found.cycles.push(Cycle { shape, order, edges });
+            }
+        }
+        any
+    }
+
+    fn is_inner(&self, node: Node) -> bool {
+        self.inside[node as usize] == self.inner
+    }
+
+    /// Edges of a kind between nodes of the inner component.
+    fn edges(&self, nodes: &[Node], first: Mask) -> Vec<Edge> {
+        let of = |from: Node| self.graph.edges_of(from).map(move |(to, why)| (from, why, to));
+        let inner = nodes.iter().flat_map(|from| of(*from));
+        inner.filter(|(_, why, to)| why & first != 0 && self.is_inner(*to)).collect()
+    }
+
+    /// A short cycle that begins with an edge of `first`: the shortest, if the budget suffices to try all.
+    fn shortest(
+        &mut self,
+        nodes: &[Node],
+        first: Mask,
+        mask: Mask,
+        walks: Walks,
+    ) -> Option<Vec<(Node, Mask)>> {
+        let firsts = self.edges(nodes, first);
+        self.best(&firsts, mask, walks)
+    }
+
+    fn best(&mut self, firsts: &[Edge], mask: Mask, walks: Walks) -> Option<Vec<(Node, Mask)>> {
+        let mut best: Option<Vec<(Node, Mask)>> = None;
+        for first in firsts {
+            let most = best.as_ref().map_or(usize::MAX, |edges| edges.len() - 1);
+            if let Some(back) = self.way(*first, mask, walks, most) {
+                best = Some(back);
+            }
+            if best.as_ref().is_some_and(|edges| edges.len() <= 2 || self.steps == 0) {
                 break;
             }
         }
-        best.map(|edges| Cycle { kind: kind.name, edges })
+        best
     }
 
-    /// Any cycle, named by what it is made of.
-    fn any(&mut self, component: &[u32]) -> Option<Cycle> {
-        let node = *component.first()?;
-        let (first, mask) = self.graph.edges_of(node).find(|(to, _)| self.inside[*to as usize])?;
-        let mut edges = vec![(node, lightest(mask))];
-        edges.extend(self.way(first, node, WW | WR | RW | RT, usize::MAX)?);
-        let count = |mask: Mask| edges.iter().filter(|(_, edge)| *edge == mask).count();
-        let kind = match (count(RT) > 0, count(RW), count(WR)) {
-            (false, 0, 0) => AnomalyKind::G0,
-            (false, 0, _) => AnomalyKind::G1c,
-            (false, 1, _) => AnomalyKind::GSingle,
-            (false, _, _) => AnomalyKind::G2,
-            (true, 0, 0) => AnomalyKind::G0Realtime,
-            (true, 0, _) => AnomalyKind::G1cRealtime,
-            (true, 1, _) => AnomalyKind::GSingleRealtime,
-            (true, _, _) => AnomalyKind::G2Realtime,
-        };
-        Some(Cycle { kind, edges })
-    }
-
-    /// A shortest way from one node to another over edges of `mask`, of less than `most` edges.
-    fn way(&mut self, from: u32, to: u32, mask: Mask, most: usize) -> Option<Vec<(u32, Mask)>> {
-        self.searches += 1;
-        let search = self.searches;
-        self.reached[from as usize] = search;
-        let (mut layer, mut length) = (vec![from], 0);
-        while !layer.is_empty() && length < most {
-            if self.reached[to as usize] == search {
-                return Some(self.walk_back(from, to));
+    /// A shortest cycle of at most `most` edges through a first edge. Links cost nothing.
+    fn way(
+        &mut self,
+        (start, first, to): Edge,
+        mask: Mask,
+        walks: Walks,
+        most: usize,
+    ) -> Option<Vec<(Node, Mask)>> {
+        self.walks += 1;
+        let goal = walks.start(start);
+        let origin = walks.step(goal, (to, first))?;
+        (self.reached[origin as usize], self.lengths[origin as usize]) = (self.walks, 1);
+        let mut queue = VecDeque::from([(origin, 1)]);
+        while let Some((place, length)) = queue.pop_front() {
+            if place == goal {
+                return Some(self.walk_back(origin, goal, (start, first), walks));
             }
-            let mut next = Vec::new();
-            for node in layer {
-                for (target, edge) in self.graph.edges_of(node) {
-                    let at = target as usize;
-                    if edge & mask == 0 || !self.inside[at] || self.reached[at] == search {
-                        continue;
-                    }
-                    self.reached[at] = search;
-                    self.from[at] = (node, lightest(edge & mask));
-                    next.push(target);
+            if length > self.lengths[place as usize] {
+                continue;
+            }
+            for number in self.graph.range(walks.node(place)) {
+                let (to, why) = self.graph.edge(number);
+                self.steps = self.steps.saturating_sub(1);
+                if why & (mask | LINK) == 0 || !self.is_inner(to) {
+                    continue;
                 }
+                let Some(next) = walks.step(place, (to, why)) else { continue };
+                let (longer, at) = (length + u32::from(why != LINK), next as usize);
+                let known = self.reached[at] == self.walks && self.lengths[at] <= longer;
+                if known || longer as usize > most {
+                    continue;
+                }
+                (self.reached[at], self.lengths[at], self.from[at]) = (self.walks, longer, (place, why));
+                if why == LINK { queue.push_front((next, longer)) } else { queue.push_back((next, longer)) }
             }
-            layer = next;
-            length += 1;
         }
         None
     }
 
-    fn walk_back(&self, from: u32, to: u32) -> Vec<(u32, Mask)> {
+    /// The cycle of the last walk, without joints: what leads into a joint is the reason.
+    fn walk_back(&self, origin: u32, goal: u32, first: (Node, Mask), walks: Walks) -> Vec<(Node, Mask)> {
         let mut edges = Vec::new();
-        let mut at = to;
-        while at != from {
-            let (before, mask) = self.from[at as usize];
-            edges.push((before, mask));
+        let mut at = goal;
+        while at != origin {
+            let (before, why) = self.from[at as usize];
+            edges.push((walks.node(before), why));
             at = before;
         }
+        edges.push(first);
         edges.reverse();
+        edges.retain(|(node, _)| (*node as usize) < self.graph.txns());
         edges
     }
-}
 
-/// The reason that is easiest to follow, of several.
-fn lightest(mask: Mask) -> Mask {
-    [WW, WR, RT, RW].into_iter().find(|bit| mask & bit != 0).unwrap_or(mask)
+    /// A short cycle with one anti-dependency.
+    fn single(&mut self, nodes: &[Node], mask: Mask) -> Option<Vec<(Node, Mask)>> {
+        let rest = mask & !RW;
+        let candidates = self.edges(nodes, RW);
+        let closing = self.closing(nodes, &candidates, rest);
+        self.best(&closing, rest, Walks::All)
+    }
+
+    /// Those edges whose end reaches their beginning over `rest`, among which there is no cycle.
+    fn closing(&mut self, nodes: &[Node], edges: &[Edge], rest: Mask) -> Vec<Edge> {
+        let order = self.topological(nodes, rest);
+        let mut closing = Vec::new();
+        let mut bits: Vec<u64> = vec![0; nodes.len()];
+        let local = |node: Node| nodes.binary_search(&node).expect("an inner node");
+        // The inner graph, with places in `nodes`.
+        let rows: Vec<Vec<u32>> = order
+            .iter()
+            .map(|at| {
+                let targets = self
+                    .graph
+                    .edges_of(nodes[*at as usize])
+                    .filter(|(to, why)| why & (rest | LINK) != 0 && self.is_inner(*to));
+                targets.map(|(to, _)| local(to) as u32).collect()
+            })
+            .collect();
+        let cost: usize = nodes.len() + rows.iter().map(Vec::len).sum::<usize>();
+        for chunk in edges.chunks(64) {
+            if self.steps < cost && !closing.is_empty() {
+                break;
+            }
+            if self.steps < cost {
+                self.cut_short = true;
+                break;
+            }
+            self.steps -= cost;
+            bits.fill(0);
+            for (bit, (_, _, to)) in chunk.iter().enumerate() {
+                bits[local(*to)] |= 1 << bit;
+            }
+            for (at, targets) in order.iter().zip(&rows) {
+                let here = bits[*at as usize];
+                targets.iter().for_each(|to| bits[*to as usize] |= here);
+            }
+            let closed =
+                chunk.iter().enumerate().filter(|(bit, (from, _, _))| bits[local(*from)] >> bit & 1 == 1);
+            closing.extend(closed.map(|(_, edge)| *edge));
+        }
+        closing
+    }
+
+    /// The places of the inner nodes in an order that all edges over `rest` follow.
+    fn topological(&mut self, nodes: &[Node], rest: Mask) -> Vec<u32> {
+        let local = |node: Node| nodes.binary_search(&node).expect("an inner node");
+        let inner = |from: Node| {
+            self.graph
+                .edges_of(from)
+                .filter(|(to, why)| why & (rest | LINK) != 0 && self.is_inner(*to))
+                .map(|(to, _)| to)
+        };
+        let mut waits = vec![0_u32; nodes.len()];
+        for to in nodes.iter().flat_map(|from| inner(*from)) {
+            waits[local(to)] += 1;
+        }
+        let mut order: Vec<u32> = (0..nodes.len() as u32).filter(|at| waits[*at as usize] == 0).collect();
+        let mut next = 0;
+        while next < order.len() {
+            for to in inner(nodes[order[next] as usize]) {
+                let wait = &mut waits[local(to)];
+                *wait -= 1;
+                if *wait == 0 {
+                    order.push(local(to) as u32);
+                }
+            }
+            next += 1;
+        }
+        order
+    }
 }

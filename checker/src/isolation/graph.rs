@@ -1,81 +1,49 @@
-//! Which transaction must come before which, and why.
+//! Which transaction must come before which, and why: a directed graph in compressed rows.
+//!
+//! Beside transactions there are *joints*: a joint stands for "each of these before each of those", with
+//! edges in the sum of the two numbers instead of their product. What leads into a joint says why; what
+//! leads out of it is a [`LINK`], which costs nothing. The order of real time is a chain of joints, one after
+//! each group of returns.
 
-use std::sync::Arc;
+use rustc_hash::FxHashMap;
 
-use super::versions::{ListHistory, Txn, Versions};
-use crate::linearizability::Call;
-use crate::spec::append::ListTxn;
+use super::txns::{NEVER, Txn, Txns, number};
 
-/// Why one transaction comes before another: a set of bits in [`Graph::edges_of`].
+/// Why one node comes before another: a set of bits.
 pub type Mask = u8;
 
 /// The second wrote over the first's version.
 pub const WW: Mask = 1;
 /// The second read the first's version.
 pub const WR: Mask = 2;
-/// The second wrote over the version that the first read.
-pub const RW: Mask = 4;
+/// One process did the first and then the second.
+pub const PR: Mask = 4;
 /// The first had returned before the second began.
 pub const RT: Mask = 8;
+/// The second wrote over the version that the first read: an anti-dependency.
+pub const RW: Mask = 16;
+/// Out of a joint.
+pub const LINK: Mask = 32;
 
-/// A directed graph over transactions, then barriers of real time.
+/// All of them, from the reason that is easiest to follow.
+const ALL: [Mask; 6] = [WW, WR, PR, RT, RW, LINK];
+
+/// A node: a transaction, or a joint.
+pub type Node = u32;
+
+/// A directed graph over transactions and joints.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// Nodes that are transactions come first.
-    pub txns: usize,
+    txns: usize,
     starts: Vec<u32>,
-    targets: Vec<u32>,
+    targets: Vec<Node>,
     masks: Vec<Mask>,
 }
 
-/// What connects two transactions, for a witness.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    /// Which list.
-    pub key: Arc<str>,
-    /// The element that the first wrote or read up to; `None` for the empty list.
-    pub before: Option<i64>,
-    /// The element that the second wrote.
-    pub after: Option<i64>,
-}
-
 impl Graph {
-    /// The graph of transactions with the given histories of lists.
-    pub fn new(calls: &[Call<ListTxn>], versions: &Versions) -> Graph {
-        let mut edges: Vec<(u32, u32, Mask)> = Vec::new();
-        let mut seen = vec![false; calls.len()];
-        for list in versions.lists.values() {
-            list_edges(list, |from, to, mask| {
-                seen[from] = true;
-                seen[to] = true;
-                if from != to {
-                    edges.push((node(from), node(to), mask));
-                }
-            });
-        }
-        let nodes = calls.len() + real_time(calls, &seen, &mut edges);
-        edges.sort_unstable_by_key(|(from, to, _)| (*from, *to));
-        Graph::from_edges(calls.len(), nodes, &edges)
-    }
-
-    fn from_edges(txns: usize, nodes: usize, edges: &[(u32, u32, Mask)]) -> Graph {
-        let mut graph = Graph { txns, starts: vec![0; nodes + 1], targets: Vec::new(), masks: Vec::new() };
-        let mut last = None;
-        for &(from, to, mask) in edges {
-            if last == Some((from, to)) {
-                let newest = graph.masks.len() - 1;
-                graph.masks[newest] |= mask;
-                continue;
-            }
-            last = Some((from, to));
-            graph.starts[from as usize + 1] += 1;
-            graph.targets.push(to);
-            graph.masks.push(mask);
-        }
-        for at in 1..graph.starts.len() {
-            graph.starts[at] += graph.starts[at - 1];
-        }
-        graph
+    /// How many nodes are transactions: they come first.
+    pub fn txns(&self) -> usize {
+        self.txns
     }
 
     /// How many nodes there are.
@@ -88,114 +56,162 @@ impl Graph {
         self.targets.len()
     }
 
-    /// The edges out of a node.
-    pub fn edges_of(&self, from: u32) -> impl Iterator<Item = (u32, Mask)> + '_ {
-        let range = self.starts[from as usize] as usize..self.starts[from as usize + 1] as usize;
+    /// The edges out of a node, the easiest reasons first.
+    pub fn edges_of(&self, from: Node) -> impl Iterator<Item = (Node, Mask)> + '_ {
+        let range = self.range(from);
         self.targets[range.clone()].iter().copied().zip(self.masks[range].iter().copied())
     }
-}
 
-/// The dependencies that one list shows.
-fn list_edges(list: &ListHistory, mut edge: impl FnMut(Txn, Txn, Mask)) {
-    let writers = &list.writers;
-    for pair in writers.windows(2) {
-        if let [Some(before), Some(after)] = *pair {
-            edge(before, after, WW);
-        }
+    /// The numbers of the edges out of a node, for [`Graph::edge`].
+    pub fn range(&self, from: Node) -> std::ops::Range<usize> {
+        self.starts[from as usize] as usize..self.starts[from as usize + 1] as usize
     }
-    for read in &list.reads {
-        if let Some(Some(writer)) = read.len.checked_sub(1).map(|last| writers[last]) {
-            edge(writer, read.txn, WR);
-        }
-        if let Some(writer) = next_writer(writers, read.len, read.txn) {
-            edge(read.txn, writer, RW);
-        }
-    }
-    // What no read has comes after all that was read.
-    for &unseen in &list.unseen {
-        if let Some(Some(last)) = writers.last() {
-            edge(*last, unseen, WW);
-        }
-        for read in list.reads.iter().filter(|read| read.len == writers.len()) {
-            edge(read.txn, unseen, RW);
-        }
+
+    /// An edge by its number: where it leads, and why.
+    pub fn edge(&self, number: usize) -> (Node, Mask) {
+        (self.targets[number], self.masks[number])
     }
 }
 
-/// Who wrote over the version of that length, apart from the reader itself.
-fn next_writer(writers: &[Option<Txn>], len: usize, reader: Txn) -> Option<Txn> {
-    writers.get(len).copied().flatten().filter(|writer| *writer != reader)
+/// Gathers edges.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    txns: usize,
+    nodes: u32,
+    edges: [Vec<(Node, Node)>; ALL.len()],
 }
 
-/// Adds barriers between returns and what begins after them; gives their number.
-fn real_time(calls: &[Call<ListTxn>], seen: &[bool], edges: &mut Vec<(u32, u32, Mask)>) -> usize {
-    let mut events: Vec<(u64, bool, Txn)> = Vec::new();
-    for (txn, call) in calls.iter().enumerate() {
-        // Of unknown outcome, and nobody saw anything of it: it may never have happened.
-        if call.returned.is_none() && !seen[txn] {
-            continue;
-        }
-        events.push((call.invoked, true, txn));
-        events.extend(call.returned.map(|returned| (returned, false, txn)));
+impl Builder {
+    /// No edges yet between so many transactions.
+    pub fn new(txns: usize) -> Builder {
+        Builder { txns, nodes: number(txns), edges: Default::default() }
     }
-    events.sort_unstable();
-    let mut barriers = 0;
-    let mut returned_since: Vec<Txn> = Vec::new();
-    for (_, begins, txn) in events {
-        if !begins {
-            returned_since.push(txn);
-            continue;
+
+    /// One comes before the other; a node never comes before itself.
+    pub fn edge(&mut self, from: Node, to: Node, why: Mask) {
+        if from != to {
+            self.edges[why.trailing_zeros() as usize].push((from, to));
         }
-        if !returned_since.is_empty() {
-            let barrier = node(calls.len() + barriers);
-            edges.extend(returned_since.drain(..).map(|returned| (node(returned), barrier, RT)));
-            if barriers > 0 {
-                edges.push((barrier - 1, barrier, RT));
+    }
+
+    fn joint(&mut self) -> Node {
+        self.nodes += 1;
+        self.nodes - 1
+    }
+
+    /// Every one of `before` comes before every one of `after`, but for itself. Edges in the sum of the two.
+    pub fn all_before(&mut self, before: &[Txn], after: &[Txn], why: Mask) {
+        if before.len() <= 1 || after.len() <= 1 {
+            for from in before {
+                after.iter().for_each(|to| self.edge(*from, *to, why));
             }
-            barriers += 1;
+            return;
         }
-        if barriers > 0 {
-            edges.push((node(calls.len() + barriers - 1), node(txn), RT));
+        // One that is on both sides may not reach itself: it gets all of `after` before its own place there,
+        // and all behind it.
+        let mut places: Vec<(Txn, usize)> = after.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        let place = |txn: &Txn| places.binary_search_by_key(txn, |(after, _)| *after).ok();
+        let both = before.iter().any(|txn| place(txn).is_some());
+        let heads = self.chain(after.iter());
+        let tails = if both { self.chain(after.iter().rev()) } else { Vec::new() };
+        for txn in before {
+            let Some(at) = place(txn).map(|at| places[at].1) else {
+                self.edge(*txn, heads[after.len() - 1], why);
+                continue;
+            };
+            if at > 0 {
+                self.edge(*txn, heads[at - 1], why);
+            }
+            if at + 1 < after.len() {
+                self.edge(*txn, tails[after.len() - at - 2], why);
+            }
         }
     }
-    barriers
-}
 
-/// Why one transaction comes before another, if a list shows it in the way asked for.
-pub fn reason(versions: &Versions, from: Txn, to: Txn, mask: Mask) -> Option<Reason> {
-    versions.lists.iter().find_map(|(key, list)| {
-        let reason = |before: Option<usize>, after: Option<usize>| Reason {
-            key: key.clone(),
-            before: before.map(|at| list.order[at]),
-            after: after.map(|at| list.order[at]),
-        };
-        let end = list.order.len();
-        let unseen = list.unseen.contains(&to);
-        match mask {
-            WW => (1..end)
-                .find(|at| list.writers[at - 1] == Some(from) && list.writers[*at] == Some(to))
-                .map(|at| reason(Some(at - 1), Some(at)))
-                .or_else(|| {
-                    let last = list.writers.last().copied().flatten();
-                    (unseen && last == Some(from)).then(|| reason(end.checked_sub(1), None))
-                }),
-            WR => list
-                .reads
-                .iter()
-                .find(|read| read.txn == to && read.len > 0 && list.writers[read.len - 1] == Some(from))
-                .map(|read| reason(Some(read.len - 1), None)),
-            RW => list.reads.iter().filter(|read| read.txn == from).find_map(|read| {
-                let before = read.len.checked_sub(1);
-                if next_writer(&list.writers, read.len, from) == Some(to) {
-                    return Some(reason(before, Some(read.len)));
-                }
-                (unseen && read.len == end).then(|| reason(before, None))
-            }),
-            _ => None,
+    /// A joint for each beginning of the nodes, which leads to all of it.
+    fn chain<'a>(&mut self, nodes: impl Iterator<Item = &'a Txn>) -> Vec<Node> {
+        let mut joints: Vec<Node> = Vec::new();
+        for node in nodes {
+            let joint = self.joint();
+            self.edge(joint, *node, LINK);
+            if let Some(before) = joints.last() {
+                self.edge(joint, *before, LINK);
+            }
+            joints.push(joint);
         }
-    })
-}
+        joints
+    }
 
-fn node(index: usize) -> u32 {
-    u32::try_from(index).expect("a history has less than 2^31 transactions")
+    /// The order of real time and of processes, among transactions that surely took effect. A return points to
+    /// the next joint, a joint to the next one and to what begins after it.
+    pub fn time<S>(&mut self, txns: &Txns<S>, happened: &[bool]) {
+        let mut begins: Vec<Txn> = txns.all().filter(|txn| happened[*txn as usize]).collect();
+        if !begins.is_sorted_by_key(|txn| txns.span(*txn).invoked) {
+            begins.sort_by_key(|txn| txns.span(*txn).invoked);
+        }
+        self.processes(txns, &begins);
+        let mut returns: Vec<(u64, Txn)> =
+            begins.iter().map(|txn| (txns.span(*txn).returned, *txn)).collect();
+        returns.retain(|(returned, _)| *returned != NEVER);
+        returns.sort_unstable();
+        let mut returned = 0;
+        let mut newest: Option<Node> = None;
+        for txn in begins {
+            let invoked = txns.span(txn).invoked;
+            let first = returned;
+            while returned < returns.len() && returns[returned].0 < invoked {
+                returned += 1;
+            }
+            if returned > first {
+                let joint = self.joint();
+                for (_, before) in &returns[first..returned] {
+                    self.edge(*before, joint, RT);
+                }
+                if let Some(older) = newest {
+                    self.edge(older, joint, LINK);
+                }
+                newest = Some(joint);
+            }
+            if let Some(joint) = newest {
+                self.edge(joint, txn, LINK);
+            }
+        }
+    }
+
+    fn processes<S>(&mut self, txns: &Txns<S>, begins: &[Txn]) {
+        let mut last_of: FxHashMap<u64, Txn> = FxHashMap::default();
+        for txn in begins {
+            let span = txns.span(*txn);
+            // A process that acts before its last answer is no process; only real time orders its acts.
+            if let Some(before) = last_of.insert(span.process, *txn)
+                && txns.span(before).returned < span.invoked
+            {
+                self.edge(before, *txn, PR);
+            }
+        }
+    }
+
+    /// The graph of what was gathered.
+    pub fn build(self) -> Graph {
+        let nodes = self.nodes as usize;
+        let mut starts = vec![0_u32; nodes + 1];
+        for (from, _) in self.edges.iter().flatten() {
+            starts[*from as usize + 1] += 1;
+        }
+        for at in 0..nodes {
+            starts[at + 1] += starts[at];
+        }
+        let mut next = starts.clone();
+        let edges = starts[nodes] as usize;
+        let (mut targets, mut masks) = (vec![0; edges], vec![0; edges]);
+        for (why, edges) in ALL.into_iter().zip(self.edges) {
+            for (from, to) in edges {
+                let at = &mut next[from as usize];
+                (targets[*at as usize], masks[*at as usize]) = (to, why);
+                *at += 1;
+            }
+        }
+        Graph { txns: self.txns, starts, targets, masks }
+    }
 }

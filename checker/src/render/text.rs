@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::describe::{line, moment};
 use crate::check::CheckReport;
 use crate::history::Fault;
+use crate::isolation::levels::Levels;
 use crate::verdict::{Anomaly, Verdict};
 
 /// Operations of one witness that are printed.
@@ -29,6 +30,9 @@ pub fn report(report: &CheckReport) -> String {
             if counts.is_empty() { "" } else { ", " },
             counts.join(", ")
         );
+        if let Some(levels) = result.levels.as_ref().filter(|levels| !levels.broken.is_empty()) {
+            let _ = writeln!(text, "  {}", describe_levels(levels));
+        }
         match &result.verdict {
             Verdict::Valid => {}
             Verdict::Unknown(reasons) => {
@@ -44,6 +48,21 @@ pub fn report(report: &CheckReport) -> String {
         }
     }
     let _ = writeln!(text, "verdict: {}", report.verdict.name());
+    text
+}
+
+/// `not read-committed, and so not ...; at most ...`
+pub fn describe_levels(levels: &Levels) -> String {
+    let mut text = format!("not {}", levels.broken.join(", not "));
+    if !levels.also_broken.is_empty() {
+        let _ = write!(text, "; and so not {}", levels.also_broken.join(", "));
+    }
+    match levels.possible.as_slice() {
+        [] => text.push_str("; no level is left"),
+        possible => {
+            let _ = write!(text, "; nothing speaks against {}", possible.join(", "));
+        }
+    }
     text
 }
 

@@ -289,7 +289,7 @@ fn cycles_are_named_by_the_weakest_level_that_they_break() {
         json!([["r", "y", []], ["append", "x", 1]]),
         json!([["r", "x", [1]], ["r", "y", [1]]]),
     ];
-    let text = together(&write_skew).assert_finds(AnomalyKind::G2);
+    let text = together(&write_skew).assert_finds(AnomalyKind::G2Item);
     assert!(text.contains("so #0 comes before itself"), "{text}");
 }
 

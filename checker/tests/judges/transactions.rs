@@ -6,8 +6,9 @@ use std::sync::Arc;
 use checker::Options;
 use checker::budget::Budget;
 use checker::isolation::cycles::cycles;
-use checker::isolation::graph::Graph;
-use checker::isolation::versions::versions;
+use checker::isolation::dependencies::of_lists;
+use checker::isolation::lists::Versions;
+use checker::isolation::txns::Lists as ListTxns;
 use checker::linearizability::{Call, Decision, search};
 use checker::spec::append::{ListStep, ListTxn, Lists};
 use rand::RngExt;
@@ -17,9 +18,11 @@ use crate::engines::answer_lists;
 use crate::made::{self, Shape};
 
 fn by_graph(calls: &[Call<ListTxn>]) -> bool {
-    let versions = versions(calls, &[]);
+    // Every transaction is a process of its own.
+    let lists = ListTxns::new(calls, &[], |id| u64::from(id.0));
+    let versions = Versions::new(&lists);
     assert_eq!(versions.ambiguous, None, "elements are unique");
-    versions.wrong.is_empty() && cycles(&Graph::new(calls, &versions), 1).is_empty()
+    versions.wrong.is_empty() && cycles(&of_lists(&lists, &versions)).cycles.is_empty()
 }
 
 fn by_search(calls: &[Call<ListTxn>]) -> bool {

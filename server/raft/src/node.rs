@@ -314,7 +314,8 @@ impl Node {
     fn durable_part(&self, hard_state: HardState) -> HardState {
         #[cfg(feature = "plant")]
         if self.config.plants(Mutation::VoteNotPersisted) {
-            return HardState::default();
+            // What is left is what the log tells: a node that recovers its term from there looks healthy.
+            return HardState { term: self.log.last_term(), ..HardState::default() };
         }
         hard_state
     }

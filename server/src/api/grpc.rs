@@ -57,6 +57,10 @@ impl<B: Backend> Grpc<B> {
             call.code = status::code(ApiError::NoLeader);
             return Status::from(ApiError::NoLeader).into_http();
         }
+        if let Err(error) = self.api.admit(&METHODS[at]) {
+            call.code = status::code(error);
+            return Status::from(error).into_http();
+        }
         let served = match METHODS[at].service {
             Name::Kv => self.kv.clone().call(request).await,
             Name::Cluster => self.cluster.clone().call(request).await,

@@ -33,6 +33,9 @@ impl<B: Backend> Api<B> {
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, ApiError> {
         validate::range(&request)?;
         if !request.serializable {
+            if self.backend.status().is_learner {
+                return Err(ApiError::NotForLearner);
+            }
             self.backend.read_index().await?;
         }
         let mut response = self.backend.state().kv().range(&request)?;

@@ -112,7 +112,7 @@ impl<B: Backend> Api<B> {
             return Err(ApiError::NotLeader);
         }
         let to = NodeId(request.target_id);
-        if !self.backend.members().iter().any(|member| member.id == to && !member.is_learner) {
+        if !self.backend.roster().voters().any(|(id, _)| id == to) {
             return Err(ApiError::BadLeaderTransferee);
         }
         if to != node.id {

@@ -4,12 +4,13 @@
 //! refusals; the gRPC service and the JSON gateway both call it. [`app`] puts everything that one port
 //! answers together, and [`serve`] runs it on a listener.
 //!
-//! Left out so far: Watch, Lease, Auth, changes of membership, alarms, snapshots in etcd's file format. Who
-//! asks for them is told so.
+//! Left out so far: Watch, Lease, Auth, alarms, snapshots in etcd's file format. Who asks for them is told so.
+
+use crate::{backend::Backend, error::ApiError};
 
 mod app;
 mod authority;
-pub(crate) mod cluster;
+mod cluster;
 mod grpc;
 mod header;
 mod health;
@@ -40,11 +41,13 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// Compares, and operations of a branch, in a transaction. Default: 128.
     pub max_txn_ops: usize,
+    /// Whether changes of members that may cost the quorum are refused. Default: yes.
+    pub strict_reconfig_check: bool,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { max_request_bytes: 1024 * 1024 * 3 / 2, max_txn_ops: 128 }
+        Limits { max_request_bytes: 1024 * 1024 * 3 / 2, max_txn_ops: 128, strict_reconfig_check: true }
     }
 }
 
@@ -62,7 +65,7 @@ pub struct Api<B> {
     limits: Limits,
 }
 
-impl<B> Api<B> {
+impl<B: Backend> Api<B> {
     /// Operations on `backend`.
     pub fn new(backend: B, limits: Limits) -> Api<B> {
         Api { backend, limits }
@@ -76,5 +79,16 @@ impl<B> Api<B> {
     /// How large requests may be.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether this member serves calls of this method at all: a learner serves few.
+    ///
+    /// # Errors
+    /// [`ApiError::NotForLearner`].
+    pub(crate) fn admit(&self, method: &Method) -> Result<(), ApiError> {
+        // Of reads, a learner serves the serializable ones: that is seen later.
+        const SERVED: [&str; 3] = ["Range", "Status", "Snapshot"];
+        let served = method.service == methods::Service::Health || SERVED.contains(&method.name());
+        if !served && self.backend.status().is_learner { Err(ApiError::NotForLearner) } else { Ok(()) }
     }
 }

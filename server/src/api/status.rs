@@ -18,14 +18,46 @@ pub fn code(error: ApiError) -> Code {
         | ApiError::TooManyOps
         | ApiError::DuplicateKey
         | ApiError::InvalidSortOption
-        | ApiError::RequestTooLarge => Code::InvalidArgument,
+        | ApiError::RequestTooLarge
+        | ApiError::BadMemberUrls
+        | ApiError::DowngradeFormat
+        | ApiError::DowngradeTarget
+        | ApiError::UserEmpty
+        | ApiError::RoleEmpty
+        | ApiError::PermissionNotGiven
+        | ApiError::AuthFailed
+        | ApiError::InvalidAuthManagement
+        | ApiError::AuthOldRevision => Code::InvalidArgument,
         ApiError::Compacted | ApiError::FutureRevision => Code::OutOfRange,
         ApiError::LeaseNotFound | ApiError::MemberNotFound => Code::NotFound,
-        ApiError::NotLeader | ApiError::BadLeaderTransferee => Code::FailedPrecondition,
-        ApiError::TooManyRequests => Code::ResourceExhausted,
-        ApiError::NoLeader | ApiError::LeaderChanged | ApiError::Timeout | ApiError::Stopped => {
-            Code::Unavailable
-        }
+        ApiError::NotLeader
+        | ApiError::BadLeaderTransferee
+        | ApiError::MemberExists
+        | ApiError::PeerUrlExists
+        | ApiError::NotEnoughStarted
+        | ApiError::MemberNotLearner
+        | ApiError::LearnerNotReady
+        | ApiError::TooManyLearners
+        | ApiError::NoDowngrade
+        | ApiError::NoRootUser
+        | ApiError::NoRootRole
+        | ApiError::UserExists
+        | ApiError::UserNotFound
+        | ApiError::RoleExists
+        | ApiError::RoleNotFound
+        | ApiError::RoleNotGranted
+        | ApiError::PermissionNotGranted
+        | ApiError::AuthNotEnabled => Code::FailedPrecondition,
+        ApiError::TooManyRequests | ApiError::NoSpace => Code::ResourceExhausted,
+        ApiError::PermissionDenied => Code::PermissionDenied,
+        ApiError::InvalidToken => Code::Unauthenticated,
+        ApiError::Corrupt => Code::DataLoss,
+        ApiError::NoLeader
+        | ApiError::LeaderChanged
+        | ApiError::Timeout
+        | ApiError::Stopped
+        | ApiError::Unhealthy
+        | ApiError::NotForLearner => Code::Unavailable,
         ApiError::Unimplemented(_) => Code::Unimplemented,
     }
 }
@@ -45,6 +77,39 @@ pub fn text(error: ApiError) -> &'static str {
         ApiError::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
         ApiError::LeaseNotFound => "etcdserver: requested lease not found",
         ApiError::MemberNotFound => "etcdserver: member not found",
+        ApiError::MemberExists => "etcdserver: member ID already exist",
+        ApiError::PeerUrlExists => "etcdserver: Peer URLs already exists",
+        ApiError::BadMemberUrls => "etcdserver: given member URLs are invalid",
+        ApiError::NotEnoughStarted => "etcdserver: re-configuration failed due to not enough started members",
+        ApiError::Unhealthy => "etcdserver: unhealthy cluster",
+        ApiError::MemberNotLearner => "etcdserver: can only promote a learner member",
+        ApiError::LearnerNotReady => {
+            "etcdserver: can only promote a learner member which is in sync with leader"
+        }
+        ApiError::TooManyLearners => "etcdserver: too many learner members in cluster",
+        ApiError::NotForLearner => "etcdserver: rpc not supported for learner",
+        ApiError::NoSpace => "etcdserver: mvcc: database space exceeded",
+        ApiError::Corrupt => "etcdserver: corrupt cluster",
+        ApiError::DowngradeFormat => "etcdserver: wrong downgrade target version format",
+        ApiError::DowngradeTarget => "etcdserver: invalid downgrade target version",
+        ApiError::NoDowngrade => "etcdserver: no inflight downgrade job",
+        ApiError::UserEmpty => "etcdserver: user name is empty",
+        ApiError::RoleEmpty => "etcdserver: role name is empty",
+        ApiError::NoRootUser => "etcdserver: root user does not exist",
+        ApiError::NoRootRole => "etcdserver: root user does not have root role",
+        ApiError::UserExists => "etcdserver: user name already exists",
+        ApiError::UserNotFound => "etcdserver: user name not found",
+        ApiError::RoleExists => "etcdserver: role name already exists",
+        ApiError::RoleNotFound => "etcdserver: role name not found",
+        ApiError::RoleNotGranted => "etcdserver: role is not granted to the user",
+        ApiError::PermissionNotGranted => "etcdserver: permission is not granted to the role",
+        ApiError::PermissionNotGiven => "etcdserver: permission not given",
+        ApiError::AuthFailed => "etcdserver: authentication failed, invalid user ID or password",
+        ApiError::PermissionDenied => "etcdserver: permission denied",
+        ApiError::AuthNotEnabled => "etcdserver: authentication is not enabled",
+        ApiError::InvalidToken => "etcdserver: invalid auth token",
+        ApiError::InvalidAuthManagement => "etcdserver: invalid auth management",
+        ApiError::AuthOldRevision => "etcdserver: revision of auth store is old",
         ApiError::NotLeader => "etcdserver: not leader",
         ApiError::BadLeaderTransferee => "etcdserver: bad leader transferee",
         ApiError::TooManyRequests => "etcdserver: too many requests",

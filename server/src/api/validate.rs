@@ -4,6 +4,7 @@
 //! gets the same answer from both.
 
 use crate::{
+    config::Url,
     error::ApiError,
     proto::etcdserverpb::{
         DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
@@ -185,6 +186,15 @@ impl<'a> Intervals<'a> {
             self.insert(Interval { start, end, closed });
         }
     }
+}
+
+/// The URLs of a member to be, as they are compared: there is one, and each is `http(s)://HOST:PORT`.
+pub fn member_urls(urls: Vec<String>) -> Result<Vec<String>, ApiError> {
+    if urls.is_empty() {
+        return Err(ApiError::BadMemberUrls);
+    }
+    let text = |url: &String| Url::parse(url).map(|url| url.text).map_err(|_| ApiError::BadMemberUrls);
+    urls.iter().map(text).collect()
 }
 
 #[cfg(test)]

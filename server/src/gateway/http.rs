@@ -2,7 +2,7 @@
 
 use super::{exposition, json, routes};
 use crate::{
-    api::{Api, CLUSTER_VERSION, ETCD_VERSION, MethodCounters, status},
+    api::{Api, CLUSTER_VERSION, ETCD_VERSION, METHODS, MethodCounters, status},
     backend::Backend,
     health::{self, Check},
     metrics::{Counter, Metrics},
@@ -95,7 +95,11 @@ impl<B: Backend> Gateway<B> {
             return refuse(StatusCode::NOT_IMPLEMENTED, Code::Unimplemented, "Method Not Allowed");
         }
         let mut call = counters.start(at);
-        match self.call(route, body).await {
+        let called = match self.api.admit(&METHODS[at]) {
+            Ok(()) => self.call(route, body).await,
+            Err(error) => Err(error.into()),
+        };
+        match called {
             Ok(body) => {
                 call.code = Code::Ok;
                 reply(StatusCode::OK, JSON, body)

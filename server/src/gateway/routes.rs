@@ -2,7 +2,7 @@
 
 use super::json;
 use crate::{
-    api::{Api, METHODS, cluster, maintenance, status},
+    api::{Api, METHODS, maintenance, status},
     backend::Backend,
     error::ApiError,
 };
@@ -73,9 +73,10 @@ pub(super) async fn call<B: Backend>(api: &Api<B>, route: Route, body: &[u8]) ->
         Route::Txn => unary(body, limit, |request| api.txn(request)).await,
         Route::Compaction => unary(body, limit, |request| api.compact(request)).await,
         Route::MemberList => unary(body, limit, |request| api.member_list(request)).await,
-        Route::MemberAdd | Route::MemberRemove | Route::MemberUpdate | Route::MemberPromote => {
-            Err(cluster::FIXED.into())
-        }
+        Route::MemberAdd => unary(body, limit, |request| api.member_add(request)).await,
+        Route::MemberRemove => unary(body, limit, |request| api.member_remove(request)).await,
+        Route::MemberUpdate => unary(body, limit, |request| api.member_update(request)).await,
+        Route::MemberPromote => unary(body, limit, |request| api.member_promote(request)).await,
         Route::Alarm => unary(body, limit, |request| api.alarm(request)).await,
         Route::Status => unary(body, limit, |request| api.status(request)).await,
         Route::Defragment => unary(body, limit, |request| api.defragment(request)).await,

@@ -44,6 +44,10 @@ pub enum Frame {
     ImageEnd,
     /// Whether the receiver has stored the image.
     ImageStored(bool),
+    /// A question; what it says is a matter of the layers above.
+    Question(Bytes),
+    /// Its answer.
+    Answer(Bytes),
 }
 
 /// Why a connection cannot go on.
@@ -99,6 +103,8 @@ mod kind {
     pub const IMAGE_CHUNK: u8 = 17;
     pub const IMAGE_END: u8 = 18;
     pub const IMAGE_STORED: u8 = 19;
+    pub const QUESTION: u8 = 24;
+    pub const ANSWER: u8 = 25;
 }
 
 /// Appends a frame to `out`.
@@ -121,6 +127,14 @@ pub fn put(out: &mut Vec<u8>, frame: &Frame) {
         Frame::ImageStored(ok) => {
             out.put_u8(kind::IMAGE_STORED);
             out.put_u8((*ok).into());
+        }
+        Frame::Question(bytes) => {
+            out.put_u8(kind::QUESTION);
+            out.put_slice(bytes);
+        }
+        Frame::Answer(bytes) => {
+            out.put_u8(kind::ANSWER);
+            out.put_slice(bytes);
         }
     }
     finish(out, start);
@@ -273,6 +287,8 @@ pub fn decode(content: Bytes, from: NodeId, to: NodeId) -> Result<Frame, DecodeE
         kind::IMAGE_BEGIN => Frame::ImageBegin(take_raft(&mut bytes, from, to)?),
         kind::IMAGE_CHUNK => return Ok(Frame::ImageChunk(bytes.rest())),
         kind::IMAGE_END => Frame::ImageEnd,
+        kind::QUESTION => return Ok(Frame::Question(bytes.rest())),
+        kind::ANSWER => return Ok(Frame::Answer(bytes.rest())),
         kind::IMAGE_STORED => Frame::ImageStored(bytes.bool()?),
         other => return Err(DecodeError::Tag { what: "frame", got: other.into() }),
     };

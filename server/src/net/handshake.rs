@@ -20,6 +20,21 @@ const MAGIC: &[u8; 8] = b"ASSAYNET";
 const BYTES: usize = 40;
 const ACCEPTED: u8 = 0;
 const REFUSED: u8 = 0xff;
+const REMOVED: u8 = 0xfe;
+
+impl Purpose {
+    fn word(self) -> u8 {
+        match self {
+            Purpose::Messages => 1,
+            Purpose::Image => 2,
+            Purpose::Question => 3,
+        }
+    }
+
+    fn of(word: u8) -> Option<Purpose> {
+        [Purpose::Messages, Purpose::Image, Purpose::Question].into_iter().find(|known| known.word() == word)
+    }
+}
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +43,8 @@ pub enum Purpose {
     Messages,
     /// One image from the caller.
     Image,
+    /// One question, and its answer.
+    Question,
 }
 
 /// Who is at this end of a connection.
@@ -65,6 +82,8 @@ pub enum HandshakeError {
         /// Who answered.
         found: u64,
     },
+    /// The other side says that this member was removed from the cluster.
+    Removed,
     /// The other side refused, though nothing differs that this side can see.
     Refused,
 }
@@ -83,6 +102,7 @@ impl fmt::Display for HandshakeError {
             Self::Node { wanted, found } => {
                 write!(f, "member {wanted:x} was called, member {found:x} is there")
             }
+            Self::Removed => write!(f, "the caller was removed from the cluster"),
             Self::Refused => write!(f, "the other side refused"),
         }
     }
@@ -148,11 +168,8 @@ pub fn call(
     to: NodeId,
     purpose: Purpose,
 ) -> Result<(), HandshakeError> {
-    let word = match purpose {
-        Purpose::Messages => 1,
-        Purpose::Image => 2,
-    };
-    let call = Words { version: VERSION, word, cluster: own.cluster, own: own.node.0, other: to.0 };
+    let call =
+        Words { version: VERSION, word: purpose.word(), cluster: own.cluster, own: own.node.0, other: to.0 };
     stream.write_all(&call.bytes())?;
     let answer = Words::read(stream)?;
     if answer.version != VERSION {
@@ -161,37 +178,67 @@ pub fn call(
         Err(HandshakeError::Cluster { theirs: answer.cluster, ours: own.cluster })
     } else if answer.own != to.0 {
         Err(HandshakeError::Node { wanted: to.0, found: answer.own })
-    } else if answer.word != ACCEPTED {
-        Err(HandshakeError::Refused)
     } else {
-        Ok(())
+        judge(answer.word)
     }
 }
 
-/// Answers a call: gives the caller and what it wants.
+fn judge(word: u8) -> Result<(), HandshakeError> {
+    match word {
+        ACCEPTED => Ok(()),
+        REMOVED => Err(HandshakeError::Removed),
+        _refused => Err(HandshakeError::Refused),
+    }
+}
+
+/// Calls whoever is there, as one who belongs to no cluster yet, to ask a question.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_as_stranger(stream: &mut (impl Read + Write)) -> Result<(), HandshakeError> {
+    let call = Words { version: VERSION, word: Purpose::Question.word(), cluster: 0, own: 0, other: 0 };
+    stream.write_all(&call.bytes())?;
+    let answer = Words::read(stream)?;
+    if answer.version != VERSION {
+        return Err(HandshakeError::Version { theirs: answer.version });
+    }
+    judge(answer.word)
+}
+
+/// Answers a call: gives the caller, if it is a member, and what it wants. `is_removed` tells whom to turn
+/// away for good.
 ///
 /// # Errors
 /// What differs, after telling the caller; or the connection's error.
-pub fn answer(stream: &mut (impl Read + Write), own: Party) -> Result<(NodeId, Purpose), HandshakeError> {
+pub fn answer(
+    stream: &mut (impl Read + Write),
+    own: Party,
+    is_removed: impl FnOnce(NodeId) -> bool,
+) -> Result<(Option<NodeId>, Purpose), HandshakeError> {
     let call = Words::read(stream)?;
-    let purpose = match call.word {
-        1 => Some(Purpose::Messages),
-        2 => Some(Purpose::Image),
-        _ => None,
-    };
+    let purpose = Purpose::of(call.word);
     let caller = NodeId(call.own);
+    let is_stranger = (call.cluster, call.own, call.other) == (0, 0, 0);
     let verdict = if call.version != VERSION {
         Err(HandshakeError::Version { theirs: call.version })
+    } else if is_stranger && purpose == Some(Purpose::Question) {
+        Ok((None, Purpose::Question))
     } else if call.cluster != own.cluster {
         Err(HandshakeError::Cluster { theirs: call.cluster, ours: own.cluster })
     } else if call.other != own.node.0 {
         Err(HandshakeError::Node { wanted: call.other, found: own.node.0 })
+    } else if is_removed(caller) {
+        Err(HandshakeError::Removed)
     } else if let Some(purpose) = purpose.filter(|_| caller.0 != 0 && caller != own.node) {
-        Ok((caller, purpose))
+        Ok((Some(caller), purpose))
     } else {
         Err(HandshakeError::Alien)
     };
-    let word = if verdict.is_ok() { ACCEPTED } else { REFUSED };
+    let word = match verdict {
+        Ok(_) => ACCEPTED,
+        Err(HandshakeError::Removed) => REMOVED,
+        Err(_) => REFUSED,
+    };
     let answer = Words { version: VERSION, word, cluster: own.cluster, own: own.node.0, other: call.own };
     stream.write_all(&answer.bytes())?;
     verdict

@@ -177,6 +177,10 @@ impl Keeper {
                     }
                     match error {
                         HandshakeError::Io(_) => BACKOFF,
+                        HandshakeError::Removed => {
+                            self.receiver.removed(peer);
+                            BACKOFF_REFUSED
+                        }
                         HandshakeError::Alien
                         | HandshakeError::Version { .. }
                         | HandshakeError::Cluster { .. }

@@ -4,7 +4,7 @@ use super::{
     Receiver, Settings,
     frame::{self, Frame, FrameError, FrameReader},
     handshake::{self, HandshakeError, Purpose},
-    image, socket,
+    image, question, socket,
 };
 use crate::replica::peer::PeerMessage;
 use parking_lot::Mutex;
@@ -154,12 +154,19 @@ impl Shared {
 
     fn serve(&self, mut stream: TcpStream, number: u64, from: SocketAddr, receiver: &dyn Receiver) {
         let own = self.settings.own;
-        let (caller, purpose) = match handshake::answer(&mut stream, own) {
+        let (caller, purpose) = match handshake::answer(&mut stream, own, |id| receiver.is_removed(id)) {
             Ok(call) => call,
             Err(HandshakeError::Io(error)) => {
                 return tracing::debug!(%from, %error, "a connection ended before it began");
             }
             Err(error) => return tracing::warn!(%from, %error, "refused a connection"),
+        };
+        let Some(caller) = caller.filter(|_| purpose != Purpose::Question) else {
+            let reader = FrameReader::new(stream, caller.unwrap_or(own.node), own.node);
+            if let Err(error) = question::serve(reader, caller, receiver) {
+                tracing::debug!(%from, %error, "a question was not answered");
+            }
+            return;
         };
         {
             let mut inbound = self.inbound.lock();
@@ -177,6 +184,7 @@ impl Shared {
         let end = match purpose {
             Purpose::Messages => serve_messages(reader, caller, receiver),
             Purpose::Image => image::receive(reader, caller, receiver),
+            Purpose::Question => Ok(()),
         };
         match end {
             Ok(()) => {}
@@ -209,7 +217,9 @@ fn serve_messages(
                 | Frame::ImageBegin(_)
                 | Frame::ImageChunk(_)
                 | Frame::ImageEnd
-                | Frame::ImageStored(_) => return Err(FrameError::OutOfPlace),
+                | Frame::ImageStored(_)
+                | Frame::Question(_)
+                | Frame::Answer(_) => return Err(FrameError::OutOfPlace),
             }
         }
         // All that came at once is handed on at once, so that it becomes one turn.

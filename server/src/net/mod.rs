@@ -10,6 +10,7 @@ mod image;
 mod link;
 mod listener;
 mod network;
+mod question;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -17,3 +18,4 @@ mod tests;
 pub use handshake::Party;
 pub use image::{ImageSink, ImageSource};
 pub use network::{Network, Receiver, Settings};
+pub use question::ask;

@@ -2,6 +2,7 @@
 
 use super::{ImageSink, ImageSource, Party, image, link::Link, listener::Listener};
 use crate::replica::peer::PeerMessage;
+use bytes::Bytes;
 use raft::{
     message::Message,
     types::{NodeId, SnapshotMeta},
@@ -43,6 +44,15 @@ pub trait Receiver: Send + Sync + 'static {
     /// It cannot be stored here.
     fn image(&self, from: NodeId, meta: SnapshotMeta) -> io::Result<Box<dyn ImageSink>>;
 
+    /// Whether the member was removed from the cluster, and is to be turned away.
+    fn is_removed(&self, id: NodeId) -> bool;
+
+    /// A peer turns this member away because it was removed from the cluster.
+    fn removed(&self, by: NodeId);
+
+    /// Answers a question of a member, or of a stranger. May take as long as it needs.
+    fn question(&self, from: Option<NodeId>, question: Bytes) -> Bytes;
+
     /// What came of [`Network::send_image`].
     fn image_sent(&self, to: NodeId, ok: bool);
 }
@@ -82,7 +92,15 @@ impl Network {
     /// # Errors
     /// The operating system's.
     pub fn set_peers(&mut self, peers: &BTreeMap<NodeId, Vec<String>>) -> io::Result<()> {
-        self.peers.retain(|id, peer| peers.get(id) == Some(&peer.addresses));
+        let gone: Vec<NodeId> = (self.peers.iter())
+            .filter(|(id, peer)| peers.get(id) != Some(&peer.addresses))
+            .map(|(id, _)| *id)
+            .collect();
+        let gone: Vec<Peer> = gone.iter().filter_map(|id| self.peers.remove(id)).collect();
+        if !gone.is_empty() {
+            // A link that just tries to connect ends only after that: nobody should wait for it here.
+            thread::Builder::new().name("unlink".into()).spawn(move || drop(gone))?;
+        }
         for (id, addresses) in peers {
             if *id == self.settings.own.node || addresses.is_empty() || self.peers.contains_key(id) {
                 continue;

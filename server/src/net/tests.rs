@@ -22,6 +22,7 @@ use std::{
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
+const REMOVED: NodeId = NodeId(0xdead);
 
 fn meta() -> SnapshotMeta {
     let membership = Membership { voters: [ONE, TWO].into(), ..Membership::default() };
@@ -76,6 +77,8 @@ fn frames() -> Vec<Frame> {
             Frame::ImageChunk(Bytes::from_static(b"chunk")),
             Frame::ImageEnd,
             Frame::ImageStored(true),
+            Frame::Question(Bytes::from_static(b"who?")),
+            Frame::Answer(Bytes::new()),
         ])
         .collect()
 }
@@ -152,6 +155,7 @@ struct Ear {
     image: Arc<Mutex<Vec<u8>>>,
     sent: Mutex<Vec<(NodeId, bool)>>,
     lost: Mutex<u32>,
+    turned_away: Mutex<Vec<NodeId>>,
     full: bool,
 }
 
@@ -172,6 +176,19 @@ impl Receiver for Ear {
         } else {
             Ok(Box::new(Sink(self.image.clone())))
         }
+    }
+
+    fn is_removed(&self, id: NodeId) -> bool {
+        id == REMOVED
+    }
+
+    fn removed(&self, by: NodeId) {
+        self.turned_away.lock().push(by);
+    }
+
+    fn question(&self, from: Option<NodeId>, question: Bytes) -> Bytes {
+        let from = from.map_or(0, |id| id.0).to_le_bytes();
+        [&from[..], &question].concat().into()
     }
 
     fn image_sent(&self, to: NodeId, ok: bool) {
@@ -286,7 +303,7 @@ fn a_peer_that_accepts_but_never_answers_is_given_up() {
     let mut one = start_with(Duration::from_millis(250), ONE, 5, bind().0, &ear);
     connect(&mut one, TWO, address);
     let (mut stream, _) = silent.accept().unwrap();
-    handshake::answer(&mut stream, Party { cluster: 5, node: TWO }).unwrap();
+    handshake::answer(&mut stream, Party { cluster: 5, node: TWO }, |_| false).unwrap();
     // It reads, and says nothing more: no pong.
     let begun = Instant::now();
     let mut sink = Vec::new();
@@ -305,6 +322,7 @@ fn strangers_are_refused_and_told_what_differs() {
         (Party { cluster: 6, node: ONE }, TWO, "cluster 5"),
         (Party { cluster: 5, node: ONE }, NodeId(3), "member 2 is there"),
         (Party { cluster: 5, node: TWO }, TWO, "refused"),
+        (Party { cluster: 5, node: REMOVED }, TWO, "was removed"),
     ] {
         let mut stream = TcpStream::connect(address).unwrap();
         let error = handshake::call(&mut stream, own, to, handshake::Purpose::Messages).unwrap_err();
@@ -374,4 +392,31 @@ fn an_image_comes_with_its_message_or_not_at_all() {
             assert_eq!(*ears[1].image.lock(), whole);
         }
     }
+}
+
+#[test]
+fn members_and_strangers_may_ask() {
+    let (listener, address) = bind();
+    let ear = Arc::new(Ear::default());
+    let _two = start(TWO, 5, listener, &ear);
+    let address = address.to_string();
+    let of = |own| Settings { own, heartbeat: Duration::from_millis(20), election: Duration::from_secs(3) };
+    let member = of(Party { cluster: 5, node: ONE });
+    let answer = ask(&address, &member, Some(TWO), Bytes::from_static(b"?")).unwrap();
+    assert_eq!(answer[..], *b"\x01\0\0\0\0\0\0\0?");
+    let stranger = of(Party { cluster: 0, node: NodeId(0) });
+    let answer = ask(&address, &stranger, None, Bytes::from_static(b"?")).unwrap();
+    assert_eq!(answer[..], *b"\0\0\0\0\0\0\0\0?", "it has no name");
+    let other = of(Party { cluster: 6, node: ONE });
+    assert!(ask(&address, &other, Some(TWO), Bytes::new()).is_err(), "of another cluster");
+}
+
+#[test]
+fn who_was_removed_is_told_so() {
+    let (listener, address) = bind();
+    let (ear, removed_ear) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
+    let _two = start(TWO, 5, listener, &ear);
+    let mut removed = start(REMOVED, 5, bind().0, &removed_ear);
+    connect(&mut removed, TWO, address);
+    eventually("it is told", || removed_ear.turned_away.lock().contains(&TWO));
 }

@@ -1,6 +1,10 @@
 //! The thread that applies what was committed, and answers.
 
-use super::{images, queue::Queue, shared::Shared};
+use super::{
+    images,
+    queue::Queue,
+    shared::{Event, Shared},
+};
 use crate::{
     disk::{Files, Images},
     error::ApiError,
@@ -51,6 +55,8 @@ pub(super) struct ApplyLoop<F: Files> {
     pub(super) images: Images<F>,
     pub(super) work: Arc<Queue<Work>>,
     pub(super) snapshots: Snapshots,
+    /// Of the roster that was published last.
+    pub(super) roster_version: u64,
 }
 
 /// When the next image is due.
@@ -138,10 +144,24 @@ impl<F: Files> ApplyLoop<F> {
         }
     }
 
-    fn applied(&self) {
+    fn applied(&mut self) {
+        self.publish_roster();
         let applied = self.applier.applied();
         self.shared.status.set_applied(applied);
         self.shared.metrics.proposals_applied.set(applied.0);
+    }
+
+    /// Tells everybody of a roster that changed.
+    fn publish_roster(&mut self) {
+        let state = self.shared.state.read();
+        if state.roster_version() == self.roster_version {
+            return;
+        }
+        self.roster_version = state.roster_version();
+        let roster = Arc::new(state.roster().clone());
+        drop(state);
+        *self.shared.roster.write() = roster.clone();
+        self.shared.events.push(Event::Roster(roster));
     }
 
     fn scrub(&self) -> Scrub {
@@ -154,7 +174,7 @@ impl<F: Files> ApplyLoop<F> {
     fn install(&mut self, meta: SnapshotMeta, answers: &mut Answers) -> Result<(), images::LoadError> {
         let index = meta.index;
         #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
-        let mut state = images::load(&self.images, index)?;
+        let mut state = images::load(&self.images, index, &self.shared.options.roster)?;
         #[cfg(feature = "plant")]
         state.set_plant(self.shared.options.plant);
         let mut held = self.shared.state.write();
@@ -162,6 +182,8 @@ impl<F: Files> ApplyLoop<F> {
         let old = std::mem::replace(&mut *held, state);
         drop(held);
         drop(old); // may be large: not under the lock
+        // Another value's versions say nothing about this one's.
+        self.roster_version = u64::MAX;
         self.applier.installed(meta, answers);
         self.applied();
         self.snapshots.last = index;

@@ -3,15 +3,18 @@
 use super::{
     apply_loop::{ApplyLoop, Snapshots, Work},
     images,
+    members::{Members, addresses},
     peers::{Peers, QUEUED_BYTES_MAX, QUEUED_BYTES_MIN},
+    questions::Question,
     queue::Queue,
     raft_loop::RaftLoop,
     shared::{Event, Options, Shared, StatusCell},
     waiters::{Waiter, Waiters},
 };
 use crate::{
-    backend::{Backend, MemberInfo, NodeStatus},
+    backend::{Backend, NodeStatus},
     clock::Ticker,
+    cluster::Roster,
     disk::{Files, Opened},
     error::ApiError,
     metrics::Metrics,
@@ -25,10 +28,9 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use raft::{
     Durable, Raft,
-    types::{NodeId, Role},
+    types::{Membership, NodeId, Role},
 };
 use std::{
-    collections::BTreeMap,
     fmt, io,
     net::TcpListener,
     ops::Deref,
@@ -96,7 +98,7 @@ impl Running {
         let timing = Timing::of(&options);
         let epoch = epoch(options.seed);
         #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
-        let mut state = images::load(&images, image.index).map_err(StartError::Image)?;
+        let mut state = images::load(&images, image.index, &options.roster).map_err(StartError::Image)?;
         #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
         let mut applier = Applier::new(options.id, epoch, image.clone());
         #[cfg(feature = "plant")]
@@ -117,14 +119,14 @@ impl Running {
         let shared = Arc::new(new_shared(options, epoch, state, metrics));
         shared.status.set(&raft);
         shared.status.set_applied(image.index);
-        *shared.membership.write() = raft.membership().clone();
+        shared.membership.send_replace(raft.membership().clone());
 
         let peers = Arc::new(Peers { shared: shared.clone(), images: images.clone() });
         let options = &shared.options;
-        let party = net::Party { cluster: options.cluster_id, node: options.id };
-        let settings = net::Settings { own: party, heartbeat: options.heartbeat, election: options.election };
-        let mut network = Network::start(settings, listeners, peers).map_err(StartError::Io)?;
-        network.set_peers(&peer_addresses(options)).map_err(StartError::Io)?;
+        let mut network = Network::start(net_settings(options), listeners, peers).map_err(StartError::Io)?;
+        let roster = shared.roster.read().clone();
+        let members = Members::new(options, roster);
+        members.connect(&mut network);
 
         let work = Arc::new(Queue::new());
         let settings = replica::Settings {
@@ -142,9 +144,18 @@ impl Running {
             network,
             apply: work.clone(),
             ticker: Ticker::new(timing.tick, timing.heartbeat_ticks, Instant::now()),
+            members,
         };
+        let roster_version = shared.state.read().roster_version();
         let snapshots = Snapshots::new(image.index);
-        let apply_loop = ApplyLoop { shared: shared.clone(), applier, images, work: work.clone(), snapshots };
+        let apply_loop = ApplyLoop {
+            shared: shared.clone(),
+            applier,
+            images,
+            work: work.clone(),
+            snapshots,
+            roster_version,
+        };
         let mut running = Running { shared: shared.clone(), apply: work, threads: Vec::new() };
         running.spawn("raft", move || raft_loop.run().map_err(|error| error.to_string()))?;
         running.spawn("apply", move || apply_loop.run().map_err(|error| error.to_string()))?;
@@ -202,6 +213,7 @@ impl Drop for Running {
 
 fn new_shared(options: Options, epoch: u64, state: StateMachine, metrics: Arc<Metrics>) -> Shared {
     Shared {
+        roster: RwLock::new(Arc::new(state.roster().clone())),
         options,
         epoch,
         next_number: AtomicU64::new(1),
@@ -209,7 +221,8 @@ fn new_shared(options: Options, epoch: u64, state: StateMachine, metrics: Arc<Me
         waiters: Waiters::default(),
         state: RwLock::new(state),
         status: StatusCell::default(),
-        membership: RwLock::default(),
+        membership: watch::Sender::new(Membership::default()),
+        caught_up: Mutex::default(),
         leader: watch::Sender::new(None),
         metrics,
         stopping: AtomicBool::new(false),
@@ -217,6 +230,11 @@ fn new_shared(options: Options, epoch: u64, state: StateMachine, metrics: Arc<Me
         generation: AtomicU64::new(0),
         reachable: Mutex::default(),
     }
+}
+
+fn net_settings(options: &Options) -> net::Settings {
+    let own = net::Party { cluster: options.cluster_id, node: options.id };
+    net::Settings { own, heartbeat: options.heartbeat, election: options.election }
 }
 
 /// Mixes the seed into an epoch: two lives with different seeds have different ones (splitmix64).
@@ -289,13 +307,6 @@ fn plant(
     }
 }
 
-/// Where the other members are, as `host:port`.
-fn peer_addresses(options: &Options) -> BTreeMap<NodeId, Vec<String>> {
-    let address = |url: &String| url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_string();
-    let members = options.roster.members.iter();
-    members.map(|(id, member)| (*id, member.peer_urls.iter().map(address).collect())).collect()
-}
-
 /// Takes a request back when nobody waits for it any more.
 struct Waiting<'a> {
     waiters: &'a Waiters,
@@ -322,12 +333,41 @@ impl Node {
     pub async fn resign(&self) {
         let own = self.0.options.id;
         let to = {
-            let (membership, reachable) = (self.0.membership.read(), self.0.reachable.lock());
-            membership.voters.iter().copied().find(|id| *id != own && reachable.contains(id))
+            let (membership, reachable) = (self.0.membership.borrow(), self.0.reachable.lock());
+            membership.voters.iter().copied().find(|id| *id != own && reachable.contains_key(id))
         };
         if let Some(to) = to.filter(|_| self.status().role == Role::Leader) {
             let moved = tokio::time::timeout(self.0.options.election, self.move_leader(to)).await;
             tracing::info!(node = %own, %to, moved = matches!(moved, Ok(Ok(()))), "handed leadership over");
+        }
+    }
+
+    /// Asks a peer something, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`ApiError::Unhealthy`] if it does not answer.
+    pub async fn ask(&self, peer: NodeId, question: Question) -> Result<Bytes, ApiError> {
+        let shared = self.0.clone();
+        let ask = move || {
+            let options = &shared.options;
+            let urls = shared.roster.read().members.get(&peer).map(|member| member.peer_urls.clone());
+            let settings = net_settings(options);
+            let mut last = io::Error::from(io::ErrorKind::NotFound);
+            for address in addresses(&urls.unwrap_or_default()) {
+                match net::ask(&address, &settings, Some(peer), question.encode()) {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        match tokio::task::spawn_blocking(ask).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                tracing::warn!(%peer, ?question, %error, "a peer does not answer a question");
+                Err(ApiError::Unhealthy)
+            }
+            Err(_) => Err(ApiError::Stopped),
         }
     }
 
@@ -407,29 +447,39 @@ impl Backend for Node {
     }
 
     fn status(&self) -> NodeStatus {
-        self.0.status.get(&self.0.options)
+        let status = self.0.status.get(&self.0.options);
+        let is_learner = self.0.roster.read().members.get(&status.id).is_some_and(|own| own.is_learner);
+        NodeStatus { is_learner, ..status }
     }
 
-    fn members(&self) -> Vec<MemberInfo> {
-        let membership = self.0.membership.read().clone();
-        let state = self.0.state.read();
-        let ids = membership.voters.iter().chain(&membership.learners).copied();
-        let ids: std::collections::BTreeSet<NodeId> =
-            ids.chain(membership.outgoing.iter().copied()).collect();
-        ids.into_iter()
-            .map(|id| {
-                let told = state.member_attributes().get(&id.0);
-                let peer_urls =
-                    self.0.options.roster.members.get(&id).map_or_else(Vec::new, |m| m.peer_urls.clone());
-                MemberInfo {
-                    id,
-                    name: told.map_or_else(String::new, |told| told.name.clone()),
-                    peer_urls,
-                    client_urls: told.map_or_else(Vec::new, |told| told.client_urls.clone()),
-                    is_learner: membership.learners.contains(&id),
-                }
-            })
-            .collect()
+    fn roster(&self) -> Arc<Roster> {
+        self.0.roster.read().clone()
+    }
+
+    fn connected_since(&self, id: NodeId) -> Option<Instant> {
+        self.0.reachable.lock().get(&id).copied()
+    }
+
+    async fn membership_becomes(
+        &self,
+        wanted: impl Fn(&Membership) -> bool + Send + Sync,
+    ) -> Result<(), ApiError> {
+        let mut membership = self.0.membership.subscribe();
+        let becomes = membership.wait_for(|membership| !membership.is_joint() && wanted(membership));
+        match tokio::time::timeout(self.0.options.request_timeout, becomes).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ApiError::Stopped),
+            Err(_) => Err(ApiError::Timeout),
+        }
+    }
+
+    async fn has_caught_up(&self, learner: NodeId) -> Result<bool, ApiError> {
+        let leader = self.status().leader.ok_or(ApiError::NoLeader)?;
+        if leader == self.0.options.id {
+            return Ok(self.0.caught_up.lock().contains(&learner));
+        }
+        let answer = self.ask(leader, Question::CaughtUp(learner)).await?;
+        Ok(answer[..] == [1])
     }
 
     async fn move_leader(&self, to: NodeId) -> Result<(), ApiError> {
@@ -438,7 +488,7 @@ impl Backend for Node {
         if status.role != Role::Leader {
             return Err(ApiError::NotLeader);
         }
-        if !shared.membership.read().voters.contains(&to) {
+        if !shared.membership.borrow().voters.contains(&to) {
             return Err(ApiError::BadLeaderTransferee);
         }
         if to == status.id {

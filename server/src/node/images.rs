@@ -2,6 +2,7 @@
 
 use super::shared::{Event, Shared};
 use crate::{
+    cluster::Roster,
     disk::{Files, ImageReader, Images, OpenError},
     net::ImageSource,
     state_machine::{Image, Restore, RestoreError, StateMachine},
@@ -50,13 +51,17 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Loads the image that ends at `index`; 0 is the empty state.
+/// Loads the image that ends at `index`; 0 is the empty state of a cluster that begins with `birth`.
 ///
 /// # Errors
 /// See [`LoadError`].
-pub(super) fn load<F: Files>(images: &Images<F>, index: LogIndex) -> Result<StateMachine, LoadError> {
+pub(super) fn load<F: Files>(
+    images: &Images<F>,
+    index: LogIndex,
+    birth: &Roster,
+) -> Result<StateMachine, LoadError> {
     if index == LogIndex::ZERO {
-        return Ok(StateMachine::new());
+        return Ok(StateMachine::of_new_cluster(birth.clone()));
     }
     let mut reader = images.read_at(index).map_err(LoadError::File)?;
     let mut restore = Restore::new();

@@ -7,7 +7,9 @@
 mod apply_loop;
 mod handle;
 mod images;
+mod members;
 mod peers;
+pub mod questions;
 mod queue;
 mod raft_loop;
 mod shared;

@@ -1,16 +1,20 @@
 //! What peers send, handed to the raft thread.
 
-use super::shared::{Event, Shared};
+use super::{
+    questions,
+    shared::{Event, Shared},
+};
 use crate::{
     disk::{Files, ImageWriter, Images},
     net::{ImageSink, Receiver},
     replica::{Input, PeerMessage},
 };
+use bytes::Bytes;
 use raft::{
     message::Body,
     types::{NodeId, Payload, SnapshotMeta},
 };
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 /// What may be queued for the raft thread; each message counts its payload and a little more.
 pub(super) const QUEUED_BYTES_MAX: usize = 64 << 20;
@@ -34,7 +38,7 @@ impl<F: Files> Receiver for Peers<F> {
     }
 
     fn reachable(&self, peer: NodeId) {
-        self.shared.reachable.lock().insert(peer);
+        self.shared.reachable.lock().insert(peer, Instant::now());
     }
 
     fn unreachable(&self, peer: NodeId) {
@@ -44,6 +48,19 @@ impl<F: Files> Receiver for Peers<F> {
 
     fn image(&self, from: NodeId, meta: SnapshotMeta) -> io::Result<Box<dyn ImageSink>> {
         Ok(Box::new(Sink(self.images.write(meta, &format!("from-{from}"))?)))
+    }
+
+    fn is_removed(&self, id: NodeId) -> bool {
+        self.shared.roster.read().removed.contains(&id)
+    }
+
+    fn removed(&self, by: NodeId) {
+        tracing::warn!(peer = %by, "a peer turns this member away: it was removed");
+        self.shared.leave();
+    }
+
+    fn question(&self, from: Option<NodeId>, question: Bytes) -> Bytes {
+        questions::answer(&self.shared, from, question)
     }
 
     fn image_sent(&self, to: NodeId, ok: bool) {

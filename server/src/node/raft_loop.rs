@@ -3,6 +3,7 @@
 use super::{
     apply_loop::Work,
     images,
+    members::Members,
     queue::Queue,
     shared::{Event, Shared},
 };
@@ -27,6 +28,7 @@ pub(super) struct RaftLoop<F: Files> {
     pub(super) network: Network,
     pub(super) apply: Arc<Queue<Work>>,
     pub(super) ticker: Ticker,
+    pub(super) members: Members,
 }
 
 impl<F: Files> RaftLoop<F> {
@@ -41,6 +43,7 @@ impl<F: Files> RaftLoop<F> {
             for event in events.drain(..) {
                 match event {
                     Event::Input(input) => self.step(input),
+                    Event::Roster(roster) => self.members.roster_changed(roster, &mut self.network),
                     Event::ImageWritten { index, oldest } => self.image_written(index, oldest),
                     Event::Stop { graceful: true } => return self.wal.flush(),
                     Event::Stop { graceful: false } => return Ok(()),
@@ -64,6 +67,22 @@ impl<F: Files> RaftLoop<F> {
         }
         for _ in 0..ticks {
             self.step(Input::Tick);
+        }
+        if ticks > 0 {
+            self.follow_roster();
+        }
+    }
+
+    /// Brings raft's membership closer to the roster, if this member leads; leaves, if it shall.
+    fn follow_roster(&mut self) {
+        self.members.forget(Instant::now(), &mut self.network);
+        if let Some(change) = self.members.next_change(&self.shared, self.replica.raft()) {
+            let (node, term) = (self.shared.options.id, self.replica.raft().term().0);
+            tracing::info!(%node, term, ?change, "changing the membership");
+            self.step(Input::Change(change));
+        }
+        if self.members.is_over(&self.shared, self.replica.raft()) {
+            self.shared.leave();
         }
     }
 
@@ -144,9 +163,13 @@ impl<F: Files> RaftLoop<F> {
                 None => tracing::info!(%node, term, role = %raft.role(), "there is no leader"),
             }
         }
-        if *raft.membership() != *shared.membership.read() {
-            *shared.membership.write() = raft.membership().clone();
-        }
+        shared.membership.send_if_modified(|known| {
+            let changed = known != raft.membership();
+            if changed {
+                known.clone_from(raft.membership());
+            }
+            changed
+        });
     }
 
     fn send(&mut self, messages: Vec<Message>) {

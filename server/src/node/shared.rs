@@ -7,12 +7,12 @@ use crate::{
 use parking_lot::{Mutex, RwLock};
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
@@ -23,8 +23,10 @@ pub struct Options {
     pub id: NodeId,
     /// Its cluster.
     pub cluster_id: u64,
-    /// The members and where they are.
+    /// The members that the cluster began with.
     pub roster: Roster,
+    /// Members to talk to before the replicated state names them: those that a joining member was told.
+    pub contacts: Roster,
     /// A leader's heartbeat interval.
     pub heartbeat: Duration,
     /// A follower that hears nothing for this long, and up to twice this, campaigns.
@@ -54,6 +56,8 @@ impl Options {
 pub(super) enum Event {
     /// An input for the replica.
     Input(Input),
+    /// The roster changed.
+    Roster(Arc<Roster>),
     /// An image is durable; older images up to `oldest` are gone.
     ImageWritten {
         /// Where the image ends.
@@ -77,7 +81,11 @@ pub(super) struct Shared {
     pub(super) waiters: Waiters,
     pub(super) state: RwLock<StateMachine>,
     pub(super) status: StatusCell,
-    pub(super) membership: RwLock<Membership>,
+    pub(super) membership: watch::Sender<Membership>,
+    /// The roster, as applied here.
+    pub(super) roster: RwLock<Arc<Roster>>,
+    /// On a leader: the learners that hold nearly the whole log.
+    pub(super) caught_up: Mutex<BTreeSet<NodeId>>,
     pub(super) leader: watch::Sender<Option<NodeId>>,
     pub(super) metrics: Arc<Metrics>,
     /// Set first when the node stops: nothing that takes long is begun any more.
@@ -86,11 +94,20 @@ pub(super) struct Shared {
     pub(super) failure: watch::Sender<Option<String>>,
     /// Counts the states that images replaced: an image of an earlier state is given up.
     pub(super) generation: AtomicU64,
-    /// Peers that there is a connection to.
-    pub(super) reachable: Mutex<BTreeSet<NodeId>>,
+    /// Peers that there is a connection to, and since when.
+    pub(super) reachable: Mutex<BTreeMap<NodeId, Instant>>,
 }
 
 impl Shared {
+    /// The cluster goes on without this member.
+    pub(super) fn leave(&self) {
+        self.fail(
+            "this member was removed from the cluster, for good. To let this machine take part again, \
+             delete the data directory and add it as a new member"
+                .into(),
+        );
+    }
+
     /// The node cannot go on.
     pub(super) fn fail(&self, why: String) {
         tracing::error!(error = why, "the node stops");
@@ -108,7 +125,6 @@ pub(super) struct StatusCell {
     role: AtomicU64,
     committed: AtomicU64,
     applied: AtomicU64,
-    is_learner: AtomicBool,
 }
 
 const ROLES: [Role; 4] = [Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader];
@@ -119,7 +135,6 @@ impl StatusCell {
         self.leader.store(raft.leader().map_or(0, |id| id.0), Relaxed);
         self.role.store(ROLES.iter().position(|role| *role == raft.role()).unwrap_or(0) as u64, Relaxed);
         self.committed.store(raft.commit().0, Relaxed);
-        self.is_learner.store(raft.membership().learners.contains(&raft.id()), Relaxed);
     }
 
     pub(super) fn set_applied(&self, index: LogIndex) {
@@ -130,6 +145,7 @@ impl StatusCell {
         LogIndex(self.applied.load(std::sync::atomic::Ordering::Acquire))
     }
 
+    /// [`NodeStatus::is_learner`] is a matter of the roster: it is left `false`.
     pub(super) fn get(&self, options: &Options) -> NodeStatus {
         let leader = self.leader.load(Relaxed);
         NodeStatus {
@@ -140,7 +156,7 @@ impl StatusCell {
             leader: (leader != 0).then_some(NodeId(leader)),
             committed: LogIndex(self.committed.load(Relaxed)),
             applied: self.applied(),
-            is_learner: self.is_learner.load(Relaxed),
+            is_learner: false,
         }
     }
 }

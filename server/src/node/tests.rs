@@ -75,7 +75,7 @@ impl Cluster {
         let (id, address) = (self.members[at].id, self.members[at].address);
         let files = RealFiles { fsync: false, metrics: Arc::default() };
         let data_dir = DataDir::new(files, &self.dir.path().join(at.to_string()));
-        let birth = Birth { membership: self.roster.membership(), roster: self.roster.encode() };
+        let birth = Birth { membership: self.roster.membership(), roster: bytes::Bytes::new() };
         let cluster_id = self.roster.cluster_id();
         let opened = data_dir.open(Identity { cluster: cluster_id, node: id }, birth).unwrap();
         self.members[at].starts += 1;
@@ -83,6 +83,7 @@ impl Cluster {
             id,
             cluster_id,
             roster: self.roster.clone(),
+            contacts: Roster::default(),
             heartbeat: Duration::from_millis(30),
             election: Duration::from_millis(300),
             snapshot_count: self.snapshot_count,

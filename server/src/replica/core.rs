@@ -7,7 +7,7 @@ use super::{
 use crate::error::ApiError;
 use bytes::Bytes;
 use raft::{
-    Raft, StepError,
+    MembershipChange, Raft, StepError,
     message::Message,
     ready::{Mark, Ready},
     types::{LogIndex, NodeId, ReadId, Term},
@@ -83,6 +83,8 @@ pub enum Input {
     Unreachable(NodeId),
     /// Hand leadership to this member.
     Transfer(NodeId),
+    /// Change the membership, if this member leads.
+    Change(MembershipChange),
 }
 
 /// The outputs of a turn.
@@ -212,6 +214,9 @@ impl Replica {
                 self.raft.step(raft::Input::Unreachable(peer))
             }
             Input::Transfer(to) => self.raft.step(raft::Input::Transfer(to)),
+            Input::Change(change) => {
+                self.raft.step(raft::Input::ProposeMembership { change, context: Bytes::new() })
+            }
         }
     }
 

@@ -3,16 +3,16 @@
 #[cfg(feature = "plant")]
 use crate::plant::Plant;
 use crate::{
+    cluster::Roster,
     error::ApiError,
     lease::Leases,
     mvcc::{Scrub, Store},
     proto::{
         etcdserverpb::{CompactionResponse, DeleteRangeResponse, PutResponse, TxnResponse},
-        internal::{Command, MemberAttributes, command::Request},
+        internal::{Command, command::Request},
     },
 };
-use raft::types::LogIndex;
-use std::collections::BTreeMap;
+use raft::types::{LogIndex, NodeId};
 
 /// What a command came to. An error proves that nothing was written.
 pub type Outcome = Result<Response, ApiError>;
@@ -30,8 +30,8 @@ pub enum Response {
     /// To a compaction: it is in force, though superseded versions may still take up memory
     /// ([`StateMachine::scrub`]).
     Compaction(CompactionResponse),
-    /// To a member's attributes.
-    MemberAttributes,
+    /// To a change of the roster.
+    Members,
 }
 
 /// The replicated state of one member.
@@ -40,13 +40,20 @@ pub struct StateMachine {
     pub(super) applied: LogIndex,
     pub(super) kv: Store,
     pub(super) leases: Leases,
-    pub(super) attributes: BTreeMap<u64, MemberAttributes>,
+    pub(super) roster: Roster,
+    /// Counts the changes of the roster in this process.
+    pub(super) roster_version: u64,
 }
 
 impl StateMachine {
     /// The state before the first entry.
     pub fn new() -> StateMachine {
         StateMachine::default()
+    }
+
+    /// The state before the first entry, in a cluster that begins with these members.
+    pub fn of_new_cluster(roster: Roster) -> StateMachine {
+        StateMachine { roster, ..StateMachine::default() }
     }
 
     /// Applies the command of the entry at `index`, which must be the next one. Total: whatever the command
@@ -72,9 +79,14 @@ impl StateMachine {
         &self.kv
     }
 
-    /// What the members have told of themselves, by member id.
-    pub fn member_attributes(&self) -> &BTreeMap<u64, MemberAttributes> {
-        &self.attributes
+    /// Who shall take part.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Differs whenever the roster does, within the life of this value.
+    pub fn roster_version(&self) -> u64 {
+        self.roster_version
     }
 
     /// Frees up to `budget` versions that a compaction superseded; see [`Store::scrub`]. No answer, hash or
@@ -91,13 +103,31 @@ impl StateMachine {
             Some(Request::DeleteRange(request)) => self.kv.delete_range(request).map(Response::DeleteRange),
             Some(Request::Txn(request)) => self.kv.txn(request, &lease_exists).map(Response::Txn),
             Some(Request::Compaction(request)) => self.kv.compact(request.revision).map(Response::Compaction),
-            Some(Request::MemberAttributes(attributes)) => {
-                self.attributes.insert(attributes.member_id, attributes.clone());
-                Ok(Response::MemberAttributes)
+            Some(Request::MemberAttributes(told)) => self.change_roster(|roster| {
+                roster.publish(NodeId(told.member_id), &told.name, &told.client_urls);
+                Ok(())
+            }),
+            Some(Request::MemberAdd(add)) => {
+                self.change_roster(|roster| roster.add(NodeId(add.member_id), &add.peer_urls, add.is_learner))
+            }
+            Some(Request::MemberRemove(remove)) => {
+                self.change_roster(|roster| roster.remove(NodeId(remove.member_id)))
+            }
+            Some(Request::MemberUpdate(update)) => {
+                self.change_roster(|roster| roster.update(NodeId(update.member_id), &update.peer_urls))
+            }
+            Some(Request::MemberPromote(promote)) => {
+                self.change_roster(|roster| roster.promote(NodeId(promote.member_id)))
             }
             // As etcd calls an operation that says nothing.
             None => Err(ApiError::KeyNotFound),
         }
+    }
+
+    fn change_roster(&mut self, change: impl FnOnce(&mut Roster) -> Result<(), ApiError>) -> Outcome {
+        change(&mut self.roster)?;
+        self.roster_version += 1;
+        Ok(Response::Members)
     }
 }
 

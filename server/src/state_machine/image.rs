@@ -5,22 +5,25 @@
 //!
 //! ```text
 //! chunk   magic "ASIM" | version u16 | kind u8 | number u32 | length u32 | payload     (little-endian)
-//! head    applied, revision, compact revision; members: count, protocol buffers; leases: count, ids
+//! head    applied, revision, compact revision; members and more: a protocol buffer; leases: count, ids
 //! records the store's, see mvcc::image
 //! end     count of versions, sum of their digests
 //! ```
 
 use super::StateMachine;
-use crate::mvcc::{
-    Pinned,
-    codec::{put_bytes, put_i64, put_u64},
+use crate::{
+    mvcc::{
+        Pinned,
+        codec::{put_bytes, put_i64, put_u64},
+    },
+    proto::internal::ClusterState,
 };
 use prost::Message as _;
 use raft::types::LogIndex;
 use std::mem;
 
 pub(super) const MAGIC: [u8; 4] = *b"ASIM";
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 pub(super) const KIND_HEAD: u8 = 1;
 pub(super) const KIND_RECORDS: u8 = 2;
 pub(super) const KIND_END: u8 = 3;
@@ -60,15 +63,20 @@ impl StateMachine {
         put_u64(&mut head, self.applied.0);
         put_i64(&mut head, kv.revision());
         put_i64(&mut head, kv.compact_revision());
-        put_u64(&mut head, u64::try_from(self.attributes.len()).expect("counts fit 64 bits"));
-        for attributes in self.attributes.values() {
-            put_bytes(&mut head, &attributes.encode_to_vec());
-        }
+        put_bytes(&mut head, &self.cluster_state().encode_to_vec());
         put_u64(&mut head, u64::try_from(self.leases.ids().len()).expect("counts fit 64 bits"));
         for id in self.leases.ids() {
             put_i64(&mut head, *id);
         }
         Image { applied: self.applied, kv, number: 0, stage: Stage::Head(head) }
+    }
+
+    /// What the image holds beside keys and leases.
+    fn cluster_state(&self) -> ClusterState {
+        ClusterState {
+            members: self.roster.records(),
+            removed: self.roster.removed.iter().map(|id| id.0).collect(),
+        }
     }
 
     /// The next chunk, or `None` after the last one: about `max_bytes` long, more only by the record that

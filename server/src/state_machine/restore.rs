@@ -5,16 +5,17 @@ use super::{
     image::{KIND_END, KIND_HEAD, KIND_RECORDS, MAGIC, VERSION},
 };
 use crate::{
+    cluster::Roster,
     lease::Leases,
     mvcc::{
         Builder, Damage, Totals,
         codec::{Malformed, Reader},
     },
-    proto::internal::MemberAttributes,
+    proto::internal::ClusterState,
 };
 use prost::Message as _;
 use raft::types::LogIndex;
-use std::{collections::BTreeMap, error::Error, fmt};
+use std::{error::Error, fmt};
 
 /// Why chunks are no image of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub enum RestoreError {
     Order(u8),
     /// A chunk's contents cannot be read.
     Malformed(Malformed),
-    /// A member's attributes cannot be read, or do not follow those before them.
-    Attributes,
+    /// What the image says of the cluster cannot be read, or contradicts itself.
+    Cluster,
     /// The lease ids are not in order.
     Leases,
     /// The last chunk has not come.
@@ -61,7 +62,7 @@ impl fmt::Display for RestoreError {
             RestoreError::Malformed(malformed) => {
                 write!(f, "a chunk of the state image cannot be read: {malformed}")
             }
-            RestoreError::Attributes => f.write_str("the state image has damaged member attributes"),
+            RestoreError::Cluster => f.write_str("the state image has a damaged list of members"),
             RestoreError::Leases => f.write_str("the state image has damaged leases"),
             RestoreError::Unfinished => f.write_str("the state image ends too early"),
             RestoreError::Damage(damage) => write!(f, "the state image is damaged: {damage}"),
@@ -79,7 +80,7 @@ impl Error for RestoreError {
             | RestoreError::Number { .. }
             | RestoreError::Order(_)
             | RestoreError::Malformed(_)
-            | RestoreError::Attributes
+            | RestoreError::Cluster
             | RestoreError::Leases
             | RestoreError::Unfinished => None,
         }
@@ -117,7 +118,7 @@ enum Stage {
 #[derive(Debug)]
 struct Head {
     applied: LogIndex,
-    attributes: BTreeMap<u64, MemberAttributes>,
+    roster: Roster,
     leases: Leases,
 }
 
@@ -180,9 +181,9 @@ impl Restore {
             }
             (KIND_END, Stage::Records(head, builder)) => {
                 let totals = Totals { versions: payload.u64()?, digest: payload.u64()? };
-                let Head { applied, attributes, leases } = head;
+                let Head { applied, roster, leases } = head;
                 let kv = builder.finish(totals)?;
-                Stage::Done(Box::new(StateMachine { applied, kv, leases, attributes }))
+                Stage::Done(Box::new(StateMachine { applied, kv, leases, roster, roster_version: 0 }))
             }
             (KIND_HEAD | KIND_RECORDS | KIND_END, _) => return Err(RestoreError::Order(kind)),
             (kind, _) => return Err(RestoreError::Kind(kind)),
@@ -198,14 +199,9 @@ fn read_head(payload: &mut Reader<'_>) -> Result<(Head, Builder), RestoreError> 
         return Err(Malformed::Number.into());
     }
     let builder = Builder::new(payload.i64()?, payload.i64()?)?;
-    let mut attributes = BTreeMap::new();
-    for _ in 0..payload.u64()? {
-        let member = MemberAttributes::decode(payload.bytes()?).map_err(|_| RestoreError::Attributes)?;
-        if attributes.last_key_value().is_some_and(|(last, _)| *last >= member.member_id) {
-            return Err(RestoreError::Attributes);
-        }
-        attributes.insert(member.member_id, member);
-    }
+    let ClusterState { members, removed } =
+        ClusterState::decode(payload.bytes()?).map_err(|_| RestoreError::Cluster)?;
+    let roster = Roster::from_records(members, removed).ok_or(RestoreError::Cluster)?;
     let mut leases = Leases::default();
     let mut last = None;
     for _ in 0..payload.u64()? {
@@ -216,5 +212,5 @@ fn read_head(payload: &mut Reader<'_>) -> Result<(Head, Builder), RestoreError> 
         last = Some(id);
         leases.insert(id);
     }
-    Ok((Head { applied, attributes, leases }, builder))
+    Ok((Head { applied, roster, leases }, builder))
 }

@@ -1,6 +1,6 @@
 //! `assay check`: judges stored histories, of this program or of others.
 
-use super::{Failure, colour, duration, print};
+use super::{Failure, colour, duration, levels, print};
 use crate::{
     report::{self, Conclusion, Results, WorkloadResult},
     runner,
@@ -31,7 +31,7 @@ const ALIVE: Duration = Duration::from_secs(2);
 pub(super) struct CheckArgs {
     /// Histories, or folders with histories: history.jsonl of a run, Jepsen's history.edn, the same as JSON,
     /// Jepsen's log of 2014, Porcupine's key-value logs; plain, gzip or zstd.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "explain")]
     files: Vec<PathBuf>,
     /// What to judge them as: a workload's name, where the file does not say it or says it wrongly.
     #[arg(long, value_name = "WORKLOAD")]
@@ -48,6 +48,9 @@ pub(super) struct CheckArgs {
     /// Threads for parts of a history that have nothing to do with each other [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Says what a consistency level means, with a small example, and checks nothing.
+    #[arg(long, value_name = "LEVEL", conflicts_with = "files")]
+    explain: Option<String>,
     /// How to print the verdict.
     #[arg(long, value_enum, default_value_t)]
     format: CheckFormat,
@@ -70,6 +73,8 @@ enum CheckFormat {
     Text,
     /// One JSON document.
     Json,
+    /// JUnit's XML, a test case for each check.
+    Junit,
     /// One self-contained page.
     Html,
 }
@@ -91,6 +96,10 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn check(args: CheckArgs) -> Result<u8, Failure> {
+    if let Some(level) = &args.explain {
+        print(&levels::explain(level).map_err(Failure::Usage)?)?;
+        return Ok(0);
+    }
     let files = files(&args.files)?;
     let started = Instant::now();
     let mut results = Vec::new();
@@ -111,9 +120,17 @@ pub(super) fn check(args: CheckArgs) -> Result<u8, Failure> {
         (CheckFormat::Text, results) => print(&sum(results, started.elapsed()))?,
         (CheckFormat::Json, [result]) => print_json(result)?,
         (CheckFormat::Json, results) => print_json(results)?,
-        (CheckFormat::Html, _) => {
+        (CheckFormat::Html | CheckFormat::Junit, _) => {
             let results = Results { v: report::VERSION, verdict, workloads: results, ..Results::default() };
-            print(&report::html(&results, Path::new(".")))?;
+            let page = match args.format {
+                CheckFormat::Junit => {
+                    report::junit(&results).map_err(|error| Failure::Unknown(error.to_string()))?
+                }
+                CheckFormat::Html | CheckFormat::Text | CheckFormat::Json => {
+                    report::html(&results, Path::new("."))
+                }
+            };
+            print(&page)?;
         }
     }
     Ok(verdict.exit_code())

@@ -2,13 +2,19 @@
 //!
 //! Exit status: 0 valid, 1 anomaly, 2 usage or configuration, 3 unknown.
 
+mod bench;
 mod check;
 mod containers;
 mod duration;
+mod levels;
 mod list;
 mod out;
 mod report;
 mod run;
+mod series;
+mod serve;
+mod target;
+mod words;
 
 use crate::cluster::compose;
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -38,10 +44,14 @@ struct Cli {
 enum Command {
     /// Start a cluster, run workloads under faults, heal, check, report.
     Run(Box<run::RunArgs>),
+    /// Load a cluster or a running store; latency, throughput, plots.
+    Bench(Box<bench::BenchArgs>),
     /// Judge a stored history.
     Check(check::CheckArgs),
     /// Make the report of a stored run again.
     Report(report::ReportArgs),
+    /// Browse the stored runs in a web page.
+    Serve(serve::ServeArgs),
     /// Show what workloads, faults and clusters there are.
     List(list::ListArgs),
     /// Be a machine of a compose cluster.
@@ -87,8 +97,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         None => run::run(&cli.run, &program),
         Some(Command::Run(args)) => run::run(&args, &program),
+        Some(Command::Bench(args)) => bench::bench(&args, &program),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),

@@ -100,7 +100,7 @@ impl Cluster {
         if spec.kind == Kind::Netns && dir.starts_with("/run") {
             return Err(ClusterError::Namespaces(Why::Hidden { path: dir }));
         }
-        let (network, addresses) = Network::build(spec.kind, spec.nodes).await?;
+        let (network, addresses) = Network::build(spec.kind, spec.nodes, spec.direct).await?;
         let version = network.version(&spec.system).await?;
         let nodes: Vec<Node> = addresses.into_iter().map(|address| address.into_node(&spec.dir)).collect();
         let clients = nodes

@@ -48,15 +48,19 @@ pub(super) enum Network {
 }
 
 impl Network {
-    /// Makes a network for `nodes` nodes.
-    pub(super) async fn build(kind: Kind, nodes: usize) -> Result<(Network, Vec<Address>), ClusterError> {
+    /// Makes a network for `nodes` nodes; `direct` is for [`Kind::Local`] alone.
+    pub(super) async fn build(
+        kind: Kind,
+        nodes: usize,
+        direct: bool,
+    ) -> Result<(Network, Vec<Address>), ClusterError> {
         match kind {
             Kind::Netns => {
                 let (lab, addresses) = Lab::build(nodes).await?;
                 Ok((Network::Netns(lab), addresses))
             }
             Kind::Local => {
-                let (loopback, addresses) = Loopback::build(nodes).await?;
+                let (loopback, addresses) = Loopback::build(nodes, direct).await?;
                 Ok((Network::Local(loopback), addresses))
             }
             Kind::Compose => {

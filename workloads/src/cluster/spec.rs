@@ -96,6 +96,9 @@ pub struct Spec {
     pub tuning: Tuning,
     /// How long the start may take until every node answers a linearizable read.
     pub start_timeout: Duration,
+    /// Whether the nodes of a `local` cluster reach each other without the proxies: for measuring. Links cannot
+    /// be cut then.
+    pub direct: bool,
 }
 
 impl Spec {
@@ -112,6 +115,7 @@ impl Spec {
             token: "assay".to_owned(),
             tuning: Tuning::default(),
             start_timeout: Duration::from_secs(30),
+            direct: false,
         }
     }
 }

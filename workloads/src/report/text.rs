@@ -152,7 +152,8 @@ fn by_count(errors: &BTreeMap<String, u64>) -> String {
     all.join(", ")
 }
 
-fn paint(verdict: Conclusion, colour: bool) -> String {
+/// A verdict, in its colour where colours are wanted.
+pub(crate) fn paint(verdict: Conclusion, colour: bool) -> String {
     if !colour {
         return verdict.to_string();
     }
@@ -175,7 +176,7 @@ mod tests {
             kind: "stale-read".into(),
             sentence: "n2 answered 4 after 5 was read".into(),
             text: (0..50).map(|n| format!("line {n}\n")).collect(),
-            drawing: None,
+            ..Anomaly::default()
         };
         let check = Check {
             name: "linearizable".into(),

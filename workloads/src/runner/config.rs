@@ -5,6 +5,7 @@ use crate::{
     cluster::{Kind, System},
     generator::Rate,
     nemesis::FaultSet,
+    report::{Results, Tolerance},
     scenario::WorkloadName,
     workload::TxnRevisions,
 };
@@ -37,6 +38,8 @@ pub struct Config {
     pub command: String,
     /// What the user should know of how the run was set up.
     pub notes: Vec<String>,
+    /// An earlier run that this one must not serve worse than, and by how much it may.
+    pub baseline: Option<(Results, Tolerance)>,
     /// Whether to keep progress to itself.
     pub quiet: bool,
 }

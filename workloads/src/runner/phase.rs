@@ -5,6 +5,7 @@ use super::{
     job::{Job, JobPlan, Work},
     load::LoadOutcome,
     member::Member,
+    roles::observe_roles,
     settle::{newest_revision, settle},
     stop::Stop,
 };
@@ -13,7 +14,7 @@ use crate::{
     generator::Rate,
     nemesis::{self, Plan},
     recorder::{Record, Recorder},
-    report::{Progress, Tally},
+    report::{Doubt, DoubtKind, Progress, Tally},
     scenario::{PhasePlan, WorkloadName},
 };
 use checker::history::event::{Header, VERSION, What};
@@ -25,6 +26,8 @@ use tokio::task::JoinSet;
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// The same where a member has ended by itself.
 const CRASHED_LIMIT: Duration = Duration::from_secs(2);
+/// The same where they have not come to agree before: whatever still answers does so soon.
+const UNSETTLED_LIMIT: Duration = Duration::from_secs(5);
 /// How long the store may take to give its revision before the load.
 const BASE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -49,7 +52,7 @@ pub(super) struct Env {
 pub(super) struct PhaseOutcome {
     pub parts: Vec<Part>,
     /// Why the phase proves less than it should.
-    pub doubts: Vec<String>,
+    pub doubts: Vec<Doubt>,
 }
 
 /// A workload's part of a phase.
@@ -95,7 +98,7 @@ impl Env {
         let steps = self.steps(jobs, &recorders, number, duration, base, &mut phase).await;
         let flushed: io::Result<()> = recorders.iter().try_for_each(|recorder| recorder.flush());
         if let Err(error) = steps.and(flushed) {
-            phase.doubts.push(error.to_string());
+            phase.doubts.push(Doubt::new(DoubtKind::HarnessError, error.to_string()));
         }
         Ok(phase)
     }
@@ -175,18 +178,20 @@ impl Env {
         self.progress.phase(&format!("{name}: healing"), Vec::new());
         self.heal(&mut phase.doubts).await;
         if self.stop.is_stopped() || !errors.is_empty() {
-            phase.doubts.extend(errors);
+            phase.doubts.extend(harness_errors(errors));
             return Ok(());
         }
-        self.settle(recorders, phase).await?;
+        let settled = self.settle(recorders, phase, SETTLE_LIMIT).await?;
 
         recorders.record(What::Phase { f: "final".into() })?;
         self.progress.phase(&format!("{name}: final reads"), Vec::new());
-        let patience = self.patience().await;
+        let limit = if settled { SETTLE_LIMIT } else { UNSETTLED_LIMIT };
+        let patience = self.patience(limit).await;
         let (_, errors, _) = self.each(jobs, move |job| job.final_reads(patience)).await;
-        phase.doubts.extend(errors);
+        phase.doubts.extend(errors.into_iter().map(|error| Doubt::new(DoubtKind::NotSettled, error)));
         // Again, for what the reads may have brought about.
-        self.settle(recorders, phase).await
+        self.settle(recorders, phase, limit).await?;
+        Ok(())
     }
 
     /// Lets the faults of the phase strike while the load goes on. Gives the jobs that are still there
@@ -205,8 +210,11 @@ impl Env {
             loaded.stop();
             done
         };
-        let ((jobs, errors, outcomes), doubts) =
-            tokio::join!(load, self.faults(recorders, number, duration, &loaded));
+        let ((jobs, errors, outcomes), doubts, ()) = tokio::join!(
+            load,
+            self.faults(recorders, number, duration, &loaded),
+            observe_roles(&self.members, recorders, &loaded)
+        );
         phase.doubts.extend(doubts);
         for (index, outcome) in outcomes {
             phase.parts[index].outcome = Some(outcome);
@@ -222,7 +230,7 @@ impl Env {
         number: usize,
         duration: Duration,
         loaded: &Stop,
-    ) -> Vec<String> {
+    ) -> Vec<Doubt> {
         let Some(cluster) = &self.cluster else { return Vec::new() };
         if self.config.faults.is_empty() {
             return Vec::new();
@@ -244,12 +252,16 @@ impl Env {
             }
         };
         let mut summary = nemesis::run(&plan, Arc::clone(cluster), sink, stop).await;
-        if self.stop.is_stopped() {
-            return summary.heal_errors;
+        let not_healed = std::mem::take(&mut summary.heal_errors).into_iter();
+        let mut doubts: Vec<Doubt> =
+            not_healed.map(|error| Doubt::new(DoubtKind::NotHealed, error)).collect();
+        if !self.stop.is_stopped() {
+            // The load's end is the plan's end too.
+            summary.stopped = false;
+            let vain = summary.doubts(&plan).into_iter();
+            doubts.extend(vain.map(|error| Doubt::new(DoubtKind::FaultWithoutEffect, error)));
         }
-        // The load's end is the plan's end too.
-        summary.stopped = false;
-        summary.doubts(&plan)
+        doubts
     }
 
     /// Does the same with every job at the same time. A job that panics is lost, and leaves an error.
@@ -282,34 +294,44 @@ impl Env {
         (jobs, errors, outcomes)
     }
 
-    async fn heal(&self, doubts: &mut Vec<String>) {
+    async fn heal(&self, doubts: &mut Vec<Doubt>) {
         if let Some(cluster) = &self.cluster
             && let Err(error) = cluster.heal().await
         {
-            doubts.push(format!("healing failed: {error}"));
+            doubts.push(Doubt::new(DoubtKind::NotHealed, format!("healing failed: {error}")));
         }
     }
 
     /// How long to wait for all members: who has ended by itself will not answer any more, though the others
-    /// may still tell something.
-    async fn patience(&self) -> Duration {
+    /// may still tell something. At most `limit`.
+    async fn patience(&self, limit: Duration) -> Duration {
         match self.gone().await {
-            Some(_) => CRASHED_LIMIT,
-            None => SETTLE_LIMIT,
+            Some(_) => limit.min(CRASHED_LIMIT),
+            None => limit,
         }
     }
 
-    /// Waits until the members agree, and records what they say then.
-    async fn settle(&self, recorders: &[Arc<Recorder>], phase: &mut PhaseOutcome) -> io::Result<()> {
+    /// Waits until the members agree, for `limit` at most, and records what they say then. Gives whether they
+    /// did.
+    async fn settle(
+        &self,
+        recorders: &[Arc<Recorder>],
+        phase: &mut PhaseOutcome,
+        limit: Duration,
+    ) -> io::Result<bool> {
         let settled = tokio::select! {
-            settled = settle(&self.members, SETTLE_LIMIT, &self.stop) => settled,
+            settled = settle(&self.members, limit, &self.stop) => settled,
             gone = self.member_gone() => Err(format!("{gone} has ended by itself")),
         };
         match settled {
-            Ok(observations) => observations.into_iter().try_for_each(|what| recorders.record(what)),
+            Ok(observations) => {
+                observations.into_iter().try_for_each(|what| recorders.record(what))?;
+                Ok(true)
+            }
             Err(missing) => {
-                phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));
-                Ok(())
+                let sentence = format!("the members did not come to agree after healing: {missing}");
+                phase.doubts.push(Doubt::new(DoubtKind::NotSettled, sentence));
+                Ok(false)
             }
         }
     }
@@ -334,4 +356,8 @@ impl Env {
         }
         None
     }
+}
+
+fn harness_errors(errors: Vec<String>) -> impl Iterator<Item = Doubt> {
+    errors.into_iter().map(|error| Doubt::new(DoubtKind::HarnessError, error))
 }

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Crash, Spec, is_panic},
-    report::{self, Anomaly, Check, Conclusion, NodeResult, Progress, Results, Run, WorkloadResult},
+    report::{
+        self, Anomaly, Check, Conclusion, Doubt, DoubtKind, FaultResult, NodeResult, Progress, Results, Run,
+        Service, WorkloadResult,
+    },
     scenario::phases,
 };
 use checker::History;
@@ -50,7 +53,7 @@ struct Known {
     nodes: Vec<NodeResult>,
     phases: Vec<PhaseOutcome>,
     crashes: Vec<Crash>,
-    doubts: Vec<String>,
+    doubts: Vec<Doubt>,
     usage: Option<String>,
 }
 
@@ -60,7 +63,7 @@ fn lock(known: &SharedKnown) -> std::sync::MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs everything, and writes `results.json` and `report.html` into the run's folder.
+/// Runs everything, and writes the results and the report into the run's folder.
 ///
 /// # Errors
 /// [`RunError`]; everything that goes wrong later than the start is a doubt in the results.
@@ -77,7 +80,7 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
         Arc::clone(&known),
     ));
     if let Err(error) = body.await {
-        lock(&known).doubts.push(format!("the harness failed: {error}"));
+        lock(&known).doubts.push(Doubt::new(DoubtKind::HarnessError, format!("the harness failed: {error}")));
     }
     let known = std::mem::take(&mut *lock(&known));
     if let Some(usage) = known.usage {
@@ -85,6 +88,8 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
     }
     progress.phase("checking", Vec::new());
     let mut results = skeleton(&config, &known, started);
+    // Whatever becomes of the checks, there is a report.
+    write_early(&config.out, &results, &[]);
     let cancel = checker::Cancel::default();
     let checking = tokio::task::spawn_blocking({
         let (config, cancel, stopped) = (Arc::clone(&config), cancel.clone(), stop.is_stopped());
@@ -100,13 +105,19 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
     };
     let mut results = judged.map_err(|error| RunError::Report(io::Error::other(error)))?;
     if stop.is_stopped() {
-        results.doubt("the run was interrupted: faults are healed and all processes ended".into());
+        let sentence = "the run was interrupted: faults are healed and all processes ended";
+        results.doubt(Doubt::new(DoubtKind::Interrupted, sentence));
     }
     results.run.duration_s = start.elapsed().as_secs_f64();
+    if let Some((baseline, tolerance)) = &config.baseline
+        && !stop.is_stopped()
+    {
+        results.add_check(report::compare(&results, baseline, *tolerance));
+    }
     if results.verdict == Conclusion::Valid {
         remove_data(&config);
     }
-    finish(&config.out, &results).map_err(RunError::Report)?;
+    report::write_all(&config.out, &results).map_err(RunError::Report)?;
     Ok(results)
 }
 
@@ -119,16 +130,6 @@ fn remove_data(config: &Config) {
             tracing::debug!(data = %data.display(), %error, "data of a node stays");
         }
     }
-}
-
-/// Writes `results.json` and `report.html` into a run's folder.
-///
-/// # Errors
-/// Whatever the file system says; the one is written even where the other cannot be.
-pub fn finish(out: &Path, results: &Results) -> io::Result<()> {
-    let json = report::write(out, results);
-    let page = std::fs::write(out.join("report.html"), report::html(results, out));
-    json.and(page)
 }
 
 async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop: Stop, known: SharedKnown) {
@@ -154,7 +155,10 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
         }
         match env.phase(phase, index + 1, duration).await {
             Ok(outcome) => lock(&known).phases.push(outcome),
-            Err(error) => lock(&known).doubts.push(format!("phase {}: {error}", index + 1)),
+            Err(error) => {
+                let doubt = Doubt::new(DoubtKind::NoStore, format!("phase {}: {error}", index + 1));
+                lock(&known).doubts.push(doubt);
+            }
         }
         // What a broken cluster does further says little.
         if let Some(cluster) = &cluster
@@ -220,7 +224,8 @@ async fn reach(
             None
         }
         Err(error) => {
-            lock(known).doubts.push(format!("the cluster did not start: {error}"));
+            let doubt = Doubt::new(DoubtKind::NoStore, format!("the cluster did not start: {error}"));
+            lock(known).doubts.push(doubt);
             None
         }
     }
@@ -237,7 +242,7 @@ fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
         verdict: Conclusion::Valid,
         run: Run {
             command: config.command.clone(),
-            started: report::rfc3339(started),
+            started: report::rfc3339_ms(started),
             duration_s: 0.0,
             seed: config.seed,
             system: known.system.clone().unwrap_or_default(),
@@ -257,9 +262,11 @@ fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
 fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: bool, results: &mut Results) {
     known.doubts.into_iter().for_each(|doubt| results.doubt(doubt));
     for (index, phase) in known.phases.into_iter().enumerate() {
+        let (mut service, mut faults, mut not_begun) = (Service::default(), Vec::new(), 0);
         for (n, part) in phase.parts.iter().enumerate() {
             let mut workload = WorkloadResult {
                 name: part.workload.name().into(),
+                phase: index + 1,
                 history: part.history.clone(),
                 rate_per_s: part.rate.per_s(),
                 not_begun: part.outcome.map_or(0, |outcome| outcome.due - outcome.invoked),
@@ -269,8 +276,9 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
             match History::load(&config.out.join(&part.history)) {
                 Ok(history) => {
                     report::measure(&history, &mut workload);
+                    service.add(&history);
                     if n == 0 {
-                        results.faults.extend(report::faults(&history, index + 1));
+                        faults = report::faults(&history, index + 1);
                     }
                     if !stopped {
                         let options = checker::Options {
@@ -281,25 +289,48 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
                         judge_guarded(&history, &options, &mut workload, &config.out, results);
                     }
                 }
-                Err(error) => {
-                    results.doubt(format!("{}: its history cannot be read: {error}", workload.name))
-                }
+                Err(error) => results.doubt(Doubt::new(
+                    DoubtKind::HarnessError,
+                    format!("{}: its history cannot be read: {error}", workload.name),
+                )),
             }
             doubts_of(part, &workload, results);
             results.verdict = results.verdict.max(workload.verdict);
+            not_begun += workload.not_begun;
+            let broken = workload.verdict == Conclusion::Anomaly;
             results.workloads.push(workload);
+            if broken {
+                write_early(&config.out, results, &faults);
+            }
         }
-        phase.doubts.into_iter().for_each(|doubt| results.doubt(format!("phase {}: {doubt}", index + 1)));
+        service.impacts(&mut faults);
+        results.faults.extend(faults);
+        results.availability = results.availability.plus(service.availability(not_begun));
+        for Doubt { kind, sentence } in phase.doubts {
+            results.doubt(Doubt::new(kind, format!("phase {}: {sentence}", index + 1)));
+        }
     }
     let stayed_up = members_stay_up(&known.crashes);
     results.verdict = results.verdict.max(stayed_up.verdict);
     results.checks.push(stayed_up);
     if results.workloads.is_empty() {
-        results.doubt("no operation was done".into());
+        results.doubt(Doubt::new(DoubtKind::NoStore, "no operation was done"));
     }
     let problems = std::mem::take(&mut results.reasons);
     results.reasons = verdict_reasons(results);
     results.reasons.extend(problems);
+}
+
+/// Writes what is known so far, for evidence is not to be lost with a check that takes the whole program down.
+fn write_early(out: &Path, results: &Results, faults: &[FaultResult]) {
+    let mut early = results.clone();
+    early.faults.extend_from_slice(faults);
+    early.reasons.splice(0..0, verdict_reasons(results));
+    let sentence = "this was written before all checks had ended: the harness has not come to its end since";
+    early.doubt(Doubt::new(DoubtKind::HarnessError, sentence));
+    if let Err(error) = report::write_all(out, &early) {
+        tracing::warn!(%error, "the early report is not written");
+    }
 }
 
 /// The check that every member's process ran until it was told to end. One that ends by itself broke a
@@ -321,7 +352,7 @@ fn members_stay_up(crashes: &[Crash]) -> Check {
                 "a member runs until it is told to end, but {node} ended by itself ({status}): {words}"
             ),
             text: log_tail.clone(),
-            drawing: None,
+            ..Anomaly::default()
         });
     }
     check
@@ -351,17 +382,22 @@ fn judge_guarded(
     }));
     match judged {
         Ok(judged) => *workload = judged,
-        Err(_) => results.doubt(format!("{}: the checker failed; its message is on stderr", workload.name)),
+        Err(_) => results.doubt(Doubt::new(
+            DoubtKind::HarnessError,
+            format!("{}: the checker failed; its message is on stderr", workload.name),
+        )),
     }
 }
 
 fn doubts_of(part: &Part, workload: &WorkloadResult, results: &mut Results) {
     if part.outcome.is_none() {
-        results.doubt(format!("{}: the load did not come to its end", workload.name));
+        let sentence = format!("{}: the load did not come to its end", workload.name);
+        results.doubt(Doubt::new(DoubtKind::HarnessError, sentence));
     }
     let malformed = part.tally.malformed();
     if malformed > 0 {
-        results.doubt(format!("{}: {malformed} answers break the contract of etcd's API", workload.name));
+        let sentence = format!("{}: {malformed} answers break the contract of etcd's API", workload.name);
+        results.doubt(Doubt::new(DoubtKind::MalformedAnswers, sentence));
     }
 }
 

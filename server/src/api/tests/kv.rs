@@ -406,7 +406,7 @@ async fn compactions() {
 
 #[tokio::test]
 async fn requests_are_measured_before_they_are_proposed() {
-    let server = Server::with(Limits { max_request_bytes: 1000, max_txn_ops: 2 }).await;
+    let server = Server::with(Limits { max_request_bytes: 1000, max_txn_ops: 2, ..Limits::default() }).await;
     let mut kv = KvClient::new(server.channel().await);
     // A key of one byte, two tags and lengths, the request's own, and what etcd wraps around it.
     let overhead = 3 + 3 + 3 + 14;

@@ -77,6 +77,75 @@ async fn members_are_listed_without_a_revision() {
 }
 
 #[tokio::test]
+async fn changes_of_members_are_refused_as_etcd_refuses_them() {
+    let server = Server::start().await;
+    let mut cluster = ClusterClient::new(server.channel().await);
+    let add = |url: &str| MemberAddRequest { peer_ur_ls: vec![url.into()], is_learner: false };
+    let other = vec!["http://127.0.0.1:7777".to_string()];
+    for (what, outcome, code, text) in [
+        (
+            "no URL",
+            cluster.member_add(MemberAddRequest::default()).await.map(drop),
+            Code::InvalidArgument,
+            "given member URLs are invalid",
+        ),
+        (
+            "a bad URL",
+            cluster.member_add(add("nonsense")).await.map(drop),
+            Code::InvalidArgument,
+            "given member URLs are invalid",
+        ),
+        (
+            "a URL in use",
+            cluster.member_add(add("http://127.0.0.1:2380")).await.map(drop),
+            Code::FailedPrecondition,
+            "Peer URLs already exists",
+        ),
+        (
+            "a stranger removed",
+            cluster.member_remove(MemberRemoveRequest { id: 7 }).await.map(drop),
+            Code::NotFound,
+            "member not found",
+        ),
+        (
+            "a stranger promoted",
+            cluster.member_promote(MemberPromoteRequest { id: 7 }).await.map(drop),
+            Code::NotFound,
+            "member not found",
+        ),
+        (
+            "a stranger updated",
+            cluster.member_update(MemberUpdateRequest { id: 7, peer_ur_ls: other.clone() }).await.map(drop),
+            Code::NotFound,
+            "member not found",
+        ),
+        (
+            "a voter promoted",
+            cluster.member_promote(MemberPromoteRequest { id: MEMBER.0 }).await.map(drop),
+            Code::FailedPrecondition,
+            "can only promote a learner member",
+        ),
+        (
+            "the last removed",
+            cluster.member_remove(MemberRemoveRequest { id: MEMBER.0 }).await.map(drop),
+            Code::FailedPrecondition,
+            "re-configuration failed due to not enough started members",
+        ),
+    ] {
+        let status = outcome.expect_err(what);
+        assert_eq!((status.code(), status.message()), (code, &format!("etcdserver: {text}")[..]), "{what}");
+    }
+    let updated = MemberUpdateRequest { id: MEMBER.0, peer_ur_ls: other.clone() };
+    let updated = cluster.member_update(updated).await.expect("an update").into_inner();
+    assert_eq!(updated.members[0].peer_ur_ls, other);
+    let added = cluster.member_add(add("http://127.0.0.1:2222")).await.expect("a second").into_inner();
+    assert_eq!((added.members.len(), added.header.map(|header| header.revision)), (2, Some(0)));
+    let third =
+        cluster.member_add(add("http://127.0.0.1:3333")).await.expect_err("the second has not started");
+    assert_eq!(third.code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
 async fn leadership_moves_from_the_leader_to_a_voter() {
     let server = Server::start().await;
     let mut maintenance = MaintenanceClient::new(server.channel().await);
@@ -106,15 +175,10 @@ async fn there_are_no_alarms_and_nothing_to_defragment() {
 async fn what_is_not_implemented_says_so() {
     let server = Server::start().await;
     let channel = server.channel().await;
-    let mut cluster = ClusterClient::new(channel.clone());
     let mut maintenance = MaintenanceClient::new(channel.clone());
     let mut health = HealthClient::new(channel);
     let alarm = |action| AlarmRequest { action, ..AlarmRequest::default() };
     for (what, outcome) in [
-        ("member add", cluster.member_add(MemberAddRequest::default()).await.map(drop)),
-        ("member remove", cluster.member_remove(MemberRemoveRequest::default()).await.map(drop)),
-        ("member update", cluster.member_update(MemberUpdateRequest::default()).await.map(drop)),
-        ("member promote", cluster.member_promote(MemberPromoteRequest::default()).await.map(drop)),
         ("alarm activate", maintenance.alarm(alarm(1)).await.map(drop)),
         ("alarm deactivate", maintenance.alarm(alarm(2)).await.map(drop)),
         ("alarm of an unknown kind", maintenance.alarm(alarm(9)).await.map(drop)),

@@ -169,7 +169,7 @@ async fn refusals() {
             12,
             "assay-server: snapshots in etcd's file format are not implemented",
         ),
-        ("cluster/member/add", "{}", 501, 12, "assay-server: members cannot be changed while it runs"),
+        ("cluster/member/add", "{}", 400, 3, "etcdserver: given member URLs are invalid"),
     ] {
         let answer = post(&server, &format!("/v3/{path}"), body).await;
         assert_eq!((answer.code, answer.json()), (http, refusal(code, message)), "{path} {body}");

@@ -49,7 +49,7 @@ fn an_image_holds_all_of_the_state() {
         let chunks = chunks(&state, max_bytes);
         let restored = restore(&chunks).expect("an image can be read");
         assert_eq!(restored.applied(), state.applied());
-        assert_eq!(restored.member_attributes(), state.member_attributes());
+        assert_eq!(restored.roster(), state.roster());
         assert_eq!(restored.leases, state.leases);
         assert_eq!(restored.kv().compact_revision(), 4);
         for revision in 4..=7 {
@@ -129,7 +129,7 @@ fn forge(revision: i64, compacted: i64, records: &[Record]) -> Result<StateMachi
     use crate::mvcc::codec::{put_bytes, put_i64, put_u64};
     let frame = |kind: u8, number: u8, payload: &[u8]| {
         let len = u32::try_from(payload.len()).expect("small").to_le_bytes();
-        [b"ASIM\x01\0".as_slice(), &[kind, number, 0, 0, 0], &len, payload].concat()
+        [b"ASIM\x02\0".as_slice(), &[kind, number, 0, 0, 0], &len, payload].concat()
     };
     let (mut head, mut body, mut end) = (Vec::new(), Vec::new(), Vec::new());
     put_u64(&mut head, 1);
@@ -261,7 +261,7 @@ proptest! {
     fn noise_is_no_image(bytes in vec(any::<u8>(), 0..200), kind in 0_u8..4) {
         prop_assert!(Restore::new().push(&bytes).is_err());
         let len = u32::try_from(bytes.len()).expect("small").to_le_bytes();
-        let framed = [b"ASIM\x01\0".as_slice(), &[kind, 0, 0, 0, 0], &len, &bytes].concat();
+        let framed = [b"ASIM\x02\0".as_slice(), &[kind, 0, 0, 0, 0], &len, &bytes].concat();
         let restored = Restore::new().push(&framed).and_then(Restore::finish);
         prop_assert!(restored.is_err());
     }

@@ -6,17 +6,20 @@ mod speed;
 
 use super::{Outcome, StateMachine};
 use crate::{
+    cluster::{Member, Roster},
     mvcc::tests::random::{LEASE, Step},
     proto::{
         etcdserverpb::CompactionRequest,
         internal::{Command, MemberAttributes, command::Request},
     },
 };
-use raft::types::LogIndex;
+use raft::types::{LogIndex, NodeId};
 
-/// A state that knows the one lease that random requests use.
+/// A state that knows the one lease that random requests use, and two members.
 fn state() -> StateMachine {
-    let mut state = StateMachine::new();
+    let member = |name: &str| Member { name: name.into(), ..Member::default() };
+    let members = [(NodeId(1), member("one")), (NodeId(2), member("two"))].into();
+    let mut state = StateMachine::of_new_cluster(Roster { members, ..Roster::default() });
     state.leases.insert(LEASE);
     state
 }

@@ -13,13 +13,13 @@ use crate::{
     },
     proto::{
         etcdserverpb::ResponseHeader,
-        internal::{Command, command::Request},
+        internal::{Command, MemberAdd, command::Request},
     },
     state_machine::{Response, StateMachine},
 };
 use proptest::prelude::*;
 use prost::Message as _;
-use raft::types::LogIndex;
+use raft::types::{LogIndex, NodeId};
 
 #[test]
 fn every_command_has_its_answer() {
@@ -37,7 +37,7 @@ fn every_command_has_its_answer() {
             Response::DeleteRange(response) => ("delete", revision(response.header)),
             Response::Txn(response) => ("txn", revision(response.header)),
             Response::Compaction(response) => ("compaction", revision(response.header)),
-            Response::MemberAttributes => ("attributes", 0),
+            Response::Members => ("members", 0),
         });
         assert_eq!(answer, want, "{request:?}");
     }
@@ -45,14 +45,20 @@ fn every_command_has_its_answer() {
     assert!(matches!(compacted, Response::Compaction(_)), "{compacted:?}");
     assert_eq!(apply(&mut state, &compaction(3)), Err(ApiError::Compacted));
     assert_eq!(apply(&mut state, &compaction(9)), Err(ApiError::FutureRevision));
-    assert_eq!(apply(&mut state, &attributes(5, "n5")), Ok(Response::MemberAttributes));
-    assert_eq!(state.member_attributes()[&5].name, "n5");
-    assert_eq!(apply(&mut state, &attributes(5, "new")), Ok(Response::MemberAttributes));
-    assert_eq!(state.member_attributes()[&5].name, "new", "the newest word counts");
+    let add = MemberAdd { member_id: 5, peer_urls: vec!["http://n5:1".into()], is_learner: false };
+    assert_eq!(apply(&mut state, &command(Request::MemberAdd(add.clone()))), Ok(Response::Members));
+    assert_eq!(apply(&mut state, &command(Request::MemberAdd(add))), Err(ApiError::MemberExists));
+    let name = |state: &StateMachine| state.roster().members[&NodeId(5)].name.clone();
+    for told in ["n5", "new"] {
+        let version = state.roster_version();
+        assert_eq!(apply(&mut state, &attributes(5, told)), Ok(Response::Members));
+        assert_eq!(name(&state), told, "the newest word counts");
+        assert_ne!(state.roster_version(), version);
+    }
     assert_eq!(apply(&mut state, &Command::default()), Err(ApiError::KeyNotFound), "no request");
-    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(10), 4));
-    state.note_applied(LogIndex(11));
-    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(11), 4));
+    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(12), 4));
+    state.note_applied(LogIndex(13));
+    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(13), 4));
 }
 
 #[test]

@@ -57,12 +57,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Loopback {
-    /// Holds ports for `nodes` nodes, and starts their proxies.
-    pub(in crate::cluster) async fn build(nodes: usize) -> Result<(Loopback, Vec<Address>), ClusterError> {
-        Loopback::try_build(nodes).await.map_err(ClusterError::io("making the loopback network"))
+    /// Holds ports for `nodes` nodes, and starts their proxies; with `direct` the nodes are not told of these.
+    pub(in crate::cluster) async fn build(
+        nodes: usize,
+        direct: bool,
+    ) -> Result<(Loopback, Vec<Address>), ClusterError> {
+        Loopback::try_build(nodes, direct).await.map_err(ClusterError::io("making the loopback network"))
     }
 
-    async fn try_build(nodes: usize) -> io::Result<(Loopback, Vec<Address>)> {
+    async fn try_build(nodes: usize, direct: bool) -> io::Result<(Loopback, Vec<Address>)> {
         let mut responder = Responder::default();
         let listener = TcpListener::bind(ANY_PORT).await?;
         let shared = Arc::new(Shared {
@@ -83,7 +86,7 @@ impl Loopback {
             addresses.push(Address {
                 index: node,
                 client_url: format!("http://{}", client.address()),
-                peer_url: format!("http://{proxy}"),
+                peer_url: format!("http://{}", if direct { peer.address() } else { proxy }),
                 peer_listen_url: format!("http://{}", peer.address()),
                 data: None,
             });

@@ -1,0 +1,414 @@
+//! Transactions on lists and registers: strict serializability, and what exactly is broken if it is.
+
+use std::sync::Arc;
+
+use super::{Context, REPORTED_MAX, Running};
+use crate::decode::Decoded;
+use crate::history::OpId;
+use crate::isolation::cycles::{Cycle, Found, Order, Shape, cycles};
+use crate::isolation::dependencies::{self, Reason};
+use crate::isolation::graph::{Graph, Mask, PR, RT, RW, WR, WW};
+use crate::isolation::levels::levels;
+use crate::isolation::registers::Registers;
+use crate::isolation::txns::{Key, Lists, Txn};
+use crate::isolation::weak::{Judged, Sessions, Weak};
+use crate::isolation::{Wrong, lists, registers};
+use crate::render::{answer, invocation, who};
+use crate::spec::append::ListTxn;
+use crate::verdict::{Anomaly, AnomalyKind, CheckResult, Verdict};
+use crate::witness::{circumstances, witness};
+
+/// Of transactions on lists.
+pub(super) fn lists(context: Context<'_>, decoded: &Decoded<ListTxn>) -> CheckResult {
+    let mut running = Running::new("isolation");
+    let process = |id: OpId| context.operation(id).process;
+    let lists = Lists::new(&decoded.calls, &decoded.failed, process);
+    running.count("transactions", lists.txns.len());
+    let versions = lists::Versions::new(&lists);
+    if let Some((key, element)) = versions.ambiguous {
+        let key = &lists.txns.keys[key as usize];
+        let what = format!("who appended {element} to {key}: more than one transaction did");
+        return running.end("dependency graph", super::not_observed(what));
+    }
+    let graph = dependencies::of_lists(&lists, &versions);
+    let ids: Vec<OpId> = lists.txns.all().map(|txn| lists.txns.id(txn)).collect();
+    let reason = |from, to, why| dependencies::list_reason(&lists, &versions, from, to, why);
+    let explain = Explain { context, keys: &lists.txns.keys, ids: &ids, reason: &reason, lists: true };
+    explain.conclude(running, &versions.wrong, Vec::new(), &graph)
+}
+
+/// Of transactions on registers.
+pub(super) fn registers(context: Context<'_>, registers: &Registers) -> CheckResult {
+    let mut running = Running::new("isolation");
+    running.count("transactions", registers.txns.len());
+    let mut versions = registers::Versions::new(registers);
+    if let Some((key, value)) = versions.ambiguous {
+        let key = &registers.txns.keys[key as usize];
+        let what = format!("who wrote {value} to {key}: more than one transaction did");
+        return running.end("dependency graph", super::not_observed(what));
+    }
+    // Elle takes a value that nobody wrote for one of a write that its history lacks; ours lack none.
+    if context.history.header().scenario == "rw-register" {
+        let known = versions.wrong.len();
+        versions.wrong.retain(|wrong| !matches!(wrong, Wrong::Unwritten { failed: None, .. }));
+        running.count("reads_of_unknown_writes", known - versions.wrong.len());
+    }
+    let weak = weakest(&Sessions::of(registers, &versions));
+    if let Some((Weak::Causal, judged)) = &weak {
+        versions.learn(registers, &judged.demands);
+    }
+    let graph = dependencies::of_registers(registers, &versions);
+    let ids: Vec<OpId> = registers.txns.all().map(|txn| registers.txns.id(txn)).collect();
+    let reason = |from, to, why| dependencies::register_reason(&versions, from, to, why);
+    let explain = Explain { context, keys: &registers.txns.keys, ids: &ids, reason: &reason, lists: false };
+    let broken = weak.filter(|(_, judged)| !judged.cycle.is_empty());
+    let weak = broken.map(|(level, judged)| explain.weak(level, &judged)).into_iter().collect();
+    explain.conclude(running, &versions.wrong, weak, &graph)
+}
+
+/// The weakest of the weak levels that does not hold, else the strongest of them. `None` where even the order
+/// of reads and sessions is circular, which the graph shows.
+fn weakest(sessions: &Sessions) -> Option<(Weak, Judged)> {
+    let mut judged = None;
+    for level in [Weak::ReadCommitted, Weak::ReadAtomic, Weak::Causal] {
+        let next = sessions.judge(level);
+        if next.demands.is_empty() && !next.cycle.is_empty() {
+            return None;
+        }
+        let broken = !next.cycle.is_empty();
+        judged = Some((level, next));
+        if broken {
+            break;
+        }
+    }
+    judged
+}
+
+/// The name of a cycle.
+pub(crate) fn kind(cycle: &Cycle) -> AnomalyKind {
+    match (cycle.order, cycle.shape) {
+        (Order::Data, Shape::G0) => AnomalyKind::G0,
+        (Order::Data, Shape::G1c) => AnomalyKind::G1c,
+        (Order::Data, Shape::GSingle) => AnomalyKind::GSingle,
+        (Order::Data, Shape::GNonadjacent) => AnomalyKind::GNonadjacent,
+        (Order::Data, Shape::G2Item) => AnomalyKind::G2Item,
+        (Order::Process, Shape::G0) => AnomalyKind::G0Process,
+        (Order::Process, Shape::G1c) => AnomalyKind::G1cProcess,
+        (Order::Process, Shape::GSingle) => AnomalyKind::GSingleProcess,
+        (Order::Process, Shape::GNonadjacent) => AnomalyKind::GNonadjacentProcess,
+        (Order::Process, Shape::G2Item) => AnomalyKind::G2ItemProcess,
+        (Order::Realtime, Shape::G0) => AnomalyKind::G0Realtime,
+        (Order::Realtime, Shape::G1c) => AnomalyKind::G1cRealtime,
+        (Order::Realtime, Shape::GSingle) => AnomalyKind::GSingleRealtime,
+        (Order::Realtime, Shape::GNonadjacent) => AnomalyKind::GNonadjacentRealtime,
+        (Order::Realtime, Shape::G2Item) => AnomalyKind::G2ItemRealtime,
+    }
+}
+
+/// Puts what was found into words.
+struct Explain<'a> {
+    context: Context<'a>,
+    keys: &'a [Arc<str>],
+    /// The operation of each transaction.
+    ids: &'a [OpId],
+    reason: &'a dyn Fn(Txn, Txn, Mask) -> Option<Reason>,
+    /// Whether keys hold lists.
+    lists: bool,
+}
+
+impl Explain<'_> {
+    fn conclude(
+        &self,
+        mut running: Running,
+        wrong: &[Wrong],
+        weak: Vec<Anomaly>,
+        graph: &Graph,
+    ) -> CheckResult {
+        running.count("edges", graph.edges());
+        let Found { cycles, components, cut_short } = cycles(graph);
+        running.count("cycles", components);
+        if cut_short {
+            running.count("g_single_cut_short", 1);
+        }
+        let kinds = wrong.iter().map(Wrong::kind).chain(cycles.iter().map(kind));
+        running.levels = Some(levels(kinds.chain(weak.iter().map(|anomaly| anomaly.kind))));
+        let mut anomalies = weak;
+        let mut wrong: Vec<&Wrong> = wrong.iter().collect();
+        wrong.sort_by_key(|wrong| wrong.kind());
+        // One or a few of each kind: a common one must not hide another.
+        let (mut last, mut same) = (None, 0);
+        for wrong in wrong {
+            same = if last == Some(wrong.kind()) { same + 1 } else { 0 };
+            last = Some(wrong.kind());
+            if same < REPORTED_MAX {
+                anomalies.push(self.wrong(wrong));
+            }
+        }
+        anomalies.extend(cycles.iter().map(|cycle| self.cycle(cycle)));
+        running.end("dependency graph", Verdict::of(anomalies))
+    }
+
+    fn by(&self, id: OpId) -> String {
+        let operation = self.context.operation(id);
+        format!("{id} of {} ({})", who(operation), circumstances(self.context.history, operation))
+    }
+
+    fn wrong(&self, wrong: &Wrong) -> Anomaly {
+        let (sentence, ids) = self.sentence(wrong);
+        let witness = witness(self.context.history, &ids, &ids, Vec::new());
+        Anomaly { kind: wrong.kind(), sentence, witness }
+    }
+
+    fn sentence(&self, wrong: &Wrong) -> (String, Vec<OpId>) {
+        let name = |key: &Key| &self.keys[*key as usize];
+        let by = |id: &OpId| self.by(*id);
+        match wrong {
+            Wrong::Internal { txn, key, expected, found } => {
+                let key = name(key);
+                let had = if self.lists { "had to end with" } else { "had to be" };
+                let text = format!(
+                    "a transaction reads what it has read and written itself, but {} read {key} = {found:?}, where \
+                     it {had} {expected:?}",
+                    by(txn)
+                );
+                (text, vec![*txn])
+            }
+            Wrong::Duplicate { reader, key, element } => {
+                let key = name(key);
+                let text = format!("{element} was appended to {key} once, but {} read it twice", by(reader));
+                (text, vec![*reader])
+            }
+            Wrong::Unwritten { reader, key, value, failed: Some(failed) } => {
+                let text = format!(
+                    "what failed for certain has no effect, but {} read {value} in {}, which only {} wrote: {}",
+                    by(reader),
+                    name(key),
+                    by(failed),
+                    answer(self.context.operation(*failed))
+                );
+                (text, vec![*failed, *reader])
+            }
+            Wrong::Unwritten { reader, key, value, failed: None } => {
+                let text = format!(
+                    "a key holds what was written, but {} read {value} in {}, which nobody wrote",
+                    by(reader),
+                    name(key)
+                );
+                (text, vec![*reader])
+            }
+            Wrong::Intermediate { reader, key, value, writer } => {
+                let text = format!(
+                    "a transaction is seen whole or not at all, but {} read {} up to {value}, in the middle of \
+                     what {} wrote",
+                    by(reader),
+                    name(key),
+                    by(writer)
+                );
+                (text, vec![*writer, *reader])
+            }
+            Wrong::FutureRead { txn, key, value } => {
+                let key = name(key);
+                let text = format!(
+                    "a transaction reads what was there before its own later writes, but {} read {key} = {value} \
+                     before it wrote that",
+                    by(txn)
+                );
+                (text, vec![*txn])
+            }
+            Wrong::DirtyUpdate { .. } | Wrong::LostUpdate { .. } => self.sentence_of_update(wrong),
+            Wrong::IncompatibleOrder { .. } | Wrong::CyclicVersions { .. } | Wrong::Lost { .. } => {
+                self.sentence_of_order(wrong)
+            }
+        }
+    }
+
+    fn sentence_of_update(&self, wrong: &Wrong) -> (String, Vec<OpId>) {
+        match wrong {
+            Wrong::DirtyUpdate { failed, dirty, writer, key, element } => {
+                let text = format!(
+                    "what failed for certain has no effect, but in {} the {element} of {} stands after the {dirty} \
+                     of {}, which failed",
+                    self.keys[*key as usize],
+                    self.by(*writer),
+                    self.by(*failed)
+                );
+                (text, vec![*failed, *writer])
+            }
+            Wrong::LostUpdate { key, one, other } => {
+                let text = format!(
+                    "an update builds on what it read, but {} and {} read the same version of {}, and both wrote \
+                     over it",
+                    self.by(*one),
+                    self.by(*other),
+                    self.keys[*key as usize]
+                );
+                (text, vec![*one, *other])
+            }
+            other => self.sentence(other),
+        }
+    }
+
+    fn sentence_of_order(&self, wrong: &Wrong) -> (String, Vec<OpId>) {
+        match wrong {
+            Wrong::IncompatibleOrder { key, one, other } => {
+                let text = format!(
+                    "a list only grows at its end, but {} read {} = {:?} and {} read {:?}",
+                    self.by(one.0),
+                    self.keys[*key as usize],
+                    one.1,
+                    self.by(other.0),
+                    other.1
+                );
+                (text, vec![one.0, other.0])
+            }
+            Wrong::CyclicVersions { key, values, txns } => {
+                let values: Vec<String> = values
+                    .iter()
+                    .map(|value| value.map_or("absent".to_owned(), |value| value.to_string()))
+                    .collect();
+                let text = format!(
+                    "the versions of a register follow each other, but of {} each of {} must come before the next, \
+                     in a circle",
+                    self.keys[*key as usize],
+                    values.join(", ")
+                );
+                (text, txns.clone())
+            }
+            Wrong::Lost { writer, key, element, reader } => {
+                let text = format!(
+                    "what was acknowledged stays, but {element}, which {} had appended to {}, is in no read, not \
+                     even that of {}, which began afterwards",
+                    self.by(*writer),
+                    self.keys[*key as usize],
+                    self.by(*reader)
+                );
+                (text, vec![*writer, *reader])
+            }
+            other => self.sentence(other),
+        }
+    }
+
+    /// A cycle of what a weak level demands.
+    fn weak(&self, level: Weak, judged: &Judged) -> Anomaly {
+        let (kind, promise) = match level {
+            Weak::ReadCommitted => {
+                (AnomalyKind::NonMonotonicRead, "what a transaction has seen of another stays seen")
+            }
+            Weak::ReadAtomic => {
+                (AnomalyKind::FracturedRead, "a transaction sees all that another wrote, or nothing")
+            }
+            Weak::Causal => {
+                (AnomalyKind::CausalViolation, "a transaction sees what happened before what it sees")
+            }
+        };
+        let operation = |txn: Txn| self.ids.get(txn as usize).copied();
+        let text = |txn: Txn| operation(txn).map_or("the beginning".to_owned(), |id| id.to_string());
+        let mut ids: Vec<OpId> = Vec::new();
+        let mut because = Vec::new();
+        for (at, (before, why)) in judged.cycle.iter().enumerate() {
+            let after = judged.cycle[(at + 1) % judged.cycle.len()].0;
+            ids.extend(operation(*before));
+            let demand =
+                judged.demands.iter().find(|demand| (demand.before, demand.after) == (*before, after));
+            let reason = match (*why, demand) {
+                (WW, Some(demand)) => {
+                    ids.extend(operation(demand.reader));
+                    format!(
+                        "{} knew of {before}, but read {} in {}, which {before} wrote, too",
+                        text(demand.reader),
+                        text(after),
+                        self.keys[demand.key as usize],
+                        before = text(*before),
+                    )
+                }
+                (PR, _) => format!("one process did {} and then {}", text(*before), text(after)),
+                _ => format!("{} read what {} wrote", text(after), text(*before)),
+            };
+            because.push(format!("{} comes before {}: {reason}", text(*before), text(after)));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let last = ids.iter().max_by_key(|id| self.context.operation(**id).ended().map(|at| at.i));
+        let when = last.map(|id| circumstances(self.context.history, self.context.operation(*id)));
+        let sentence = format!(
+            "{promise}, but that puts {} in a circle, {}",
+            ids.iter().map(|id| id.to_string()).collect::<Vec<_>>().join(", "),
+            when.unwrap_or_default()
+        );
+        Anomaly { kind, sentence, witness: witness(self.context.history, &ids, &ids, because) }
+    }
+
+    fn cycle(&self, cycle: &Cycle) -> Anomaly {
+        let edges = &cycle.edges;
+        let ids: Vec<OpId> = edges.iter().map(|(txn, _)| self.ids[*txn as usize]).collect();
+        let mut because = Vec::new();
+        let mut reasons = Vec::new();
+        for (at, (from, why)) in edges.iter().enumerate() {
+            let to = edges[(at + 1) % edges.len()].0;
+            let reason = (self.reason)(*from, to, *why);
+            let (before, after) = (self.ids[*from as usize], self.ids[to as usize]);
+            because.push(format!("{before} comes before {after}: {}", self.why(reason, *why, before, after)));
+            reasons.push(reason);
+        }
+        because.push(format!("so {} comes before itself", ids[0]));
+        let names: Vec<String> = ids
+            .iter()
+            .map(|id| {
+                let operation = self.context.operation(*id);
+                format!("{id} `{}` of {}", invocation(operation), who(operation))
+            })
+            .collect();
+        let last = ids.iter().max_by_key(|id| self.context.operation(**id).ended().map(|at| at.i));
+        let when = last.map(|id| circumstances(self.context.history, self.context.operation(*id)));
+        let named = name(cycle, &reasons).map(|name| format!("{name}: ")).unwrap_or_default();
+        let order = match cycle.order {
+            Order::Data => "",
+            Order::Process => ", in the order of each process",
+            Order::Realtime => ", in the order of real time",
+        };
+        let sentence = format!(
+            "{named}transactions must appear to happen one at a time{order}, but {} each had to come before the \
+             next, in a circle, {}",
+            names.join(", "),
+            when.unwrap_or_default()
+        );
+        Anomaly { kind: kind(cycle), sentence, witness: witness(self.context.history, &ids, &ids, because) }
+    }
+
+    fn why(&self, reason: Option<Reason>, why: Mask, before: OpId, after: OpId) -> String {
+        match why {
+            RT => return format!("{before} had returned before {after} began"),
+            PR => return format!("one process did {before} and then {after}"),
+            _ => {}
+        }
+        let Some(Reason { key, before: seen, after: next }) = reason else {
+            return "by the order of versions".to_owned();
+        };
+        let key = &self.keys[key as usize];
+        let seen = seen.map_or("nothing".to_owned(), |value| value.to_string());
+        let next = next.map_or("what no read has yet".to_owned(), |value| value.to_string());
+        match (why, self.lists) {
+            (WW, true) => format!("in {key}, {after} appended {next} after {before}'s {seen}"),
+            (WW, false) => format!("in {key}, {after} wrote {next} over {before}'s {seen}"),
+            (WR, _) => format!("{after} read {before}'s {seen} in {key}"),
+            (RW, true) => format!("{before} read {key} up to {seen}, without {after}'s {next}"),
+            (RW, false) => format!("{before} read {seen} in {key}, which {after} wrote {next} over"),
+            _ => "by the order of versions".to_owned(),
+        }
+    }
+}
+
+/// What a cycle is called among people, where it has such a name.
+fn name(cycle: &Cycle, reasons: &[Option<Reason>]) -> Option<&'static str> {
+    let whys: Vec<Mask> = cycle.edges.iter().map(|(_, why)| *why).collect();
+    let key = |at: usize| reasons[at].map(|reason| reason.key);
+    match (cycle.order, whys.as_slice()) {
+        (Order::Data, [RW, RW]) if key(0) != key(1) => Some("write skew"),
+        (Order::Data, [RW, RW]) => Some("lost update"),
+        (Order::Data, [RW, WR, RW, WR] | [WR, RW, WR, RW]) => Some("long fork"),
+        (Order::Data, [RW, WR] | [WR, RW]) => Some("read skew"),
+        (Order::Data, [RW, WW] | [WW, RW]) if key(0) == key(1) => Some("lost update"),
+        (Order::Realtime, [RW, RT] | [RT, RW]) => Some("stale read"),
+        _ => None,
+    }
+}

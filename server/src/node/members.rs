@@ -1,0 +1,126 @@
+//! The members as the raft thread sees them: whom to talk to, what to change, when to leave.
+
+use super::shared::{Options, Shared};
+use crate::{
+    cluster::{self, Roster},
+    net::Network,
+};
+use raft::{
+    MembershipChange, Raft,
+    types::{LogIndex, NodeId, Role},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A member that was removed is talked to for so many election timeouts more, so that it learns of it.
+const FAREWELL_ELECTIONS: u32 = 5;
+/// A removed member that finds no leader gives up after so many election timeouts.
+const LEADERLESS_ELECTIONS: u32 = 10;
+/// A new member gets its vote when it is no more entries behind than this.
+const VOTE_LAG_MAX: u64 = 1000;
+
+/// The members as the raft thread sees them.
+pub(super) struct Members {
+    own: NodeId,
+    election: Duration,
+    roster: Arc<Roster>,
+    /// Members to talk to although the roster does not name them (yet).
+    contacts: Roster,
+    /// Who was removed, and until when it is talked to.
+    leaving: BTreeMap<NodeId, (Vec<String>, Instant)>,
+    /// Since when this member has been out of the cluster.
+    out_since: Option<Instant>,
+}
+
+impl Members {
+    pub(super) fn new(options: &Options, roster: Arc<Roster>) -> Members {
+        Members {
+            own: options.id,
+            election: options.election,
+            roster,
+            contacts: options.contacts.clone(),
+            leaving: BTreeMap::new(),
+            out_since: None,
+        }
+    }
+
+    /// Takes note of a new roster.
+    pub(super) fn roster_changed(&mut self, roster: Arc<Roster>, network: &mut Network) {
+        let until = Instant::now() + FAREWELL_ELECTIONS * self.election;
+        for (id, member) in &self.roster.members {
+            if !roster.members.contains_key(id) {
+                self.leaving.insert(*id, (addresses(&member.peer_urls), until));
+            }
+        }
+        self.roster = roster;
+        self.connect(network);
+    }
+
+    /// Ends what is left of connections to members that were removed long enough ago.
+    pub(super) fn forget(&mut self, now: Instant, network: &mut Network) {
+        let before = self.leaving.len();
+        self.leaving.retain(|_, (_, until)| *until > now);
+        if self.leaving.len() != before {
+            self.connect(network);
+        }
+    }
+
+    /// Connects to everybody to talk to.
+    pub(super) fn connect(&self, network: &mut Network) {
+        let mut peers: BTreeMap<NodeId, Vec<String>> =
+            self.leaving.iter().map(|(id, (addresses, _))| (*id, addresses.clone())).collect();
+        for (id, member) in self.contacts.members.iter().chain(&self.roster.members) {
+            if !self.roster.removed.contains(id) {
+                peers.insert(*id, addresses(&member.peer_urls));
+            }
+        }
+        if let Err(error) = network.set_peers(&peers) {
+            tracing::error!(%error, "cannot start a thread for a peer; tried again when the members change");
+        }
+    }
+
+    /// What to change in raft's membership, if this member leads, and can. Publishes which learners hold nearly
+    /// the whole log.
+    pub(super) fn next_change(&self, shared: &Shared, raft: &Raft) -> Option<MembershipChange> {
+        if raft.role() != Role::Leader || raft.transferring_to().is_some() {
+            return None;
+        }
+        let membership = raft.membership();
+        if membership.learners.is_empty() && membership.nodes().iter().eq(self.roster.members.keys()) {
+            return None;
+        }
+        let last = raft.last_index();
+        let matched: BTreeMap<NodeId, LogIndex> =
+            raft.progress().map(|(id, progress)| (id, progress.matched)).collect();
+        let matched = |id: &NodeId| matched.get(id).copied().unwrap_or_default();
+        // Nine tenths of the log: as etcd.
+        let close = |id: &NodeId| u128::from(matched(id).0) * 10 >= u128::from(last.0) * 9;
+        let caught_up: BTreeSet<NodeId> = membership.learners.iter().copied().filter(close).collect();
+        *shared.caught_up.lock() = caught_up;
+        let may_vote =
+            |id: NodeId| matched(&id) > LogIndex::ZERO && last.0 - matched(&id).0.min(last.0) <= VOTE_LAG_MAX;
+        cluster::next_change(&self.roster, membership, may_vote)
+    }
+
+    /// Whether this member was removed, has no duty left, and should stop.
+    pub(super) fn is_over(&mut self, shared: &Shared, raft: &Raft) -> bool {
+        let removed = self.roster.removed.contains(&self.own) && raft.role() != Role::Leader;
+        let is_out = !raft.membership().contains(self.own);
+        if !removed || !(is_out || raft.leader().is_none()) {
+            self.out_since = None;
+            return false;
+        }
+        let since = *self.out_since.get_or_insert_with(Instant::now);
+        let patience = if is_out { 1 } else { LEADERLESS_ELECTIONS };
+        since.elapsed() >= patience * shared.options.election
+    }
+}
+
+/// URLs as `host:port`.
+pub(super) fn addresses(urls: &[String]) -> Vec<String> {
+    let address = |url: &String| url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_string();
+    urls.iter().map(address).collect()
+}

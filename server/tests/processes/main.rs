@@ -1,0 +1,4 @@
+//! Real processes on real files, driven over the network.
+mod fleet;
+mod kill;
+mod members;

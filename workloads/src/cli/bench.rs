@@ -1,0 +1,358 @@
+//! `assay bench`: load, latency, throughput.
+
+use super::{
+    Failure, Format, colour, duration, log, out, print,
+    target::{Place, Target},
+    words::Words,
+};
+use crate::{
+    load::{
+        self, Arrivals, Bench, BenchResults, Client, Distribution, Endpoint, Load, Machine, Mix, Plan, Row,
+        Shape, Size, Workload,
+    },
+    report,
+    runner::Stop,
+};
+use clap::ValueEnum;
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// Arguments of `assay bench`.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+pub(super) struct BenchArgs {
+    /// What the nodes run: assay, etcd (with --etcd-bin), or endpoints:URL,URL for what runs already.
+    #[arg(long, value_name = "SYSTEM", default_value = "assay")]
+    system: String,
+    /// Folder that holds etcd's programs.
+    #[arg(long, value_name = "PATH")]
+    etcd_bin: Option<PathBuf>,
+    /// A store that runs already: the endpoints of its members, separated by commas.
+    #[arg(long, value_name = "URLS", value_delimiter = ',', conflicts_with_all = ["system", "etcd_bin", "nodes"])]
+    endpoints: Vec<String>,
+    /// How many nodes are started.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    nodes: usize,
+    /// What the load is made of; `assay bench --workload list` shows what there is.
+    #[arg(long, value_name = "NAME", default_value = "put")]
+    workload: String,
+    /// Operations and their weights for --workload mix: get=95,put=5.
+    #[arg(long, value_name = "MIX")]
+    mix: Option<String>,
+    /// Open loop: operations per second: 5000, steps:1000,2000:10s, ramp:1000-9000:30s, sine:5000,2000:10s, trace:FILE.
+    #[arg(long, value_name = "RATE", default_value = "1000")]
+    rate: String,
+    /// How arrivals fall on the rate.
+    #[arg(long, value_enum, default_value = "uniform")]
+    arrivals: ArrivalsArg,
+    /// Closed loop instead: so many clients, each sending when it has its answer.
+    #[arg(long, value_name = "N", conflicts_with = "rate")]
+    clients: Option<usize>,
+    /// How long is measured.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    time_limit: Duration,
+    /// Load before that, which is not counted: whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
+    warmup: Duration,
+    /// How long an operation may take.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    deadline: Duration,
+    /// Connections, spread over the nodes.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    connections: usize,
+    /// Threads that make the load.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: usize,
+    /// The most calls under way in an open loop; what is due beyond waits in the backlog.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    in_flight: usize,
+    /// What sends the requests.
+    #[arg(long, value_enum, default_value = "raw")]
+    client: ClientArg,
+    /// Send everything to the leader.
+    #[arg(long)]
+    target_leader: bool,
+    /// How many keys there are.
+    #[arg(long, value_name = "N")]
+    keys: Option<u64>,
+    /// How keys are chosen: uniform, sequential, zipfian, scrambled, latest, hotspot, exponential.
+    #[arg(long, value_name = "NAME")]
+    key_distribution: Option<Distribution>,
+    /// Length of a key in bytes.
+    #[arg(long, value_name = "BYTES")]
+    key_size: Option<usize>,
+    /// What keys begin with.
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Sizes of values: 256, uniform:1-1000, zipfian:1-1000, histogram:FILE.
+    #[arg(long, value_name = "SIZE")]
+    value_size: Option<Size>,
+    /// Share of a value that compresses away, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    compressible: f64,
+    /// Puts in a transaction.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    txn_ops: u64,
+    /// Whether the keys are written first; default: as the workload needs it.
+    #[arg(long, value_name = "BOOL")]
+    preload: Option<bool>,
+    /// Seed of all choices.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Folder for the results; default: store/bench/TIME.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How to print the results.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ArrivalsArg {
+    Uniform,
+    Poisson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ClientArg {
+    Raw,
+    Tonic,
+}
+
+/// The largest numbers that make sense on one machine.
+const CONNECTIONS_MAX: usize = 10_000;
+const WORKERS_MAX: usize = 64;
+const CLIENTS_MAX: usize = 1_000_000;
+
+impl BenchArgs {
+    fn target(&self) -> Result<Target, Failure> {
+        if !self.endpoints.is_empty() {
+            return Target::running(&self.endpoints);
+        }
+        Target::parse("--system", &self.system, self.etcd_bin.as_deref(), self.nodes)
+    }
+
+    fn workload(&self) -> Result<Workload, Failure> {
+        let usage = |flag: &str, error: String| Failure::Usage(format!("{flag}: {error}"));
+        let mut workload = Workload::named(&self.workload).map_err(|error| usage("--workload", error))?;
+        match (&self.mix, self.workload.as_str()) {
+            (Some(mix), "mix") => {
+                workload.mix = mix.parse::<Mix>().map_err(|error| usage("--mix", error))?;
+            }
+            (None, "mix") => {
+                return Err(Failure::Usage("--workload mix needs --mix, such as --mix get=95,put=5".into()));
+            }
+            (Some(_), _) => return Err(Failure::Usage("--mix belongs to --workload mix".into())),
+            (None, _) => {}
+        }
+        workload.key_count = self.keys.unwrap_or(workload.key_count);
+        workload.keys = self.key_distribution.unwrap_or(workload.keys);
+        workload.key_bytes = self.key_size.unwrap_or(workload.key_bytes);
+        workload.prefix = self.prefix.clone().unwrap_or(workload.prefix);
+        workload.values = self.value_size.clone().unwrap_or(workload.values);
+        workload.preload = self.preload.unwrap_or(workload.preload);
+        if self.compressible > 0.0 {
+            workload.compressible = self.compressible;
+        }
+        workload.txn_ops = self.txn_ops;
+        if !(1..=1_000_000_000).contains(&workload.key_count) {
+            return Err(Failure::Usage("--keys: choose 1 to 1000000000".into()));
+        }
+        if !(0.0..=1.0).contains(&self.compressible) {
+            return Err(Failure::Usage("--compressible: choose 0 to 1".into()));
+        }
+        if workload.key_bytes > 1024 || workload.prefix.len() > 1024 {
+            return Err(Failure::Usage("--key-size, --prefix: choose at most 1024 bytes".into()));
+        }
+        if !(1..=128).contains(&self.txn_ops) || self.txn_ops > workload.key_count {
+            return Err(Failure::Usage("--txn-ops: choose 1 to 128, and at most as many as --keys".into()));
+        }
+        Ok(workload)
+    }
+
+    fn load(&self) -> Result<Load, Failure> {
+        if let Some(clients) = self.clients {
+            if !(1..=CLIENTS_MAX).contains(&clients) {
+                return Err(Failure::Usage(format!("--clients: choose 1 to {CLIENTS_MAX}")));
+            }
+            return Ok(Load::Closed { clients, operations_max: None });
+        }
+        let shape: Shape = self.rate.parse().map_err(|error| Failure::Usage(format!("--rate: {error}")))?;
+        let arrivals = match self.arrivals {
+            ArrivalsArg::Uniform => Arrivals::Uniform,
+            ArrivalsArg::Poisson => Arrivals::Poisson,
+        };
+        Ok(Load::Open { shape, arrivals })
+    }
+
+    fn bounds(&self) -> Result<(), Failure> {
+        let refuse = |text: String| Err(Failure::Usage(text));
+        if self.time_limit < Duration::from_secs(1) || self.deadline.is_zero() {
+            return refuse("--time-limit must be at least 1s, and --deadline longer than 0".into());
+        }
+        if self.warmup.subsec_nanos() != 0 || self.time_limit.subsec_nanos() != 0 {
+            return refuse("--warmup and --time-limit are whole seconds".into());
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) || !(1..=WORKERS_MAX).contains(&self.workers) {
+            return refuse(format!(
+                "--connections: choose 1 to {CONNECTIONS_MAX}; --workers: choose 1 to {WORKERS_MAX}"
+            ));
+        }
+        if self.in_flight == 0 {
+            return refuse("--in-flight 0 would never do anything: choose 1 or more".into());
+        }
+        if self.client == ClientArg::Tonic && self.workers > 1 {
+            return refuse("--client tonic has one worker".into());
+        }
+        Ok(())
+    }
+
+    /// The run against these endpoints.
+    fn bench(&self, endpoints: Vec<Endpoint>, workload: Workload, load: Load) -> Bench {
+        let mut plan = Plan::new(endpoints, workload, load, self.warmup + self.time_limit);
+        plan.deadline = self.deadline;
+        plan.connections = self.connections;
+        plan.workers = self.workers;
+        plan.in_flight_max = self.in_flight;
+        plan.seed = self.seed;
+        let client = match self.client {
+            ClientArg::Raw => Client::Raw,
+            ClientArg::Tonic => Client::Tonic,
+        };
+        Bench { plan, warmup: self.warmup, client, watched: Vec::new() }
+    }
+
+    /// Every setting, by flag.
+    fn config(&self, target: &Target, workload: &Workload, load: &Load) -> BTreeMap<String, String> {
+        let mut config: BTreeMap<String, String> = target.config();
+        let mut set = |name: &str, value: String| drop(config.insert(name.to_owned(), value));
+        set("workload", workload.name.clone());
+        if workload.name == "mix" {
+            set("mix", workload.mix.to_string());
+        }
+        match load {
+            Load::Open { shape, .. } => {
+                set("rate", shape.to_string());
+                let arrivals = self.arrivals.to_possible_value();
+                set("arrivals", arrivals.map(|value| value.get_name().to_owned()).unwrap_or_default());
+                set("in-flight", self.in_flight.to_string());
+            }
+            Load::Closed { clients, .. } => set("clients", clients.to_string()),
+        }
+        set("time-limit", duration::format(self.time_limit));
+        set("warmup", duration::format(self.warmup));
+        set("deadline", duration::format(self.deadline));
+        set("connections", self.connections.to_string());
+        set("workers", self.workers.to_string());
+        set("client", if self.client == ClientArg::Raw { "raw" } else { "tonic" }.to_owned());
+        set("keys", workload.key_count.to_string());
+        set("key-distribution", workload.keys.to_string());
+        set("key-size", workload.key_bytes.to_string());
+        set("prefix", workload.prefix.clone());
+        set("value-size", workload.values.to_string());
+        set("compressible", workload.compressible.to_string());
+        set("txn-ops", workload.txn_ops.to_string());
+        set("preload", workload.preload.to_string());
+        set("seed", self.seed.to_string());
+        config
+    }
+}
+
+/// The command that repeats a run with these settings.
+fn command(program: &str, config: &BTreeMap<String, String>, target_leader: bool) -> String {
+    let mut words = Words::new(program, "bench");
+    for (name, value) in config {
+        words.flag(name, value);
+    }
+    if target_leader {
+        words.word("--target-leader");
+    }
+    words.to_string()
+}
+
+pub(super) fn bench(args: &BenchArgs, program: &str) -> Result<u8, Failure> {
+    if args.workload == "list" {
+        let lines = Workload::NAMES.map(|(name, what)| format!("{name:<20}{what}\n"));
+        print(&lines.concat())?;
+        return Ok(0);
+    }
+    args.bounds()?;
+    let target = args.target()?;
+    let workload = args.workload()?;
+    let load = args.load()?;
+    log();
+    let dir = out::make(args.out.as_deref(), "bench")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    runtime.block_on(stop_on_signals(&stop))?;
+    let config = args.config(&target, &workload, &load);
+    let place = runtime.block_on(Place::make(&target, &dir, &stop))?;
+    let endpoints = runtime.block_on(place.endpoints(args.target_leader))?;
+    let mut bench = args.bench(endpoints, workload, load);
+    bench.watched = runtime.block_on(place.watched());
+    let results = BenchResults {
+        command: command(program, &config, args.target_leader),
+        started: report::rfc3339(SystemTime::now()),
+        target: place.name(),
+        config,
+        machine: Machine::here(),
+        ..BenchResults::default()
+    };
+    let outcome = bench.run(Some(&dir), results, &stop, show_row);
+    let crashes = runtime.block_on(place.end());
+    let (mut results, _) = outcome.map_err(|error| Failure::Unknown(error.to_string()))?;
+    results.invalid.extend(crashes);
+    tell(&results, &dir, args.format)?;
+    let valid = results.invalid.is_empty() && !results.partial;
+    Ok(if valid { 0 } else { super::UNKNOWN })
+}
+
+/// Makes the report and prints the results.
+fn tell(results: &BenchResults, dir: &Path, format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Text => print(&report::bench_text(results, Some(dir), colour())),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(results).map_err(std::io::Error::from)?;
+            print(&format!("{json}\n"))
+        }
+    }
+}
+
+/// One line a second on stderr.
+fn show_row(row: &Row) {
+    let _ = writeln!(
+        std::io::stderr(),
+        "{:>5.0} s {:>9.0}/s {:>7} failed  response p50 {:>8.2} p99 {:>8.2} max {:>8.2} ms  service p99 {:>8.2} ms  backlog {}{}",
+        row.t_s,
+        row.ok as f64 / row.length_s,
+        row.failed,
+        row.response.p50_ms,
+        row.response.p99_ms,
+        row.response.max_ms,
+        row.service.p99_ms,
+        row.backlog_max,
+        if row.outside { "  (not counted)" } else { "" }
+    );
+}
+
+/// From now on a Ctrl-C ends the load, not the program.
+pub(super) async fn stop_on_signals(flag: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let (stop, flag) = (Stop::default(), Arc::clone(flag));
+    stop.on_signals(move |_| {
+        flag.store(true, Ordering::Relaxed);
+        let _ = writeln!(std::io::stderr(), "\nassay: told to stop: writing what there is");
+    })?;
+    Ok(())
+}
+
+/// Looks that endpoints can be reached at all.
+pub(super) fn reach(endpoints: &[Endpoint]) -> Result<(), Failure> {
+    load::reach(endpoints).map_err(|error| Failure::Usage(format!("{error}; is the store running there?")))
+}

@@ -1,0 +1,37 @@
+//! Load: an open-loop generator, what it measures, and what is made of that.
+//!
+//! [`drive`] sends operations of a [`Workload`] at the times that a [`Shape`] gives, through the raw client in
+//! [`http2`], and hands over what it measured, interval by interval. Response time counts from when an operation was due,
+//! service time from when it was sent; where the two part, the server was busy with others.
+
+mod bench;
+mod drive;
+mod files;
+pub mod http2;
+mod interval;
+mod keys;
+mod mix;
+mod null_server;
+mod request;
+mod resources;
+mod schedule;
+mod socket;
+mod source;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod tonic_drive;
+mod values;
+mod worker;
+
+pub use bench::{Bench, BenchError, Client};
+pub use drive::{Endpoint, Load, Plan, Unreachable, drive, reach};
+pub use files::{HLOG, Journal, read_hlog, read_results, write_results};
+pub use interval::{Interval, LATENCY_NS_MAX, Tally, histogram};
+pub use keys::Distribution;
+pub use mix::{Action, Mix, Workload};
+pub use null_server::{Behaviour, NullServer};
+pub use resources::{Sampler, Usage, Watched, folder_bytes};
+pub use schedule::{Arrivals, Shape};
+pub use summary::{BenchResults, Collected, Generator, Machine, OpSummary, Quantiles, Row};
+pub use values::{Size, VALUE_BYTES_MAX};

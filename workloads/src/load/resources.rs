@@ -1,0 +1,191 @@
+//! What server processes use of the machine, second by second: from /proc, and from the server's own metrics.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How long a server may take to show its metrics.
+const METRICS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What a server had used at a time. Counts are from its start on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// When, in s from the start of the load.
+    pub t_s: f64,
+    /// CPU time, in s; 0 where the process cannot be seen.
+    pub cpu_s: f64,
+    /// Memory in use, in MiB.
+    pub memory_mib: f64,
+    /// Written to disks, in MiB.
+    pub written_mib: f64,
+    /// Flushes of its log.
+    pub fsyncs: f64,
+    /// How long they took together, in s.
+    pub fsync_s: f64,
+    /// Size of its data, in MiB.
+    pub data_mib: f64,
+}
+
+/// A server that is looked at.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Its name.
+    pub name: String,
+    /// Its process, where that runs on this machine.
+    pub pid: Option<u32>,
+    /// Where it shows its metrics.
+    pub address: Option<SocketAddr>,
+    /// Its data directory, where that is on this machine.
+    pub data: Option<PathBuf>,
+}
+
+/// Looks at servers once a second until it is stopped.
+#[derive(Debug)]
+pub struct Sampler {
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<BTreeMap<String, Vec<Usage>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    /// Starts; the time counts from here.
+    pub fn start(servers: Vec<Watched>) -> Sampler {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen: Arc<Mutex<BTreeMap<String, Vec<Usage>>>> = Arc::default();
+        let (ends, notes) = (Arc::clone(&stop), Arc::clone(&seen));
+        let start = Instant::now();
+        let thread = thread::spawn(move || {
+            let mut next = Duration::ZERO;
+            loop {
+                for server in &servers {
+                    let usage = look(server, start.elapsed().as_secs_f64());
+                    let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                    notes.entry(server.name.clone()).or_default().push(usage);
+                }
+                if ends.load(Ordering::Relaxed) {
+                    return;
+                }
+                next += Duration::from_secs(1);
+                thread::park_timeout(next.saturating_sub(start.elapsed()));
+            }
+        });
+        Sampler { stop, seen, thread: Some(thread) }
+    }
+
+    /// Looks once more, and gives what was seen, by server.
+    pub fn stop(mut self) -> BTreeMap<String, Vec<Usage>> {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It cannot panic; if it did, what it saw is still there.
+            let _ = thread.join();
+        }
+        std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn look(server: &Watched, t_s: f64) -> Usage {
+    let mut usage = Usage { t_s, ..Usage::default() };
+    if let Some(pid) = server.pid {
+        read_proc(pid, &mut usage);
+    }
+    if let Some(metrics) = server.address.and_then(|address| metrics(address).ok()) {
+        read_metrics(&metrics, server.pid.is_none(), &mut usage);
+    }
+    if let Some(data) = &server.data {
+        usage.data_mib = folder_bytes(data) as f64 / MIB;
+    }
+    usage
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Fields of /proc. Source: proc(5).
+fn read_proc(pid: u32, usage: &mut Usage) {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let stat = read("stat");
+    // Behind the name, which may hold anything, in parentheses.
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    // Linux shows times in hundredths of a second on every machine that Rust's std runs on.
+    usage.cpu_s = (ticks(11) + ticks(12)) / 100.0;
+    let number = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let word = line.and_then(|line| line.split_whitespace().nth(1));
+        word.and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    usage.memory_mib = number(&read("status"), "VmRSS:") / 1024.0;
+    usage.written_mib = number(&read("io"), "write_bytes:") / MIB;
+}
+
+/// The page of metrics, as any etcd serves it beside its API.
+fn metrics(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, METRICS_TIMEOUT)?;
+    stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
+    stream.write_all(
+        format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut page = Vec::new();
+    // A server that keeps the connection open ends with the timeout: what came is enough.
+    let _ = stream.take(16 << 20).read_to_end(&mut page);
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+fn read_metrics(page: &str, all: bool, usage: &mut Usage) {
+    let value = |name: &str| {
+        let line =
+            page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()).and_then(|word| word.parse::<f64>().ok())
+    };
+    usage.fsyncs = value("etcd_disk_wal_fsync_duration_seconds_count").unwrap_or(0.0);
+    usage.fsync_s = value("etcd_disk_wal_fsync_duration_seconds_sum").unwrap_or(0.0);
+    if all {
+        usage.cpu_s = value("process_cpu_seconds_total").unwrap_or(0.0);
+        usage.memory_mib = value("process_resident_memory_bytes").unwrap_or(0.0) / MIB;
+        usage.data_mib = value("etcd_mvcc_db_total_size_in_bytes").unwrap_or(0.0) / MIB;
+    }
+}
+
+/// Octets of all files below a folder.
+pub fn folder_bytes(folder: &std::path::Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => folder_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_seen_to_use_cpu_and_memory() {
+        let watched = Watched { name: "n1".into(), pid: Some(std::process::id()), address: None, data: None };
+        let seen = Sampler::start(vec![watched]).stop();
+        let last = seen["n1"].last().copied().unwrap();
+        assert!(last.memory_mib > 1.0, "{last:?}");
+    }
+
+    #[test]
+    fn metrics_are_found_by_their_whole_name() {
+        let page = "# TYPE x counter\netcd_disk_wal_fsync_duration_seconds_count 12\n\
+                    etcd_disk_wal_fsync_duration_seconds_sum 0.5\nprocess_cpu_seconds_total 3\n";
+        let mut usage = Usage::default();
+        read_metrics(page, true, &mut usage);
+        assert_eq!((usage.fsyncs, usage.fsync_s, usage.cpu_s), (12.0, 0.5, 3.0));
+    }
+}
