@@ -278,6 +278,8 @@ pub enum AnomalyKind {
     FracturedRead,
     /// A transaction saw an effect without its cause.
     CausalViolation,
+    /// No order of the writes explains the reads.
+    NotSerializable,
     /// Two reads each saw one of two writes and missed the other.
     LongFork,
     /// A watch's events do not come in the order of revisions.

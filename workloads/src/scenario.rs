@@ -190,7 +190,7 @@ impl Scenario {
         Scenario {
             name: "transactions",
             catches: "transactions that are torn, applied twice, reordered, or see half of another",
-            workloads: "append",
+            workloads: "append,txn,bank",
             faults: "kill,partition",
         },
     ];

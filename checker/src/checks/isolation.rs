@@ -10,6 +10,7 @@ use crate::isolation::dependencies::{self, Reason};
 use crate::isolation::graph::{Graph, Mask, PR, RT, RW, WR, WW};
 use crate::isolation::levels::levels;
 use crate::isolation::registers::Registers;
+use crate::isolation::serial::{Serial, serial};
 use crate::isolation::txns::{Key, Lists, Txn};
 use crate::isolation::weak::{Judged, Sessions, Weak};
 use crate::isolation::{Wrong, lists, registers};
@@ -62,7 +63,15 @@ pub(super) fn registers(context: Context<'_>, registers: &Registers) -> CheckRes
     let reason = |from, to, why| dependencies::register_reason(&versions, from, to, why);
     let explain = Explain { context, keys: &registers.txns.keys, ids: &ids, reason: &reason, lists: false };
     let broken = weak.filter(|(_, judged)| !judged.cycle.is_empty());
-    let weak = broken.map(|(level, judged)| explain.weak(level, &judged)).into_iter().collect();
+    let mut weak: Vec<Anomaly> =
+        broken.map(|(level, judged)| explain.weak(level, &judged)).into_iter().collect();
+    if weak.is_empty() && versions.wrong.is_empty() && !versions.in_order() {
+        match serial(registers, &versions) {
+            Serial::Yes => running.count("serial_order_found", 1),
+            Serial::Unknown => running.count("serial_order_unknown", 1),
+            Serial::No { key, one, other } => weak.push(explain.not_serial(key, one, other)),
+        }
+    }
     explain.conclude(running, &versions.wrong, weak, &graph)
 }
 
@@ -288,6 +297,19 @@ impl Explain<'_> {
         }
     }
 
+    fn not_serial(&self, key: Key, one: Txn, other: Txn) -> Anomaly {
+        let ids = [self.ids[one as usize], self.ids[other as usize]];
+        let sentence = format!(
+            "transactions must appear to happen one at a time, but of {} and {}, which both used {}, neither can be \
+             first, whatever the order of all others",
+            self.by(ids[0]),
+            self.by(ids[1]),
+            self.keys[key as usize]
+        );
+        let witness = witness(self.context.history, &ids, &ids, Vec::new());
+        Anomaly { kind: AnomalyKind::NotSerializable, sentence, witness }
+    }
+
     /// A cycle of what a weak level demands.
     fn weak(&self, level: Weak, judged: &Judged) -> Anomaly {
         let (kind, promise) = match level {
@@ -321,6 +343,7 @@ impl Explain<'_> {
                         before = text(*before),
                     )
                 }
+                _ if operation(*before).is_none() => "it is the first of all".to_owned(),
                 (PR, _) => format!("one process did {} and then {}", text(*before), text(after)),
                 _ => format!("{} read what {} wrote", text(after), text(*before)),
             };

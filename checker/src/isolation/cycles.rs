@@ -70,6 +70,8 @@ pub struct Found {
 /// An edge: from where, why, and to where.
 type Edge = (Node, Mask, Node);
 
+const ORDERS: [Order; 3] = [Order::Data, Order::Process, Order::Realtime];
+
 const SHAPES: [Shape; 5] = [Shape::G0, Shape::G1c, Shape::GSingle, Shape::GNonadjacent, Shape::G2Item];
 
 impl Order {
@@ -105,13 +107,23 @@ pub fn cycles(graph: &Graph) -> Found {
     for component in &top {
         search.mark(component, 1);
         let mut weakest: Option<Shape> = None;
-        for order in [Order::Data, Order::Process, Order::Realtime] {
+        for order in ORDERS {
             let below = SHAPES.into_iter().take_while(|shape| weakest.is_none_or(|weakest| *shape < weakest));
             let here = below.into_iter().find_map(|shape| search.of(component, shape, order, &mut found));
             weakest = here.or(weakest);
         }
         search.mark(component, 0);
     }
+    // What a cycle without real time, or without processes, shows already needs no other proof.
+    let mut weakest = [None; ORDERS.len()];
+    for cycle in &found.cycles {
+        let known: &mut Option<Shape> = &mut weakest[cycle.order as usize];
+        *known = Some(known.map_or(cycle.shape, |shape| shape.min(cycle.shape)));
+    }
+    found.cycles.retain(|cycle| {
+        let mut below = weakest[..cycle.order as usize].iter().flatten();
+        below.all(|shape| *shape > cycle.shape)
+    });
     found.cycles.sort_by_key(|cycle| (cycle.order, cycle.shape, cycle.edges.len(), cycle.edges[0].0));
     let mut same = (None, 0);
     found.cycles.retain(|cycle| {

@@ -31,16 +31,9 @@ const LEVELS: [Level; 21] = [
     Level {
         name: "read-committed",
         implies: &["read-uncommitted"],
-        forbids: &[
-            Kind::G1a,
-            Kind::G1b,
-            Kind::G1c,
-            Kind::DirtyUpdate,
-            Kind::IncompatibleOrder,
-            Kind::NonMonotonicRead,
-        ],
+        forbids: &[Kind::G1a, Kind::G1b, Kind::G1c, Kind::DirtyUpdate, Kind::IncompatibleOrder],
     },
-    Level { name: "monotonic-atomic-view", implies: &["read-committed"], forbids: &[] },
+    Level { name: "monotonic-atomic-view", implies: &["read-committed"], forbids: &[Kind::NonMonotonicRead] },
     Level { name: "cursor-stability", implies: &["read-committed"], forbids: &[Kind::LostUpdate] },
     Level {
         name: "read-atomic",
@@ -62,7 +55,11 @@ const LEVELS: [Level; 21] = [
         implies: &["cursor-stability", "monotonic-atomic-view"],
         forbids: &[Kind::GSingle, Kind::GNonadjacent, Kind::G2Item],
     },
-    Level { name: "serializable", implies: &["repeatable-read", "snapshot-isolation"], forbids: &[] },
+    Level {
+        name: "serializable",
+        implies: &["repeatable-read", "snapshot-isolation"],
+        forbids: &[Kind::NotSerializable],
+    },
     Level {
         name: "strong-session-read-uncommitted",
         implies: &["read-uncommitted"],

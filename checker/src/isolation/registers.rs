@@ -106,6 +106,24 @@ impl Versions {
         versions
     }
 
+    /// Whether the order of all versions that were read or acknowledged is known.
+    pub fn in_order(&self) -> bool {
+        let happened = |version: &Written| version.writer.is_none_or(|writer| self.happened[writer as usize]);
+        let mut before = vec![0; self.versions.len()];
+        for version in self.versions.iter().filter(|version| happened(version)) {
+            if version.next.len() > 1 {
+                return false;
+            }
+            version.next.iter().for_each(|next| before[*next as usize] += 1);
+        }
+        // A chain has one beginning.
+        let places = 0..number(self.versions.len());
+        places.filter(|at| happened(&self.versions[*at as usize])).all(|at| {
+            let absent = self.versions[at as usize].writer.is_none();
+            before[at as usize] == u32::from(!absent)
+        })
+    }
+
     /// Adds what a level demands of the order of versions: who wrote a key before whom.
     pub fn learn(&mut self, registers: &Registers, demands: &[Demand]) {
         let mut last: FxHashMap<(Key, Txn), Version> = FxHashMap::default();

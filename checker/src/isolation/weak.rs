@@ -18,7 +18,8 @@ use super::txns::{Key, Txn, number};
 /// A level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weak {
-    /// What a transaction has seen of another stays seen.
+    /// What a transaction has seen of another stays seen: read committed as Biswas and Enea have it, which Bailis
+    /// et al. call monotonic atomic view.
     ReadCommitted,
     /// A transaction sees all of another, or nothing.
     ReadAtomic,

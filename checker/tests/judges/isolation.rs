@@ -6,6 +6,7 @@ use checker::isolation::cycles::{Order, Shape, cycles};
 use checker::isolation::dependencies::{of_lists, of_registers};
 use checker::isolation::levels::{Levels, levels};
 use checker::isolation::registers::{self, OnRegister, Registers};
+use checker::isolation::serial::{Serial, serial as any_order};
 use checker::isolation::txns::{Lists, Span};
 use checker::isolation::weak::{Sessions, Weak};
 use checker::isolation::{Wrong, lists};
@@ -239,6 +240,29 @@ fn the_levels_of_lists_agree_with_brute_force() {
     for (name, broken) in broken {
         assert!(broken > rounds / 50 && broken < rounds, "{name}: {broken} of {rounds}");
     }
+}
+
+#[test]
+fn any_order_of_registers_is_found_if_there_is_one() {
+    let (rounds, mut broken) = (made::rounds(3000), 0);
+    for seed in 0..rounds {
+        let mut rng = made::rng(seed);
+        let count = rng.random_range(2..8);
+        let txns = make_registers(&mut rng, count);
+        let registers = registers(&txns, false);
+        let versions = registers::Versions::new(&registers);
+        if !versions.wrong.iter().all(|wrong| matches!(wrong, Wrong::LostUpdate { .. })) {
+            continue;
+        }
+        let legal = serial(&txns, false, &mut Vec::new(), [None; KEYS.len()]);
+        match any_order(&registers, &versions) {
+            Serial::Yes => assert!(legal, "seed {seed}: {txns:?}"),
+            Serial::No { .. } => assert!(!legal, "seed {seed}: {txns:?}"),
+            Serial::Unknown => panic!("seed {seed}: the budget suffices for small histories"),
+        }
+        broken += u64::from(!legal);
+    }
+    assert!(broken > rounds / 50, "{broken} of {rounds}");
 }
 
 #[derive(Clone, Debug)]

@@ -302,7 +302,11 @@ fn registers_show_what_lists_do() {
         json!([["r", "x", 2]]),
     ];
     txns(&lost).assert_finds(Kind::LostUpdate);
-    let fractured = [json!([["w", "x", 1], ["w", "y", 1]]), json!([["r", "x", 1], ["r", "y", null]])];
+    let both = json!([["w", "x", 1], ["w", "y", 1]]);
+    let back = [both.clone(), json!([["r", "x", 1], ["r", "y", null]])];
+    let text = txns(&back).assert_finds(Kind::NonMonotonicRead);
+    assert!(text.contains("the beginning comes before #0: it is the first of all"), "{text}");
+    let fractured = [both, json!([["r", "y", null], ["r", "x", 1]])];
     let text = txns(&fractured).assert_finds(Kind::FracturedRead);
     assert!(text.contains("#1 knew of #0, but read the beginning in y"), "{text}");
     let text = txns(&fractured).assert_finds(Kind::GSingle);

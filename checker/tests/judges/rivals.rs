@@ -10,6 +10,7 @@ use checker::history::import::file;
 use checker::isolation::cycles::{Order, Shape, cycles};
 use checker::isolation::dependencies::of_registers;
 use checker::isolation::registers::{OnRegister, Registers, Versions};
+use checker::isolation::serial::{Serial, serial};
 use checker::isolation::txns::Span;
 use checker::isolation::weak::{Sessions, Weak};
 use checker::{AnomalyKind, CheckResult, Options, check};
@@ -162,7 +163,7 @@ fn awdits_histories_have_the_levels_that_their_folders_name() {
 #[test]
 fn isovistas_bugs_violate_what_their_names_say() {
     let Some(folder) = folder() else { return };
-    for (name, level) in [("yugabyte_tcc", Weak::Causal), ("dgraph_si", Weak::ReadAtomic)] {
+    for name in ["yugabyte_tcc", "dgraph_si", "pg_ser_bug"] {
         let path = folder.join("isovista/bugs").join(name).with_extension("txt");
         let registers = registers(&plume(&std::fs::read_to_string(&path).expect("text")));
         let mut versions = Versions::new(&registers);
@@ -172,11 +173,37 @@ fn isovistas_bugs_violate_what_their_names_say() {
         let data: Vec<Shape> =
             found.iter().filter(|cycle| cycle.order == Order::Data).map(|cycle| cycle.shape).collect();
         println!("{name}: causal {:?}, {data:?}, {} wrong", causal.cycle, versions.wrong.len());
-        // Causal consistency itself, or what snapshot isolation forbids.
-        let broken = match level {
-            Weak::Causal => !causal.cycle.is_empty(),
-            _ => data.iter().any(|shape| *shape != Shape::G2Item) || !versions.wrong.is_empty(),
+        let broken = match name {
+            "yugabyte_tcc" => !causal.cycle.is_empty(),
+            // What snapshot isolation forbids.
+            "dgraph_si" => data.iter().any(|shape| *shape != Shape::G2Item) || !versions.wrong.is_empty(),
+            _ => matches!(serial(&registers, &versions), Serial::No { .. }),
         };
         assert!(broken, "{name}");
+    }
+}
+
+#[test]
+fn the_banks_and_forks_of_elle_cli_get_their_verdicts() {
+    let Some(folder) = folder() else { return };
+    let cases: [(&str, &str, Option<AnomalyKind>); 6] = [
+        ("bank.edn", "bank", None),
+        ("bank.json", "bank", None),
+        ("bank-neg.edn", "bank", None),
+        ("bank-tidb.edn", "bank", Some(AnomalyKind::WrongTotal)),
+        ("bank-negative-balances.json", "bank", Some(AnomalyKind::NegativeBalance)),
+        ("long-fork.edn", "long-fork", Some(AnomalyKind::LongFork)),
+    ];
+    for (name, check_name, kind) in cases {
+        let (_, history) =
+            file::read(&folder.join("elle-cli/jepsen").join(name)).expect("the history is read");
+        let report = check(&history, &Options { ok_min: 1, ..Options::default() });
+        let result = report.results.iter().find(|result| result.check == check_name);
+        let result = result.unwrap_or_else(|| panic!("{name}: {:?}", report.problems));
+        let found: Vec<AnomalyKind> = result.verdict.anomalies().iter().map(|anomaly| anomaly.kind).collect();
+        match kind {
+            Some(kind) => assert!(found.contains(&kind), "{name}: no {kind} in {found:?}"),
+            None => assert!(result.verdict.is_valid(), "{name}: {found:?}"),
+        }
     }
 }

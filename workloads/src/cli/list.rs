@@ -65,11 +65,7 @@ fn faults() -> Vec<Item> {
     Family::ALL
         .iter()
         .map(|family| {
-            let about = match family {
-                Family::Kill => "SIGKILL, and a start on the data that is left",
-                Family::Pause => "SIGSTOP, and SIGCONT",
-                Family::Partition => "links between nodes are cut, and mended",
-            };
+            let about = family.about();
             let faults: Vec<String> = Fault::all()
                 .filter(|fault| fault.family() == *family)
                 .map(|fault| fault.to_string())

@@ -1,10 +1,12 @@
 //! `assay run`: a cluster, workloads, faults, a verdict.
 
-use super::{Failure, Format, colour, containers, duration, log, out, print, series, words::quote};
+use super::{
+    Failure, Format, colour, containers, duration, log, out, print, series, settings::Settings, words::quote,
+};
 use crate::{
     cluster::{Kind, SERVER_ARGV0, Spec, System, compose, etcd_dir, netns},
     generator::Rate,
-    nemesis::FaultSet,
+    nemesis::{FaultSet, LeftOut, PlanFile},
     report,
     runner::{self, Config, Member, RunError, Stop, Target},
     scenario::{Scenario, WorkloadName},
@@ -12,14 +14,18 @@ use crate::{
 };
 use clap::ValueEnum;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// What strikes unless told otherwise.
+const DEFAULT_FAULTS: &str = "kill,pause,partition";
+
 /// Arguments of `assay run`.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
+#[command(args_override_self = true)]
 pub(super) struct RunArgs {
     /// What carries the traffic between the nodes; auto: netns where it works, else local.
     #[arg(long, value_enum, value_name = "KIND", default_value = "auto")]
@@ -40,9 +46,23 @@ pub(super) struct RunArgs {
     /// read-only ones for etcd, whose members differ after some others (etcd-io/etcd#18667).
     #[arg(long, value_enum, value_name = "WHICH")]
     txn_revisions: Option<TxnRevisionsArg>,
-    /// Faults, separated by commas, or `all`, or `none`; default: all, and none with --endpoints.
+    /// Faults, separated by commas, or `all` that the cluster can do, or `none`; default: kill, pause and
+    /// partition, and none with --endpoints.
     #[arg(long, value_name = "NAMES")]
     faults: Option<String>,
+    /// How many faults may be under way at a time, of different kinds.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    overlap: usize,
+    /// How long each fault lasts; default: by the length of the run, and drawn from the seed.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    fault_time: Option<Duration>,
+    /// Settings of the nodes: `default`, `swarm` to draw them from the seed, or NAME=VALUE,... of
+    /// snapshot-count, heartbeat, election, batch-interval, batch-limit.
+    #[arg(long, value_name = "SETTINGS", default_value = "default")]
+    settings: Settings,
+    /// The folder of an earlier run: do the same again, seed, faults and targets; flags beside it win.
+    #[arg(long, value_name = "DIR", conflicts_with = "endpoints")]
+    pub(super) replay: Option<PathBuf>,
     /// Workloads and faults that go well together, by name; `assay list` tells what each catches.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["workload", "faults"])]
     scenario: Option<Scenario>,
@@ -205,12 +225,14 @@ impl RunArgs {
         };
         let named = self.scenario.map(|scenario| scenario.faults).or(self.faults.as_deref());
         match target {
-            Target::Start { nodes, .. } => {
-                let (faults, left_out) = parse(named.unwrap_or("all"))?.for_nodes(*nodes);
+            Target::Start { kind, nodes, .. } => {
+                let (faults, left_out) = parse(named.unwrap_or(DEFAULT_FAULTS))?.for_nodes(*nodes);
                 if !left_out.is_empty() {
                     let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
                     notes.push(format!("{nodes} nodes are too few for {}", names.join(", ")));
                 }
+                let (faults, left_out) = faults.for_cluster(*kind);
+                self.leave_out(&faults, &left_out, notes)?;
                 Ok(faults)
             }
             Target::Running { .. } => {
@@ -223,6 +245,58 @@ impl RunArgs {
                 Err(Failure::Usage(text.into()))
             }
         }
+    }
+
+    /// Notes what the cluster cannot do of what was asked for. It is an error where that was asked for by its
+    /// own name, or nothing is left of its kind.
+    fn leave_out(
+        &self,
+        possible: &FaultSet,
+        left_out: &[LeftOut],
+        notes: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for LeftOut { fault, lack } in left_out {
+            by_reason.entry(&lack.text).or_default().push(fault.to_string());
+        }
+        let texts: Vec<String> = by_reason
+            .iter()
+            .map(|(reason, faults)| format!("{} left out: {reason}", faults.join(", ")))
+            .collect();
+        let possible = possible.families();
+        let essential = |out: &&LeftOut| {
+            self.asks_for(&out.fault.to_string())
+                || (!self.asks_for_all() && !possible.contains(&out.fault.family()))
+        };
+        let essential: Vec<&LeftOut> = left_out.iter().filter(essential).collect();
+        if essential.is_empty() {
+            notes.extend(texts);
+            return Ok(());
+        }
+        let text = format!("--faults: {}", texts.join("; "));
+        match essential.iter().any(|out| !out.lack.of_machine) {
+            true => Err(Failure::Usage(text)),
+            false => Err(Failure::Unknown(text)),
+        }
+    }
+
+    fn asks_for_all(&self) -> bool {
+        self.asks_for("all")
+    }
+
+    fn asks_for(&self, name: &str) -> bool {
+        let named = self.scenario.map(|scenario| scenario.faults).or(self.faults.as_deref());
+        named.is_some_and(|names| names.split(',').any(|other| other.trim() == name))
+    }
+
+    /// The same as one run, with what a scenario or a profile stands for spelt out.
+    fn in_full(&self) -> RunArgs {
+        let mut full = RunArgs { time_limit: Some(self.time_limit()), profile: None, ..self.clone() };
+        if let Some(scenario) = full.scenario.take() {
+            full.workload = scenario.workloads.to_owned();
+            full.faults = Some(scenario.faults.to_owned());
+        }
+        full
     }
 
     /// Read before anything is started, since without it the run would be for nothing.
@@ -321,6 +395,9 @@ impl RunArgs {
         if self.deadline.is_zero() || self.time_limit().is_zero() {
             return refuse("--time-limit and --deadline must be longer than 0".into());
         }
+        if !(1..=8).contains(&self.overlap) {
+            return refuse(format!("--overlap {}: choose 1 to 8 faults at a time", self.overlap));
+        }
         Ok(())
     }
 }
@@ -418,8 +495,17 @@ impl Setting {
             true => args.txn_revisions(&target, &mut notes),
             false => TxnRevisions::Any,
         };
+        let replay = args.replay.as_deref().map(PlanFile::read).transpose();
+        let replay = replay.map_err(|error| Failure::Usage(format!("--replay: {error}")))?;
+        let tuning = args.settings.tuning(seed, &mut notes);
         Ok(Config {
-            command: command(args, &target, &self.program, seed),
+            command: command(&self.program, &words(args, &target, seed)),
+            args: words(&args.in_full(), &target, seed),
+            faults_named: !args.asks_for_all(),
+            overlap: args.overlap,
+            fault_time: args.fault_time,
+            replay,
+            tuning,
             target,
             workloads,
             faults,
@@ -438,7 +524,7 @@ impl Setting {
 
     /// The command that repeats all of it.
     pub(super) fn command(&self, args: &RunArgs, seed: u64) -> String {
-        command(args, &self.target, &self.program, seed)
+        command(&self.program, &words(args, &self.target, seed))
     }
 }
 
@@ -513,9 +599,15 @@ fn fresh_number() -> u64 {
     mixed ^ (mixed >> 27) ^ u64::from(std::process::id())
 }
 
-/// The command that repeats the run: every choice in it, whatever the defaults will be.
-fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String {
-    let mut words: Vec<String> = vec![program.into(), "run".into()];
+/// The command that repeats the run, as one types it.
+fn command(program: &str, words: &[String]) -> String {
+    let all = std::iter::once(program).chain(words.iter().map(String::as_str));
+    all.map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// The arguments that repeat the run: every choice in them, whatever the defaults will be.
+fn words(args: &RunArgs, target: &Target, seed: u64) -> Vec<String> {
+    let mut words: Vec<String> = vec!["run".into()];
     let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_string()]);
     match target {
         Target::Start { kind, system, nodes } => {
@@ -542,6 +634,15 @@ fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String 
     if let Some(faults) = &args.faults {
         flag("faults", faults);
     }
+    if args.overlap != 1 {
+        flag("overlap", &args.overlap.to_string());
+    }
+    if let Some(time) = args.fault_time {
+        flag("fault-time", &duration::format(time));
+    }
+    if args.settings != Settings::default() {
+        flag("settings", &args.settings.to_string());
+    }
     if let Some(which) = args.txn_revisions.and_then(|which| which.to_possible_value()) {
         flag("txn-revisions", which.get_name());
     }
@@ -554,7 +655,7 @@ fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String 
         flag("baseline-tolerance", &args.baseline_tolerance.to_string());
     }
     flag("seed", &seed.to_string());
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    words
 }
 
 #[cfg(test)]
@@ -578,7 +679,7 @@ mod tests {
         let system = System::Etcd { dir: PathBuf::from("/opt/my etcd") };
         let target = Target::Start { kind: Kind::Local, system, nodes: 5 };
         assert_eq!(
-            command(&args, &target, "assay", 7),
+            command("assay", &words(&args, &target, 7)),
             "assay run --cluster local --system etcd --etcd-bin '/opt/my etcd' --nodes 5 --workload register,kv \
              --time-limit 25s --rate 300 --concurrency 9 --deadline 1s --seed 7"
         );

@@ -9,7 +9,7 @@ use super::{
     run::{self, Profile, RunArgs, Setting},
 };
 use crate::{
-    report::{self, Conclusion, Results},
+    report::{self, Anomaly, Check, Conclusion, Results},
     runner::Stop,
     scenario::Scenario,
 };
@@ -171,17 +171,9 @@ impl Series {
         Ok(results.verdict)
     }
 
-    /// Adds a run to the verdict. A planted bug that is missed says nothing against the store: it is the harness
-    /// that failed.
+    /// Adds a run to the verdict.
     fn take(&mut self, done: Done) {
-        let (verdict, reason) = match (done.expected, done.verdict) {
-            (None, Conclusion::Valid) => (Conclusion::Valid, None),
-            (None, verdict) => (verdict, Some(format!("{}: {}", done.name, done.sentence))),
-            (Some(expected), verdict) if expected == verdict => (Conclusion::Valid, None),
-            (Some(expected), verdict) => {
-                (Conclusion::Unknown, Some(format!("{}: {verdict} where {expected} was expected", done.name)))
-            }
-        };
+        let (verdict, reason) = done.judged();
         self.verdict = self.verdict.max(verdict);
         self.reasons.extend(reason);
         self.runs.push(done);
@@ -191,7 +183,31 @@ impl Series {
         let mut json = serde_json::to_string_pretty(self)?;
         json.push('\n');
         fs::write(self.out.join("series.json"), json)?;
+        let junit = report::junit(&self.as_results()).map_err(io::Error::other)?;
+        fs::write(self.out.join(report::JUNIT), junit)?;
         fs::write(self.out.join(report::SUMMARY), self.summary())
+    }
+
+    /// The series as if it were one run, with a check for each of its runs.
+    fn as_results(&self) -> Results {
+        let check = |done: &Done| {
+            let (verdict, reason) = done.judged();
+            let reason = reason.unwrap_or_default();
+            let mut check = Check { name: done.name.clone(), verdict, ..Check::default() };
+            check.elapsed_ms = (done.duration_s * 1000.0) as u64;
+            match verdict {
+                Conclusion::Valid => {}
+                Conclusion::Unknown => check.reasons.push(reason),
+                Conclusion::Anomaly => {
+                    let kind = Conclusion::Anomaly.to_string();
+                    check.anomalies.push(Anomaly { kind, sentence: reason, ..Anomaly::default() });
+                }
+            }
+            check
+        };
+        let mut results = Results { checks: self.runs.iter().map(check).collect(), ..Results::default() };
+        results.run.duration_s = self.duration_s;
+        results
     }
 
     /// Leaves of an older valid run what `assay serve` and a comparison need.
@@ -270,6 +286,20 @@ impl Series {
 }
 
 impl Done {
+    /// What it means for the series, and why. A planted bug that is missed says nothing against the store: it is
+    /// the harness that failed.
+    fn judged(&self) -> (Conclusion, Option<String>) {
+        let (name, verdict) = (&self.name, self.verdict);
+        match self.expected {
+            Some(expected) if expected == verdict => (Conclusion::Valid, None),
+            Some(expected) => {
+                (Conclusion::Unknown, Some(format!("{name}: {verdict} where {expected} was expected")))
+            }
+            None if verdict == Conclusion::Valid => (verdict, None),
+            None => (verdict, Some(format!("{name}: {}", self.sentence))),
+        }
+    }
+
     fn of(name: &str, results: &Results, expected: Option<Conclusion>) -> Done {
         Done {
             name: name.into(),
@@ -391,6 +421,8 @@ mod tests {
         series.write().unwrap();
         let written = fs::read_to_string(dir.path().join("series.json")).unwrap();
         assert!(written.contains("\"round-6\"") && written.contains("resident_kib"), "{written}");
+        let junit = fs::read_to_string(dir.path().join("junit.xml")).unwrap();
+        assert!(junit.contains("errors=\"1\"") && junit.contains("name=\"round-6\""), "{junit}");
         assert!(series.text(false).ends_with("repeat    assay run --profile soak\n"));
     }
 

@@ -62,7 +62,7 @@ impl Availability {
 /// What a fault did to the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Impact {
-    /// Operations that began while it was active.
+    /// Operations that were due while it was active, and answers that came meanwhile.
     pub during: Availability,
     /// The longest time in which no client at all was served, from the fault's effect to the next fault, in s.
     pub outage_s: f64,
@@ -89,11 +89,14 @@ pub(crate) struct Service {
     answers: Vec<u64>,
     /// The load of the phase, ns.
     load: Option<(u64, u64)>,
+    /// Operations that are due in a second of it.
+    rate_per_s: u64,
 }
 
 impl Service {
-    /// Takes a history of the phase in.
-    pub(crate) fn add(&mut self, history: &History) {
+    /// Takes a history of the phase in, whose operations were due at this rate.
+    pub(crate) fn add(&mut self, history: &History, rate_per_s: u64) {
+        self.rate_per_s += rate_per_s;
         let (from, to) = super::series::load_span(history);
         let begun = history.operations().iter().filter(|op| (from..to).contains(&op.invoked.t));
         self.calls.extend(begun.map(|op| Call { invoked: op.invoked.t, served: served_at(op) }));
@@ -120,11 +123,22 @@ impl Service {
             let horizon = next.map_or(load_end, |next| next.min(load_end)).max(start);
             let end = fault.end_s.map(ns);
             fault.impact = Some(Impact {
-                during: self.between(start, end.unwrap_or(horizon)),
+                during: self.during(start, end.unwrap_or(horizon).min(load_end)),
                 outage_s: seconds(self.longest_silence(start, horizon.max(end.unwrap_or(0)).min(load_end))),
                 recovery_s: end.and_then(|end| self.recovery(end, horizon)).map(seconds),
             });
         }
+    }
+
+    /// What was due in this span, and what was answered. What was begun would tell too little: clients that wait
+    /// for an answer begin nothing.
+    fn during(&self, from: u64, to: u64) -> Availability {
+        let due = u128::from(self.rate_per_s) * u128::from(to.saturating_sub(from)) / 1_000_000_000;
+        let due = u64::try_from(due).unwrap_or(u64::MAX);
+        let before = |at: u64| self.answers.partition_point(|&answer| answer < at);
+        // What waited from before may make it more.
+        let served = (before(to).saturating_sub(before(from)) as u64).min(due);
+        Availability { due, served }
     }
 
     /// Of operations that began in this span.
@@ -195,7 +209,7 @@ mod tests {
             .map(|ms| Call { invoked: ms * MS, served: (!lost(ms)).then_some((ms + 1) * MS) })
             .collect();
         let answers = calls.iter().filter_map(|call| call.served).collect();
-        Service { calls, answers, load: Some((0, 10_000 * MS)) }
+        Service { calls, answers, load: Some((0, 10_000 * MS)), rate_per_s: 100 }
     }
 
     fn fault(start_s: f64, end_s: f64) -> FaultResult {

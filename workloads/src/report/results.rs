@@ -277,6 +277,7 @@ impl Results {
             count => format!("{first} (and {} more)", count - 1),
         };
         match self.verdict {
+            Conclusion::Valid if self.faults.is_empty() => "every check passed; there were no faults".into(),
             Conclusion::Valid => "every check passed, and every fault is proved to have taken effect".into(),
             Conclusion::Anomaly => match self.anomalies().next() {
                 Some((name, _, anomaly)) => more(

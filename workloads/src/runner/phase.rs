@@ -12,14 +12,22 @@ use super::{
 use crate::{
     cluster::{Cluster, NodeIndex, ProcessState},
     generator::Rate,
-    nemesis::{self, Plan},
+    nemesis::{self, Family, Plan, PlanFile, Summary},
     recorder::{Record, Recorder},
     report::{Doubt, DoubtKind, Progress, Tally},
     scenario::{PhasePlan, WorkloadName},
 };
 use checker::history::event::{Header, VERSION, What};
 use serde_json::json;
-use std::{fs, future::Future, io, path::PathBuf, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fs,
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 
 /// How long a cluster may take, once healed, until all its members agree; and to answer the final reads.
@@ -45,6 +53,8 @@ pub(super) struct Env {
     pub start: Instant,
     pub progress: Arc<Progress>,
     pub stop: Stop,
+    /// What the faults of all phases were.
+    pub plan_file: Arc<Mutex<PlanFile>>,
 }
 
 /// What a phase left behind, beside its histories.
@@ -53,6 +63,8 @@ pub(super) struct PhaseOutcome {
     pub parts: Vec<Part>,
     /// Why the phase proves less than it should.
     pub doubts: Vec<Doubt>,
+    /// Kinds of faults that were proved.
+    pub proved: BTreeSet<Family>,
 }
 
 /// A workload's part of a phase.
@@ -169,7 +181,7 @@ impl Env {
         })?;
 
         recorders.record(What::Phase { f: "load".into() })?;
-        self.progress.phase(&name, tallies);
+        self.progress.phase_of(&name, tallies, duration);
         let loads = self.each(jobs, |job| job.load());
         let (jobs, errors) = self.load_beside_faults(loads, recorders, number, duration, phase).await;
 
@@ -210,34 +222,33 @@ impl Env {
             loaded.stop();
             done
         };
-        let ((jobs, errors, outcomes), doubts, ()) = tokio::join!(
+        let ((jobs, errors, outcomes), summary, ()) = tokio::join!(
             load,
             self.faults(recorders, number, duration, &loaded),
             observe_roles(&self.members, recorders, &loaded)
         );
-        phase.doubts.extend(doubts);
+        phase.proved = summary.proved().into_keys().collect();
+        phase.doubts.extend(self.doubts_of(summary));
         for (index, outcome) in outcomes {
             phase.parts[index].outcome = Some(outcome);
         }
         (jobs, errors)
     }
 
-    /// Carries out the phase's faults until the load is over, or the run is told to stop. Gives why they
-    /// prove less than they should.
+    /// Carries out the phase's faults until the load is over, or the run is told to stop.
     async fn faults(
         &self,
         recorders: &[Arc<Recorder>],
         number: usize,
         duration: Duration,
         loaded: &Stop,
-    ) -> Vec<Doubt> {
-        let Some(cluster) = &self.cluster else { return Vec::new() };
-        if self.config.faults.is_empty() {
-            return Vec::new();
+    ) -> Summary {
+        let Some(cluster) = &self.cluster else { return Summary::default() };
+        let plan = self.plan(number, duration, recorders.len());
+        if plan.faults.is_empty() {
+            return Summary::default();
         }
-        // Each phase has a plan of its own, all from the one seed.
-        let seed = self.config.seed.wrapping_add(number as u64);
-        let plan = Plan::draw(&nemesis::Options::new(seed, duration, self.config.faults.clone()));
+        self.note(|file| file.plan(number, &plan));
         let watched = self.progress.watch(recorders.to_vec());
         let sink: nemesis::Sink = Arc::new(move |what| {
             // The recorders tell of it again when the phase ends.
@@ -252,16 +263,52 @@ impl Env {
             }
         };
         let mut summary = nemesis::run(&plan, Arc::clone(cluster), sink, stop).await;
+        // The load's end is the plan's end too.
+        summary.stopped = false;
+        self.note(|file| file.carried_out(number, &summary));
+        summary
+    }
+
+    /// Why the faults prove less than they should.
+    fn doubts_of(&self, mut summary: Summary) -> Vec<Doubt> {
         let not_healed = std::mem::take(&mut summary.heal_errors).into_iter();
         let mut doubts: Vec<Doubt> =
             not_healed.map(|error| Doubt::new(DoubtKind::NotHealed, error)).collect();
         if !self.stop.is_stopped() {
-            // The load's end is the plan's end too.
-            summary.stopped = false;
-            let vain = summary.doubts(&plan).into_iter();
+            let vain = summary.doubts().into_iter();
             doubts.extend(vain.map(|error| Doubt::new(DoubtKind::FaultWithoutEffect, error)));
         }
         doubts
+    }
+
+    /// What is to strike in a phase of so many workloads: the same again, or what the seed gives.
+    fn plan(&self, number: usize, duration: Duration, workloads: usize) -> Plan {
+        if let Some(file) = &self.config.replay {
+            return Plan::again(file.of_phase(number), duration);
+        }
+        // Each phase has a plan of its own, all from the one seed.
+        let seed = self.config.seed.wrapping_add(number as u64);
+        // A workload that is alone accounts for every revision.
+        let faults = match workloads {
+            1 => self.config.faults.without_compaction(),
+            _ => self.config.faults.clone(),
+        };
+        let mut options = nemesis::Options::new(seed, duration, faults);
+        options.overlap = self.config.overlap;
+        if let Some(time) = self.config.fault_time {
+            let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            options.pace.fault_ms = ms..=ms;
+        }
+        Plan::draw(&options)
+    }
+
+    /// Notes something in the file of faults, and writes it.
+    fn note(&self, what: impl FnOnce(&mut PlanFile)) {
+        let mut file = self.plan_file.lock().unwrap_or_else(PoisonError::into_inner);
+        what(&mut file);
+        if let Err(error) = file.write(&self.config.out) {
+            tracing::warn!(%error, "{} cannot be written", PlanFile::NAME);
+        }
     }
 
     /// Does the same with every job at the same time. A job that panics is lost, and leaves an error.

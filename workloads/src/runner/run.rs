@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Crash, Spec, is_panic},
+    nemesis::{Family, PlanFile},
     report::{
         self, Anomaly, Check, Conclusion, Doubt, DoubtKind, FaultResult, NodeResult, Progress, Results, Run,
         Service, WorkloadResult,
@@ -125,10 +126,14 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
 fn remove_data(config: &Config) {
     let Target::Start { nodes, .. } = &config.target else { return };
     for number in 1..=*nodes {
-        let data = config.out.join("nodes").join(format!("n{number}.data"));
-        if let Err(error) = std::fs::remove_dir_all(&data) {
-            tracing::debug!(data = %data.display(), %error, "data of a node stays");
+        let nodes = config.out.join("nodes");
+        // Either of the two, with a disk of its own or without.
+        for folder in ["data", "disk"].map(|what| nodes.join(format!("n{number}.{what}"))) {
+            if let Err(error) = std::fs::remove_dir_all(&folder) {
+                tracing::debug!(folder = %folder.display(), %error, "data of a node stays");
+            }
         }
+        let _ = std::fs::remove_file(nodes.join(format!("n{number}.disk.img")));
     }
 }
 
@@ -146,6 +151,7 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
         start,
         progress: Arc::clone(&progress),
         stop: stop.clone(),
+        plan_file: Arc::new(Mutex::new(PlanFile::new(config.args.clone()))),
     };
     let plan = phases(&config.workloads);
     let duration = config.time_limit / u32::try_from(plan.len()).unwrap_or(u32::MAX);
@@ -197,7 +203,9 @@ async fn reach(
     progress.phase(&format!("starting {nodes} nodes of {system} ({kind})"), Vec::new());
     let dir = config.out.join("nodes");
     // Node programs get their folders as arguments, and must not depend on where they run.
-    let spec = Spec::new(kind, system.clone(), nodes, std::path::absolute(&dir).unwrap_or(dir));
+    let mut spec = Spec::new(kind, system.clone(), nodes, std::path::absolute(&dir).unwrap_or(dir));
+    spec.tuning = config.tuning;
+    spec.disks = config.families().contains(&Family::Disk);
     lock(known).system = Some(system.to_string());
     let cluster = tokio::select! {
         cluster = Cluster::start(spec) => cluster,
@@ -261,6 +269,9 @@ fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
 /// Looks at every history there is, and takes all doubts together.
 fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: bool, results: &mut Results) {
     known.doubts.into_iter().for_each(|doubt| results.doubt(doubt));
+    if !stopped {
+        never_struck(config, &known.phases, results);
+    }
     for (index, phase) in known.phases.into_iter().enumerate() {
         let (mut service, mut faults, mut not_begun) = (Service::default(), Vec::new(), 0);
         for (n, part) in phase.parts.iter().enumerate() {
@@ -276,7 +287,7 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
             match History::load(&config.out.join(&part.history)) {
                 Ok(history) => {
                     report::measure(&history, &mut workload);
-                    service.add(&history);
+                    service.add(&history, workload.rate_per_s);
                     if n == 0 {
                         faults = report::faults(&history, index + 1);
                     }
@@ -319,6 +330,25 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
     let problems = std::mem::take(&mut results.reasons);
     results.reasons = verdict_reasons(results);
     results.reasons.extend(problems);
+}
+
+/// Tells of the kinds of faults that were asked for and did not come: a run without them proves less.
+fn never_struck(config: &Config, phases: &[PhaseOutcome], results: &mut Results) {
+    let Target::Start { .. } = config.target else { return };
+    let proved = |family: &Family| phases.iter().any(|phase| phase.proved.contains(family));
+    let missing: Vec<String> =
+        config.families().iter().filter(|family| !proved(family)).map(ToString::to_string).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let text = format!(
+        "no fault of the kind {} took effect; a longer --time-limit has room for more",
+        missing.join(", ")
+    );
+    match config.faults_named {
+        true => results.doubt(Doubt::new(DoubtKind::FaultWithoutEffect, text)),
+        false => results.notes.push(text),
+    }
 }
 
 /// Writes what is known so far, for evidence is not to be lost with a check that takes the whole program down.

@@ -48,7 +48,10 @@ fn a_report_of_100_000_operations_is_small_and_shows_its_evidence() {
     browser.click("[data-zoom=in]");
     browser.wait(&format!("{RANGE} !== {whole}"));
     let zoomed = browser.eval(RANGE);
-    let at = browser.eval("(() => { const b = document.querySelector('canvas').getBoundingClientRect(); return [b.x + 300, b.y + 9]; })()");
+    let at = browser.eval(
+        "(() => { const c = document.querySelector('canvas'); c.scrollIntoView({ block: 'center' });
+           const b = c.getBoundingClientRect(); return [b.x + 300, b.y + 9]; })()",
+    );
     let (x, y) = (at[0].as_f64().unwrap(), at[1].as_f64().unwrap());
     browser.ctrl_wheel(x, y, -240.0);
     browser.wait(&format!("{RANGE} !== {zoomed}"));

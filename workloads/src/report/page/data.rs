@@ -5,7 +5,7 @@ use super::{
         progress::describe,
         results::{FaultResult, Results},
     },
-    budget::{FAULTS_MAX, OPERATIONS_MAX, TEXTS_BYTES},
+    budget::{FAULTS_MAX, OPERATIONS_MAX, TEXTS_BYTES, shares},
     logs::{Log, logs},
     operations::{Focus, Operations},
     roles::{Roles, elections},
@@ -51,8 +51,9 @@ impl Data {
         end_s: f64,
     ) -> Data {
         let mut bytes = TEXTS_BYTES;
-        let share = OPERATIONS_MAX / histories.len().max(1);
-        let workloads = histories.iter().map(|(index, history)| {
+        let wanted: Vec<usize> = histories.iter().map(|(_, history)| history.operations().len()).collect();
+        let shares = shares(&wanted, OPERATIONS_MAX);
+        let workloads = histories.iter().zip(shares).map(|((index, history), share)| {
             let workload = &results.workloads[*index];
             let anomalies = || workload.checks.iter().flat_map(|check| &check.anomalies);
             let focus = Focus {

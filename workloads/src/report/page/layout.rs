@@ -217,4 +217,51 @@ mod tests {
         let page = page(&Results::default(), &Series::default(), &[], Path::new("/nonexistent"));
         assert!(page.contains("<h1>✓ valid</h1>"), "{page}");
     }
+
+    /// Far more of everything than fits.
+    #[test]
+    fn a_page_stays_below_10_mb_however_long_the_run_was() {
+        use checker::history::event::{Event, Header, What};
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("drawing.svg"), "<".repeat(2_000_000)).unwrap();
+        let line = |n: usize| {
+            format!(
+                "{{\"level\":\"info\",\"ts\":\"2026-01-31T09:15:{:02}.{:06}Z\",\"msg\":\"\"}}\n",
+                n / 1000,
+                n % 1000
+            )
+        };
+        fs::write(dir.path().join("n1.log"), (0..30_000).map(line).collect::<String>()).unwrap();
+        let header: Header = serde_json::from_value(json!({
+            "v": 1, "seed": 1, "scenario": "set", "system": "assay", "nodes": 1, "clock": "monotonic_ns"
+        }))
+        .unwrap();
+        let text = |n: u64| json!(format!("{n}{}", "<\"".repeat(60)));
+        let events = (0..130_000u64).flat_map(|n| {
+            let (p, f, key) = (n % 9, "write".to_string(), Some(format!("key{n}")));
+            let invoke =
+                What::Invoke { p, node: Some("n1".into()), f: f.clone(), key: key.clone(), value: text(n) };
+            [invoke, What::Ok { p, f, key, value: text(n), rev: Some(1) }]
+        });
+        let events = events.zip(0..).map(|(what, i)| Event { i, t: i * 1_000_003, what });
+        let histories = [(0, checker::History::new(header, events))];
+        let long = || "<".repeat(30_000);
+        let anomaly = Anomaly { text: long(), drawing: Some("drawing.svg".into()), ..Anomaly::default() };
+        let check = Check { anomalies: vec![anomaly; 100], ..Check::default() };
+        let fault = FaultResult { f: "kill".into(), proof: json!(long()), ..FaultResult::default() };
+        let workload =
+            WorkloadResult { name: "set".into(), checks: vec![check], ..WorkloadResult::default() };
+        let results = Results {
+            run: Run { started: "2026-01-31T09:15:00.000Z".into(), ..Run::default() },
+            workloads: vec![workload],
+            faults: vec![fault; 5000],
+            nodes: vec![NodeResult { log: Some("n1.log".into()), ..NodeResult::default() }],
+            ..Results::default()
+        };
+        let page = page(&results, &Series::default(), &histories, dir.path());
+        assert!(page.len() < 10_000_000, "{} bytes", page.len());
+        for said in ["operations are drawn", "4000 more are in results.json", "80 more anomalies"] {
+            assert!(page.contains(said), "{said}");
+        }
+    }
 }

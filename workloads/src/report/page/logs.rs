@@ -1,8 +1,8 @@
 //! The lines of the nodes' logs, by the run's own clock: near the moments that matter before others.
 
 use super::{
-    super::{results::Results, time},
-    budget::{LOG_LINE_CHARS, LOG_TAIL_BYTES, LOGS_BYTES, cut},
+    super::{progress::plain, results::Results, time},
+    budget::{LOG_LINE_CHARS, LOG_TAIL_BYTES, LOGS_BYTES, cut, json_bytes},
 };
 use serde::Serialize;
 use std::{
@@ -67,8 +67,9 @@ fn select(
         if input.by_ref().take(1 << 20).read_until(b'\n', &mut buffer)? == 0 {
             break;
         }
-        let text = cut(String::from_utf8_lossy(&buffer).trim_end(), LOG_LINE_CHARS);
-        match stamp(&text).map(|stamp| stamp.after(start)) {
+        let whole = String::from_utf8_lossy(&buffer);
+        let text = cut(&short(whole.trim_end()), LOG_LINE_CHARS);
+        match stamp(&whole).map(|stamp| stamp.after(start)) {
             Some(own) => at = Some(own),
             // The harness's own line before a start: it belongs to what follows.
             None if text.starts_with("--- ") || at.is_none() => {
@@ -80,28 +81,44 @@ fn select(
         let Some(at) = at else { continue };
         for text in untimed.drain(..).chain([text]) {
             number += 1;
-            if near(at) && close_bytes + text.len() <= bytes {
-                close_bytes += text.len();
+            if near(at) && close_bytes + json_bytes(&text) <= bytes {
+                close_bytes += json_bytes(&text);
                 close.push((number, at, text));
                 continue;
             }
-            far_bytes += text.len();
+            far_bytes += json_bytes(&text);
             far.push_back((number, at, text));
             while far_bytes > bytes {
                 far_bytes -=
-                    far.pop_front().map_or(far_bytes, |(_, _, text): (usize, f64, String)| text.len());
+                    far.pop_front().map_or(far_bytes, |(_, _, text): (usize, f64, String)| json_bytes(&text));
                 left_out += 1;
             }
         }
     }
     while close_bytes + far_bytes > bytes {
         let Some((_, _, text)) = far.pop_front() else { break };
-        far_bytes -= text.len();
+        far_bytes -= json_bytes(&text);
         left_out += 1;
     }
     close.extend(far);
     close.sort_by_key(|(number, _, _)| *number);
     Ok((close.into_iter().map(|(_, at, text)| ((at * 1000.0).round() / 1000.0, text)).collect(), left_out))
+}
+
+/// A line without its time, which is shown beside it, and without the braces of a JSON object.
+fn short(line: &str) -> String {
+    if let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(line) {
+        let mut word = |name: &str| fields.remove(name).map_or(String::new(), |value| plain(&value));
+        let (level, message) = (word("level"), word("msg"));
+        let (_, _) = (word("ts"), word("caller"));
+        let rest: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+        return format!("{:>5} {message} {}", level.to_uppercase(), rest.join(" ")).trim_end().to_string();
+    }
+    match line.split_once(' ') {
+        Some((first, rest)) if time::parse(first).is_some() => rest.to_string(),
+        _ => line.to_string(),
+    }
 }
 
 /// A point in time, as a line has it.
@@ -179,6 +196,21 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(stamp(line).map(|stamp| stamp.after(START)), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_shown_without_what_stands_beside_it() {
+        for (line, want) in [
+            ("2023-11-14T22:13:21.500000Z  INFO starting node=7", " INFO starting node=7"),
+            (
+                "{\"level\":\"warn\",\"ts\":\"2023-11-14T22:13:21.5Z\",\"caller\":\"a.go:1\",\"msg\":\"slow\",\"took\":\"1s\"}",
+                " WARN slow took=1s",
+            ),
+            ("panicked at x", "panicked at x"),
+            ("{not json", "{not json"),
+        ] {
+            assert_eq!(short(line), want);
         }
     }
 

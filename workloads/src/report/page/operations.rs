@@ -1,6 +1,6 @@
 //! The operations of a workload, as columns for the timeline.
 
-use super::budget::{TEXT_CHARS, cut};
+use super::budget::{TEXT_CHARS, cut, json_bytes};
 use checker::{
     History,
     history::{Operation, Outcome},
@@ -126,7 +126,7 @@ impl Texts<'_> {
         if let Some(known) = self.known.get(&text) {
             return *known;
         }
-        *self.bytes = self.bytes.saturating_sub(text.len() + 3);
+        *self.bytes = self.bytes.saturating_sub(json_bytes(&text));
         let place = texts.len() as i64;
         texts.push(text.clone());
         self.known.insert(text, place);

@@ -88,7 +88,7 @@
       node.hidden = out;
       if (out) continue;
       // What begins before the view keeps its words in it.
-      const left = Math.max(from, a - span * 0.01), right = Math.min(to, b + span * 0.01);
+      const left = Math.max(from, a), right = Math.min(to, b);
       node.style.left = ((left - a) / span) * 100 + "%";
       node.style.width = ((right - left) / span) * 100 + "%";
     }
@@ -312,7 +312,7 @@
       $("loglines").replaceChildren(head, ...shown.map((line) => {
         const when = el("span", { className: "when", title: "show this moment" }, line.at.toFixed(3).padStart(9));
         when.addEventListener("click", () => { show(line.at - 0.5, line.at + 0.5); $("timeline").scrollIntoView(); });
-        const bad = /\b(WARN|ERROR|panic)|"level":"(warn|error|fatal|panic)"/.test(line.text);
+        const bad = /^\s*(WARN|ERROR|FATAL|PANIC|DPANIC)\b|panicked/.test(line.text);
         return el("p", { className: bad ? "bad" : "" }, when, ` ${line.node}  `, line.text);
       }));
       $("loglines").hidden = false;

@@ -6,7 +6,7 @@ use super::{
         results::{FaultResult, Results},
         series::Series,
     },
-    budget::FAULTS_MAX,
+    budget::{FAULTS_MAX, ROLES_MAX},
     chart::{HEIGHT, Line, Scale, chart, label, ticks},
     data::Data,
     roles::Roles,
@@ -103,7 +103,7 @@ fn role_row(node: &str, of_node: &[super::roles::Role], end_s: f64) -> Markup {
         div.row.roles {
             div.label { (node) }
             div.plotcol {
-                @for role in of_node {
+                @for role in of_node.iter().take(ROLES_MAX) {
                     @let (style, from, to) = lasting(role.from_s, role.to_s, end_s);
                     @let class = role.class(node);
                     span class={ "at role " (class) } style=(style) data-a=(from) data-b=(to)

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use std::path::Path;
 
 /// A proof may hold counters of every node: the start of it tells enough, and `results.json` has all.
-const PROOF_CHARS: usize = 400;
+const PROOF_CHARS: usize = 300;
 
 pub(super) fn workloads(results: &Results) -> Markup {
     html! {
@@ -96,8 +96,8 @@ pub(super) fn faults(results: &Results) -> Markup {
         section #faults {
             h2 { "Faults" }
             p.note {
-                "Served: of the operations that began meanwhile, those that the store answered, as clients spread over all "
-                "members saw it. Outage: the longest time in which nobody at all was served, until the next fault. "
+                "Served: answers that came meanwhile, of the operations that were due, as clients spread over all members "
+                "saw it. Outage: the longest time in which nobody at all was served, until the next fault. "
                 "Recovery: from the fault's undoing until 90 % of a second's operations were served."
             }
             div.wide { table.faults {
