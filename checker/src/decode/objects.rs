@@ -1,7 +1,6 @@
 //! Queues, stacks, locks, counters, sets by element, logs, strings, and registers that are accessed several at
 //! once. Without a key there is one object.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,7 +11,7 @@ use crate::history::{History, Operation};
 use crate::spec::counter::{CounterAction, CounterOp};
 use crate::spec::log::{LogAction, LogOp};
 use crate::spec::members::{MembersAction, MembersOp};
-use crate::spec::multi_register::{MultiRegister, MultiRegisterOp, MultiRegisterStep};
+use crate::spec::multi_register::{MultiRegisterOp, MultiRegisterStep};
 use crate::spec::mutex::{MutexAction, MutexOp};
 use crate::spec::queue::{QueueAction, QueueOp};
 use crate::spec::strings::{StringAction, StringOp};
@@ -140,10 +139,9 @@ pub fn strings(history: &History) -> Decoded<StringOp> {
     })
 }
 
-/// Reads a history of transactions of reads `["r", key, found]` and writes `["w", key, value]`, and what it
-/// shows of the beginning: what was read before any write of a register began was there at first.
-pub fn multi_register(history: &History) -> (MultiRegister, Decoded<MultiRegisterOp>) {
-    let decoded = decode(history, |operation, answered| {
+/// Reads a history of transactions of reads `["r", key, found]` and writes `["w", key, value]`.
+pub fn multi_register(history: &History) -> Decoded<MultiRegisterOp> {
+    decode(history, |operation, answered| {
         let steps = match answered {
             Answered::Ok { value, .. } if value.is_array() => value,
             Answered::Ok { .. } | Answered::No => &operation.value,
@@ -152,28 +150,7 @@ pub fn multi_register(history: &History) -> (MultiRegister, Decoded<MultiRegiste
         let answered = operation.is_ok();
         let steps: Result<_, _> = steps.iter().map(|step| register_step(operation, step, answered)).collect();
         op(MultiRegisterOp(steps?))
-    });
-    let mut initial = BTreeMap::new();
-    let mut writing: BTreeMap<Arc<str>, u64> = BTreeMap::new();
-    for call in &decoded.calls {
-        for step in &call.op.0 {
-            if let MultiRegisterStep::Write { key, .. } = step {
-                let first = writing.entry(key.clone()).or_insert(u64::MAX);
-                *first = call.invoked.min(*first);
-            }
-        }
-    }
-    for call in &decoded.calls {
-        for step in &call.op.0 {
-            if let (MultiRegisterStep::Read { key, found: Some(Some(found)) }, Some(returned)) =
-                (step, call.returned)
-                && writing.get(key).is_none_or(|first| returned < *first)
-            {
-                initial.entry(key.clone()).or_insert(*found);
-            }
-        }
-    }
-    (MultiRegister { initial }, decoded)
+    })
 }
 
 fn register_step(

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::makers::{Maker, Makers};
+use super::makers::{Maker, Makers, Used};
 use super::step::{Expect, Step};
 use crate::spec::kv::covers;
 use crate::spec::kv_types::{KeyRange, RangeRequest, Request, Response, TxnRequest};
@@ -96,6 +96,7 @@ impl<'a> Blame<'a> {
     pub(super) fn for_keys(
         &self,
         made: &[Made],
+        used: &Used,
         makers: &Makers<'_>,
         keys: &[KeyRange],
         position: usize,
@@ -107,18 +108,26 @@ impl<'a> Blame<'a> {
         // What may write the keys, and the newest revision at which that key was shown in full.
         let mut shown = FxHashMap::default();
         let writers: Vec<(usize, i64)> = makers
-            .unknown()
-            .iter()
+            .writing(keys)
+            .into_iter()
             .filter_map(|index| {
-                let written = makers.written(*index);
-                Some((*index, self.last_shown(written, keys, position, &mut shown)?))
+                let written = makers.written(index);
+                Some((index, self.last_shown(written, keys, position, &mut shown)?))
             })
             .collect();
-        for (choice, made) in made.iter().enumerate() {
+        let Some(oldest) = writers.iter().map(|(_, shown)| *shown).min() else { return blamed };
+        for (index, _) in &writers {
+            // It wrote them; or it was used where it need not have been, and is missing elsewhere.
+            if let Some(choice) = used.get(index).filter(|choice| **choice < made.len()) {
+                blamed.add(*choice, Wanted::anything());
+            }
+        }
+        // Choices are made in the order of their revisions.
+        for (choice, made) in made.iter().enumerate().rev().take_while(|(_, made)| made.revision > oldest) {
             if writers.iter().any(|(index, _)| made.by == Maker::Step(*index)) {
-                // It wrote them; or it was used where it need not have been, and is missing elsewhere.
-                blamed.add(choice, Wanted::anything());
-            } else if writers.iter().any(|(index, shown)| {
+                continue;
+            }
+            if writers.iter().any(|(index, shown)| {
                 made.revision > *shown
                     && makers.had_begun(*index, made.position)
                     && !makers.pinned_elsewhere(*index, made.revision)
@@ -183,7 +192,7 @@ fn mention(request: &Request, keys: &mut Vec<KeyRange>) {
     }
 }
 
-fn is_one_key(keys: &KeyRange) -> bool {
+pub(super) fn is_one_key(keys: &KeyRange) -> bool {
     keys.end.as_deref().is_none_or(str::is_empty)
 }
 

@@ -92,10 +92,7 @@ impl Demand {
     /// that a request would make next.
     pub(super) fn demands(&self, store: &Store, request: &Request) -> bool {
         match request {
-            Request::Put(put) => store
-                .get(&put.key)
-                .and_then(|pair| self.balance(&put.key, pair, store.rev()))
-                .is_some_and(|missing| missing > 0),
+            Request::Put(put) => self.demands_put(store, &put.key),
             Request::Delete(delete) => {
                 delete.keys.end.is_none() && self.demands_delete(store, &delete.keys.key)
             }
@@ -104,6 +101,16 @@ impl Demand {
             }
             Request::Range(_) | Request::Compact { .. } => false,
         }
+    }
+
+    /// Whether an answer is only explained by a put, or a deletion, of a key that no answer names.
+    pub(super) fn demands_key(&self, store: &Store, key: &str) -> bool {
+        self.demands_put(store, key) || self.demands_delete(store, key)
+    }
+
+    fn demands_put(&self, store: &Store, key: &str) -> bool {
+        let pair = store.get(key);
+        pair.and_then(|pair| self.balance(key, pair, store.rev())).is_some_and(|missing| missing > 0)
     }
 
     fn demands_delete(&self, store: &Store, key: &str) -> bool {

@@ -1,12 +1,15 @@
 //! Who can have made a revision that no answer names.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use super::blame::Wanted;
+use rustc_hash::FxHashMap;
+
+use super::blame::{Wanted, is_one_key};
 use super::demand::Demand;
 use super::evidence::{Evidence, may_put, may_write};
 use super::step::Step;
-use crate::spec::kv::Store;
+use crate::spec::kv::{Store, covers};
 use crate::spec::kv_types::{KeyRange, Request};
 
 /// Who made a revision.
@@ -17,6 +20,9 @@ pub(super) enum Maker {
     /// Somebody else.
     Other,
 }
+
+/// The steps of unknown outcome that were chosen, each with the number of its choice.
+pub(super) type Used = FxHashMap<usize, usize>;
 
 /// How far the makers of one revision have been tried.
 #[derive(Clone, Debug)]
@@ -30,6 +36,8 @@ pub(super) struct Cursor {
     begun: usize,
     /// Those before this one are still to be tried at this stage, the newest first.
     next: usize,
+    /// Free steps that are demanded and still to be tried, once they are known; the newest last.
+    demanded: Option<Vec<usize>>,
     /// Steps that were tried: equal requests can stand in for each other.
     tried: Vec<usize>,
 }
@@ -37,7 +45,7 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Begins again, leaving out what was tried: more is wanted now.
     pub(super) fn restart(&mut self) {
-        (self.stage, self.next) = (Stage::Pinned, self.begun);
+        (self.stage, self.next, self.demanded) = (Stage::Pinned, self.begun, None);
     }
 }
 
@@ -63,11 +71,13 @@ pub(super) struct Makers<'a> {
     order: Vec<usize>,
     /// The earliest return from each position of the order on.
     first_return: Vec<u64>,
-    /// Steps of unknown outcome that may have written, in order of invocation.
-    unknown: Vec<usize>,
-    /// What each of these may write.
+    /// What each step of unknown outcome may write.
     written: FxHashMap<usize, Vec<KeyRange>>,
-    /// Of these, the ones that are not pinned.
+    /// Of those, the ones that may write a single key.
+    by_key: BTreeMap<String, Vec<usize>>,
+    /// And the ones that may write a range.
+    wide: Vec<usize>,
+    /// Of all, in order of invocation, the ones that are not pinned.
     free: Vec<usize>,
     /// The only revision that a step of unknown outcome can have made, since its values were seen there.
     pinned: FxHashMap<usize, i64>,
@@ -96,7 +106,18 @@ impl<'a> Makers<'a> {
             may_write(&steps[*index].request, &mut keys);
             (*index, keys)
         };
-        let written = unknown.iter().map(written).collect();
+        let written: FxHashMap<usize, Vec<KeyRange>> = unknown.iter().map(written).collect();
+        let mut by_key: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut wide = Vec::new();
+        for index in &unknown {
+            for keys in &written[index] {
+                if is_one_key(keys) {
+                    by_key.entry(keys.key.clone()).or_default().push(*index);
+                } else {
+                    wide.push(*index);
+                }
+            }
+        }
         let evidence = Evidence::gather(steps);
         let pinned = pin(steps, &unknown, &evidence);
         let free = unknown.iter().copied().filter(|index| !pinned.contains_key(index)).collect();
@@ -110,8 +131,9 @@ impl<'a> Makers<'a> {
             evidence,
             order,
             first_return,
-            unknown,
             written,
+            by_key,
+            wide,
             free,
             pinned,
             pinned_at,
@@ -125,9 +147,21 @@ impl<'a> Makers<'a> {
         &self.order
     }
 
-    /// Steps of unknown outcome, in order of invocation.
-    pub(super) fn unknown(&self) -> &[usize] {
-        &self.unknown
+    /// Steps of unknown outcome that may write one of these keys.
+    pub(super) fn writing(&self, keys: &[KeyRange]) -> Vec<usize> {
+        let mut writing = self.wide.clone();
+        for keys in keys {
+            if is_one_key(keys) {
+                writing.extend(self.by_key.get(&keys.key).into_iter().flatten());
+            } else {
+                let from =
+                    self.by_key.range::<str, _>((Bound::Included(keys.key.as_str()), Bound::Unbounded));
+                writing.extend(from.take_while(|(key, _)| covers(keys, key)).flat_map(|(_, steps)| steps));
+            }
+        }
+        writing.sort_unstable();
+        writing.dedup();
+        writing
     }
 
     /// What a step of unknown outcome may write.
@@ -173,7 +207,7 @@ impl<'a> Makers<'a> {
         let other = self.shared && self.evidence.of(revision).is_empty();
         let pinned = self.pinned_at.get(&revision).copied();
         let pinned = pinned.filter(|index| self.had_begun(*index, position));
-        Cursor { stage: Stage::Pinned, pinned, other, begun, next: begun, tried: Vec::new() }
+        Cursor { stage: Stage::Pinned, pinned, other, begun, next: begun, demanded: None, tried: Vec::new() }
     }
 
     /// The next that can have made a revision; at each stage, who began last comes first.
@@ -182,7 +216,7 @@ impl<'a> Makers<'a> {
         store: &Store,
         revision: i64,
         cursor: &mut Cursor,
-        used: &FxHashSet<usize>,
+        used: &Used,
         wanted: &Wanted,
     ) -> Option<Maker> {
         loop {
@@ -199,27 +233,46 @@ impl<'a> Makers<'a> {
                     }
                     None
                 }
-                Stage::Demanded | Stage::Any => match cursor.next.checked_sub(1) {
-                    Some(at) => {
-                        cursor.next = at;
-                        let index = self.free[at];
-                        let demanded = cursor.stage == Stage::Any
-                            || self.demand.demands(store, &self.steps[index].request);
-                        (demanded && self.fits(index, store, revision, cursor, used, wanted)).then_some(index)
+                Stage::Demanded => {
+                    let begun = cursor.begun;
+                    match cursor.demanded.get_or_insert_with(|| self.demanded(store, begun)).pop() {
+                        Some(index) => {
+                            self.fits(index, store, revision, cursor, used, wanted).then_some(index)
+                        }
+                        None => {
+                            cursor.stage = Stage::Other;
+                            None
+                        }
                     }
-                    None if cursor.stage == Stage::Any => return None,
-                    None => {
-                        cursor.next = cursor.begun;
-                        cursor.stage = Stage::Other;
-                        None
-                    }
-                },
+                }
+                Stage::Any => {
+                    let at = cursor.next.checked_sub(1)?;
+                    cursor.next = at;
+                    let index = self.free[at];
+                    self.fits(index, store, revision, cursor, used, wanted).then_some(index)
+                }
             };
             if let Some(index) = found {
                 cursor.tried.push(index);
                 return Some(Maker::Step(index));
             }
         }
+    }
+
+    /// Free steps, of the first that had begun, without which a later answer is not explained; the newest last.
+    fn demanded(&self, store: &Store, begun: usize) -> Vec<usize> {
+        // All that a key is asked for is the same for all that write it.
+        let keys = self.by_key.iter().filter(|(key, _)| self.demand.demands_key(store, key));
+        let mut demanded: Vec<usize> = keys.flat_map(|(_, steps)| steps).copied().collect();
+        demanded.sort_by_key(|index| (self.steps[*index].invoked, *index));
+        demanded.dedup();
+        let last = begun.checked_sub(1).map(|at| self.steps[self.free[at]].invoked);
+        demanded.retain(|index| {
+            Some(self.steps[*index].invoked) <= last
+                && !self.pinned.contains_key(index)
+                && self.demand.demands(store, &self.steps[*index].request)
+        });
+        demanded
     }
 
     /// Whether a step is wanted, was not tried, and can have made a revision.
@@ -229,11 +282,11 @@ impl<'a> Makers<'a> {
         store: &Store,
         revision: i64,
         cursor: &Cursor,
-        used: &FxHashSet<usize>,
+        used: &Used,
         wanted: &Wanted,
     ) -> bool {
         let request = &self.steps[index].request;
-        !used.contains(&index)
+        !used.contains_key(&index)
             && wanted.includes(self.written(index))
             && !cursor.tried.iter().any(|tried| self.steps[*tried].request == *request)
             && self.can_make(store, revision, index)

@@ -6,10 +6,10 @@
 //! algorithms for the constraint satisfaction problem", 1993). So a contradiction is only reported when
 //! every choice leads to one.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::blame::{Blame, Blamed, Made, Wanted, mentioned};
-use super::makers::{Cursor, Maker, Makers};
+use super::makers::{Cursor, Maker, Makers, Used};
 use super::step::Step;
 use crate::budget::{Budget, Stop};
 use crate::history::OpId;
@@ -101,8 +101,10 @@ struct Replayer<'a> {
     budget: &'a Budget,
     makers: Makers<'a>,
     blame: Blame<'a>,
-    used: FxHashSet<usize>,
+    used: Used,
     choices: Vec<Choice>,
+    /// The same, as far as it is blamed.
+    made: Vec<Made>,
     taken_back: u64,
     turns: u64,
     furthest: Option<(usize, Wrong, Replay)>,
@@ -125,7 +127,8 @@ impl<'a> Replayer<'a> {
             budget,
             makers,
             blame,
-            used: FxHashSet::default(),
+            used: Used::default(),
+            made: Vec::new(),
             choices: Vec::new(),
             taken_back: 0,
             turns: 0,
@@ -227,21 +230,33 @@ impl<'a> Replayer<'a> {
             return Err(Wrong::Unexplained { revision, shown_by });
         };
         let before = store.clone();
-        self.choose(store, chosen);
         let (wanted, blamed) = (Wanted::default(), Blamed::default());
-        self.choices.push(Choice { position, store: before, revision, chosen, rest, wanted, blamed });
+        self.choose(store, Choice { position, store: before, revision, chosen, rest, wanted, blamed });
         Ok(Done::Gap)
     }
 
-    fn choose(&mut self, store: &mut Store, maker: Maker) {
-        match maker {
+    fn choose(&mut self, store: &mut Store, choice: Choice) {
+        match choice.chosen {
             Maker::Other => store.skip_to(store.rev() + 1),
             Maker::Step(index) => {
                 let applied = store.apply(&self.steps[index].request);
                 assert!(applied.is_ok(), "a maker was tried on this store: {:?}", self.steps[index]);
-                self.used.insert(index);
+                self.used.insert(index, self.choices.len());
             }
         }
+        let Choice { chosen: by, revision, position, .. } = choice;
+        self.made.push(Made { by, revision, position });
+        self.choices.push(choice);
+    }
+
+    /// Takes back the newest choice.
+    fn unchoose(&mut self) -> Option<Choice> {
+        let choice = self.choices.pop()?;
+        self.made.pop();
+        if let Maker::Step(index) = choice.chosen {
+            self.used.remove(&index);
+        }
+        Some(choice)
     }
 
     /// The choices that may be to blame for what does not fit.
@@ -249,55 +264,38 @@ impl<'a> Replayer<'a> {
         match wrong {
             Wrong::Answer { step, .. } => {
                 let keys = mentioned(&self.steps[*step].request);
-                self.blame.for_keys(&self.made(self.choices.len()), &self.makers, &keys, position)
+                self.blame.for_keys(&self.made, &self.used, &self.makers, &keys, position)
             }
-            Wrong::Unexplained { revision, .. } => {
-                self.dead_end(*revision, position, self.choices.len(), &Wanted::anything())
-            }
+            Wrong::Unexplained { revision, .. } => self.dead_end(*revision, position, &Wanted::anything()),
         }
     }
 
     /// The choices because of which nothing else that is wanted can make a revision.
-    fn dead_end(&self, revision: i64, position: usize, before: usize, wanted: &Wanted) -> Blamed {
-        let made = self.made(before);
+    fn dead_end(&self, revision: i64, position: usize, wanted: &Wanted) -> Blamed {
         let mut blamed = Blamed::default();
         let mut keys = Vec::new();
         let possible = self.makers.possible(revision, position);
         for index in possible.filter(|index| wanted.includes(self.makers.written(*index))) {
-            match made.iter().position(|made| made.by == Maker::Step(index)) {
-                Some(choice) => blamed.add(choice, Wanted::anything()),
+            match self.used.get(&index) {
+                Some(choice) => blamed.add(*choice, Wanted::anything()),
                 None => keys.extend(mentioned(&self.steps[index].request)),
             }
         }
         keys.sort_unstable_by(|a, b| (&a.key, &a.end).cmp(&(&b.key, &b.end)));
         keys.dedup();
-        blamed.extend(self.blame.for_keys(&made, &self.makers, &keys, position));
+        blamed.extend(self.blame.for_keys(&self.made, &self.used, &self.makers, &keys, position));
         blamed
-    }
-
-    fn made(&self, before: usize) -> Vec<Made> {
-        let made = |choice: &Choice| Made {
-            by: choice.chosen,
-            revision: choice.revision,
-            position: choice.position,
-        };
-        self.choices[..before].iter().map(made).collect()
     }
 
     /// Takes back choices up to the newest of the blamed that leaves another, and makes that.
     fn take_back(&mut self, mut blamed: Blamed) -> Option<(usize, Store)> {
         loop {
             let (newest, wanted) = blamed.pop_newest()?;
-            for choice in self.choices.drain(newest + 1..) {
-                if let Maker::Step(index) = choice.chosen {
-                    self.used.remove(&index);
-                }
+            while self.choices.len() > newest + 1 {
+                self.unchoose();
             }
             self.taken_back += 1;
-            let mut choice = self.choices.pop().expect("a blamed choice is one that was made");
-            if let Maker::Step(index) = choice.chosen {
-                self.used.remove(&index);
-            }
+            let mut choice = self.unchoose().expect("a blamed choice is one that was made");
             choice.blamed.extend(blamed);
             if choice.wanted.add(wanted) {
                 choice.rest.restart();
@@ -305,14 +303,13 @@ impl<'a> Replayer<'a> {
             let Choice { store, revision, rest, wanted, .. } = &mut choice;
             if let Some(next) = self.makers.next(store, *revision, rest, &self.used, wanted) {
                 let mut store = choice.store.clone();
-                self.choose(&mut store, next);
                 let position = choice.position;
                 choice.chosen = next;
-                self.choices.push(choice);
+                self.choose(&mut store, choice);
                 return Some((position, store));
             }
             blamed = choice.blamed;
-            blamed.extend(self.dead_end(choice.revision, choice.position, newest, &choice.wanted));
+            blamed.extend(self.dead_end(choice.revision, choice.position, &choice.wanted));
         }
     }
 

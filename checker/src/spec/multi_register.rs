@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::SequentialSpec;
 
 /// Registers under transactions of reads and writes: each transaction happens at once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct MultiRegister {
-    /// What registers hold at first; others are absent.
-    pub initial: BTreeMap<Arc<str>, i64>,
+    /// Whether nobody knows what registers hold at first: then the first that is read of one was there. Else they
+    /// are absent.
+    pub unknown_start: bool,
 }
 
 /// A transaction: its steps in order.
@@ -45,8 +46,8 @@ impl MultiRegisterStep {
 }
 
 impl SequentialSpec for MultiRegister {
-    /// What registers hold that were written.
-    type State = BTreeMap<Arc<str>, i64>;
+    /// What is known of registers.
+    type State = BTreeMap<Arc<str>, Option<i64>>;
     type Op = MultiRegisterOp;
 
     fn init(&self) -> Self::State {
@@ -58,13 +59,17 @@ impl SequentialSpec for MultiRegister {
         for step in &op.0 {
             match step {
                 MultiRegisterStep::Write { key, value } => {
-                    next.insert(key.clone(), *value);
+                    next.insert(key.clone(), Some(*value));
                 }
-                MultiRegisterStep::Read { key, found: Some(found) } => {
-                    if next.get(key).or_else(|| self.initial.get(key)).copied() != *found {
-                        return None;
+                MultiRegisterStep::Read { key, found: Some(found) } => match next.get(key) {
+                    Some(held) if held != found => return None,
+                    Some(_) => {}
+                    None if self.unknown_start => {
+                        next.insert(key.clone(), *found);
                     }
-                }
+                    None if found.is_some() => return None,
+                    None => {}
+                },
                 MultiRegisterStep::Read { found: None, .. } => {}
             }
         }
@@ -72,7 +77,7 @@ impl SequentialSpec for MultiRegister {
     }
 
     fn read_only(&self, op: &MultiRegisterOp) -> bool {
-        op.0.iter().all(|step| matches!(step, MultiRegisterStep::Read { .. }))
+        !self.unknown_start && op.0.iter().all(|step| matches!(step, MultiRegisterStep::Read { .. }))
     }
 
     fn touches<'a>(&self, op: &'a MultiRegisterOp, parts: &mut Vec<&'a str>) -> bool {
@@ -92,9 +97,8 @@ impl SequentialSpec for MultiRegister {
     }
 
     fn describe(&self, state: &Self::State) -> String {
-        let mut held = self.initial.clone();
-        held.extend(state.clone());
-        let all: Vec<String> = held.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        if all.is_empty() { "all absent".to_owned() } else { all.join(" ") }
+        let value = |value: &Option<i64>| value.map_or("absent".to_owned(), |value| value.to_string());
+        let all: Vec<String> = state.iter().map(|(key, held)| format!("{key}={}", value(held))).collect();
+        if all.is_empty() { "nothing written".to_owned() } else { all.join(" ") }
     }
 }

@@ -11,7 +11,7 @@ use rustc_hash::FxHashSet;
 
 use crate::budget::Budget;
 use crate::history::OpId;
-use crate::linearizability::{Call, Decision, Stuck, search};
+use crate::linearizability::{Call, Decision, Stuck, decide_part, search};
 use crate::spec::SequentialSpec;
 
 /// A small history that still shows the violation.
@@ -54,13 +54,20 @@ pub fn shrink<S: SequentialSpec>(
             break;
         }
     }
+    // A shortcut knows no states.
+    if shrunk.stuck.states.is_empty()
+        && let Decision::Illegal(stuck) = search(spec, &shrunk.calls, budget)
+    {
+        shrunk.calls = cut(&shrunk.calls, stuck.id);
+        shrunk.stuck = stuck;
+    }
     shrunk
 }
 
 impl<S: SequentialSpec> Shrunk<S> {
     /// Takes the smaller history if it fails too.
     fn try_smaller(&mut self, spec: &S, calls: Vec<Call<S::Op>>, budget: &Budget) -> bool {
-        match search(spec, &calls, budget) {
+        match decide_part(spec, &calls, budget).decision {
             Decision::Illegal(stuck) => {
                 *self = Shrunk { calls: cut(&calls, stuck.id), stuck };
                 true

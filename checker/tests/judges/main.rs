@@ -2,7 +2,7 @@
 //! that were made wrong on purpose.
 //!
 //! `ASSAY_ROUNDS=50 cargo test --release -p assay-checker --test judges` makes fifty times as many random
-//! histories; `-- --ignored` adds published histories (`ASSAY_HISTORIES`) and measurements.
+//! histories; `ASSAY_HISTORIES=FOLDER` adds published histories.
 mod brute;
 mod by_hand;
 mod engines;

@@ -188,7 +188,33 @@ fn strings() {
             }
         }
     };
-    differ(&Strings::default(), 800, ask, answer, spoil);
+    differ(&Strings::default(), 800, ask, &answer, &spoil);
+    // The same with pieces that are each written once: the shortcut for those must agree.
+    let pieces: Vec<StringOp> = (0..1000)
+        .map(|number| StringOp { key: key.clone(), action: StringAction::Append(format!("<{number}>")) })
+        .collect();
+    let mut next = 0;
+    let ask = |rng: &mut ChaCha8Rng| {
+        next = (next + 1) % 1000;
+        let action = match rng.random_range(0..5) {
+            0 => StringAction::Put(format!("<{next}>")),
+            1 | 2 => StringAction::Append(format!("<{next}>")),
+            _ => StringAction::Get(String::new()),
+        };
+        StringOp { key: key.clone(), action }
+    };
+    let spoil = |rng: &mut ChaCha8Rng, op: &mut StringOp| {
+        let StringAction::Get(found) = &mut op.action else { return };
+        let mut pieces: Vec<&str> = found.split_inclusive('>').collect();
+        match (rng.random_range(0..4), pieces.len()) {
+            (0, 2..) => pieces.swap(0, 1),
+            (1, 1..) => drop(pieces.pop()),
+            (2, 1..) => drop(pieces.remove(0)),
+            _ => pieces.push("<7>"),
+        }
+        *found = pieces.concat();
+    };
+    differ(&Strings::of(&pieces), 3000, ask, &answer, spoil);
 }
 
 #[test]
@@ -208,11 +234,11 @@ fn registers_accessed_together() {
         let mut now = state.clone();
         let steps = op.0.iter().map(|step| match step {
             MultiRegisterStep::Write { key, value } => {
-                now.insert(key.clone(), *value);
+                now.insert(key.clone(), Some(*value));
                 step.clone()
             }
             MultiRegisterStep::Read { key, .. } => {
-                MultiRegisterStep::Read { key: key.clone(), found: Some(now.get(key).copied()) }
+                MultiRegisterStep::Read { key: key.clone(), found: Some(now.get(key).copied().flatten()) }
             }
         });
         MultiRegisterOp(steps.collect())
@@ -225,6 +251,7 @@ fn registers_accessed_together() {
         }
     };
     differ(&MultiRegister::default(), 800, ask, answer, spoil);
+    differ(&MultiRegister { unknown_start: true }, 800, ask, answer, spoil);
 }
 
 /// What a string is made of is only told where no piece begins another.

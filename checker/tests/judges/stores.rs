@@ -82,14 +82,3 @@ fn large_legal_histories_are_valid_whatever_the_number_of_clients() {
         );
     }
 }
-
-#[test]
-#[ignore = "measures; run it in release"]
-fn how_long_large_stores_take() {
-    for (operations, clients, info) in [(10_000, 100, 2), (50_000, 50, 2), (200_000, 50, 2)] {
-        let history = synthetic::kv_history(synthetic::kv(operations, clients, info, 7, mixed(100)));
-        let report = check(&history, &Options::default());
-        println!("{operations} operations, {clients} clients, {info} % unknown\n{}", render::report(&report));
-        assert!(report.verdict.is_valid(), "{}", render::report(&report));
-    }
-}

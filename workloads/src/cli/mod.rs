@@ -7,6 +7,7 @@ mod check;
 mod containers;
 mod duration;
 mod gallery;
+mod levels;
 mod list;
 mod model;
 #[cfg(feature = "plant")]

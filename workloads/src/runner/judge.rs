@@ -19,9 +19,13 @@ pub fn judge(history: &History, options: &Options, result: &mut WorkloadResult, 
         shared_store: !is_alone(history),
         ..options.clone()
     };
-    let report = checker::check(history, &options);
+    conclude(&checker::check(history, &options), result, out);
+}
+
+/// Puts what a check concluded into `result`, and draws witnesses as [`judge`] does.
+pub fn conclude(report: &CheckReport, result: &mut WorkloadResult, out: Option<&Path>) {
     result.verdict = conclusion(&report.verdict);
-    result.checks = checks(&report);
+    result.checks = checks(report);
     let anomalies = report.results.iter().flat_map(|result| result.verdict.anomalies());
     let evidence = result.checks.iter_mut().flat_map(|check| &mut check.anomalies);
     if let Some(out) = out {

@@ -21,7 +21,7 @@ mod settle;
 mod stop;
 
 pub use config::{Config, Target};
-pub use judge::judge;
+pub use judge::{conclude, judge};
 pub use member::Member;
 pub use run::{RunError, run};
 pub use stop::Stop;

@@ -7,7 +7,7 @@
 //!
 //! What is made equal, so that the same decoders read all histories: transactions without a function are
 //! `txn`; keys are text; where reads are invoked with `[key nil]`, the first half of every value is the key
-//! (`jepsen.independent`). Time is for people: the order is that of the file, and a time that goes back
+//! (`jepsen.independent`); where a register has no key, it is `r`. Time is for people: the order is that of the file, and a time that goes back
 //! counts as the latest before it. A `:fail` did not happen, whatever its function: that is Jepsen's meaning of it.
 //! Processes that are no numbers (the nemesis) become observations.
 
@@ -25,6 +25,8 @@ use super::elements::{Broken, Elements, Notation, text};
 
 /// Processes of operations that name none have numbers from here on.
 const UNNAMED: ProcessId = 1 << 40;
+/// The key of the register in histories of one.
+const ONLY_REGISTER: &str = "r";
 
 /// Reads a history, an element at a time.
 ///
@@ -68,11 +70,14 @@ pub fn read(input: impl Read, path: &Path, notation: Notation) -> Result<History
             ReadErrorKind::Foreign("the history has no operations".to_owned()),
         ));
     }
-    let keyed = reading.seen.is_keyed();
+    let (keyed, scenario) = (reading.seen.is_keyed(), reading.seen.scenario());
     for operation in builder.operations_mut() {
         even_out(operation, keyed);
+        if scenario == "register" && operation.key.is_none() {
+            operation.key = Some(ONLY_REGISTER.to_owned());
+        }
     }
-    builder.header_mut().scenario = reading.seen.scenario().to_owned();
+    builder.header_mut().scenario = scenario.to_owned();
     Ok(builder.finish())
 }
 
