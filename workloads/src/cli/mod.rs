@@ -4,12 +4,14 @@
 
 mod bench;
 mod check;
+mod compare;
 mod containers;
 mod duration;
 mod list;
 mod out;
 mod report;
 mod run;
+mod suite;
 mod target;
 mod words;
 
@@ -43,6 +45,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Load a cluster or a running store; latency, throughput, plots.
     Bench(Box<bench::BenchArgs>),
+    /// Tell what changed between benches, with significance.
+    Compare(compare::CompareArgs),
     /// Judge a stored history.
     Check(check::CheckArgs),
     /// Make the report of a stored run again.
@@ -93,6 +97,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => run::run(&cli.run, &program),
         Some(Command::Run(args)) => run::run(&args, &program),
         Some(Command::Bench(args)) => bench::bench(&args, &program),
+        Some(Command::Compare(args)) => compare::compare_dirs(&args),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::List(args)) => list::list(&args),

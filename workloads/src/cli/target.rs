@@ -154,9 +154,9 @@ impl Place {
                 found = Some(endpoint.clone());
             }
         }
-        found.map(|leader| vec![leader]).ok_or_else(|| {
-            Failure::Unknown("--target-leader: no endpoint says that it is the leader".into())
-        })
+        found
+            .map(|leader| vec![leader])
+            .ok_or_else(|| Failure::Unknown("--target-leader: no endpoint says that it is the leader".into()))
     }
 
     /// Servers whose use of the machine can be seen.

@@ -47,7 +47,8 @@ impl Endpoint {
         let addresses = authority
             .to_socket_addrs()
             .map_err(|error| format!("`{url}` is no endpoint ({error}): write http://HOST:PORT"))?;
-        let address = addresses.into_iter().next().ok_or_else(|| format!("`{url}`: the host has no address"))?;
+        let address =
+            addresses.into_iter().next().ok_or_else(|| format!("`{url}`: the host has no address"))?;
         Ok(Endpoint { url: url.to_owned(), address, peer: Peer::plain(authority) })
     }
 }
@@ -216,7 +217,8 @@ impl Plan {
         let source = Source::new(Arc::clone(&self.workload), space, self.seed, number, workers);
         let pace = match &self.load {
             Load::Open { shape, arrivals } => {
-                let mut schedule = Schedule::new(shape.clone(), *arrivals, self.seed, number, workers);
+                let mut schedule =
+                    Box::new(Schedule::new(shape.clone(), *arrivals, self.seed, number, workers));
                 Pace::Open { next_ns: schedule.next(), schedule, backlog: Default::default() }
             }
             Load::Closed { clients, operations_max } => Pace::Closed {

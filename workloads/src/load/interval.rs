@@ -30,13 +30,7 @@ pub struct Tally {
 impl Tally {
     /// Nothing yet.
     pub fn new() -> Tally {
-        Tally {
-            ok: 0,
-            errors: BTreeMap::new(),
-            response: histogram(),
-            service: histogram(),
-            answer_bytes: 0,
-        }
+        Tally { ok: 0, errors: BTreeMap::new(), response: histogram(), service: histogram(), answer_bytes: 0 }
     }
 
     /// Operations that did not succeed.

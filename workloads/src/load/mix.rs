@@ -126,9 +126,14 @@ impl FromStr for Mix {
                 let names = Action::ALL.map(Action::name).join(", ");
                 format!("there is no operation `{name}`; known are {names}")
             })?;
-            let weight: u32 = weight.trim_end_matches('%').parse().ok().filter(|w| (1..=Mix::WEIGHT_MAX).contains(w)).ok_or_else(
-                || format!("`{part}`: a weight is a whole number from 1 to {}", Mix::WEIGHT_MAX),
-            )?;
+            let weight: u32 = weight
+                .trim_end_matches('%')
+                .parse()
+                .ok()
+                .filter(|w| (1..=Mix::WEIGHT_MAX).contains(w))
+                .ok_or_else(|| {
+                    format!("`{part}`: a weight is a whole number from 1 to {}", Mix::WEIGHT_MAX)
+                })?;
             if mix.iter().any(|(other, _)| *other == action) {
                 return Err(format!("`{name}` stands twice in the mix"));
             }
@@ -185,7 +190,10 @@ impl Workload {
         ("ycsb-d", "95 % reads of the latest, 5 % inserts"),
         ("ycsb-e", "95 % scans of 1 to 100 keys, 5 % inserts"),
         ("ycsb-f", "half reads, half read-modify-writes"),
-        ("kubernetes", "lists, reads, optimistic updates, creations and deletions, as an API server makes them"),
+        (
+            "kubernetes",
+            "lists, reads, optimistic updates, creations and deletions, as an API server makes them",
+        ),
         ("mix", "what --mix says"),
     ];
 
@@ -298,9 +306,12 @@ mod tests {
         let mix: Mix = "get=95, put=5".parse().unwrap();
         assert_eq!(mix.0, [(Action::Get, 95), (Action::Put, 5)]);
         assert_eq!(mix.to_string().parse::<Mix>(), Ok(mix));
-        for (text, say) in
-            [("", "at least one"), ("fly=1", "known are put"), ("get=0", "whole number"), ("get,get", "twice")]
-        {
+        for (text, say) in [
+            ("", "at least one"),
+            ("fly=1", "known are put"),
+            ("get=0", "whole number"),
+            ("get,get", "twice"),
+        ] {
             let error = text.parse::<Mix>().unwrap_err();
             assert!(error.contains(say), "{error}");
         }

@@ -177,7 +177,8 @@ impl Link<'_> {
         while !shared.end.load(Ordering::Relaxed) {
             link.answer();
             link.flush()?;
-            let wake = link.waiting.front().map_or(LOOK, |(_, at)| at.saturating_duration_since(Instant::now()));
+            let wake =
+                link.waiting.front().map_or(LOOK, |(_, at)| at.saturating_duration_since(Instant::now()));
             let mut fds = [PollFd::new(link.stream.as_fd(), PollFlags::POLLIN)];
             ppoll(&mut fds, Some(TimeSpec::from(wake.min(LOOK))), None)?;
             let length = match link.stream.read(&mut buffer) {
@@ -201,7 +202,9 @@ impl Link<'_> {
         let (mut used, mut data) = (0, 0);
         while let Some(octets) = self.input[used..].first_chunk::<HEAD_BYTES>() {
             let head = Head::read(octets);
-            let Some(payload) = self.input.get(used + HEAD_BYTES..used + HEAD_BYTES + head.length) else { break };
+            let Some(payload) = self.input.get(used + HEAD_BYTES..used + HEAD_BYTES + head.length) else {
+                break;
+            };
             match head.kind {
                 kind::SETTINGS if !head.has(flag::ACK) => {
                     frame::write(&mut self.out, kind::SETTINGS, flag::ACK, 0, &[]);
@@ -260,7 +263,13 @@ impl Link<'_> {
                 self.window -= MESSAGE.len() as i64;
                 frame::write(&mut self.out, kind::DATA, 0, stream, &MESSAGE);
             }
-            frame::write(&mut self.out, kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream, &trailers);
+            frame::write(
+                &mut self.out,
+                kind::HEADERS,
+                flag::END_HEADERS | flag::END_STREAM,
+                stream,
+                &trailers,
+            );
         }
     }
 

@@ -133,7 +133,9 @@ fn read_proc(pid: u32, usage: &mut Usage) {
 fn metrics(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, METRICS_TIMEOUT)?;
     stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
-    stream.write_all(format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(
+        format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
     let mut page = Vec::new();
     // A server that keeps the connection open ends with the timeout: what came is enough.
     let _ = stream.take(16 << 20).read_to_end(&mut page);
@@ -142,7 +144,8 @@ fn metrics(address: SocketAddr) -> std::io::Result<String> {
 
 fn read_metrics(page: &str, all: bool, usage: &mut Usage) {
     let value = |name: &str| {
-        let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        let line =
+            page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
         line.and_then(|line| line.rsplit(' ').next()).and_then(|word| word.parse::<f64>().ok())
     };
     usage.fsyncs = value("etcd_disk_wal_fsync_duration_seconds_count").unwrap_or(0.0);

@@ -69,9 +69,7 @@ impl Shape {
             Shape::Sine { mean, amplitude, period_s } => {
                 mean * t_s + amplitude * period_s / TAU * (1.0 - (TAU * t_s / period_s).cos())
             }
-            Shape::Trace { due_ns, .. } => {
-                due_ns.partition_point(|&due| due as f64 <= t_s * NS_PER_S) as f64
-            }
+            Shape::Trace { due_ns, .. } => due_ns.partition_point(|&due| due as f64 <= t_s * NS_PER_S) as f64,
         }
     }
 
@@ -177,9 +175,9 @@ impl FromStr for Shape {
                 let per_s: Option<Vec<f64>> = values.split(',').map(rate).collect();
                 per_s.map(|per_s| Shape::Steps { per_s, each_s: time_s })
             }
-            "ramp" => values
-                .split_once('-')
-                .and_then(|(from, to)| Some(Shape::Ramp { from: rate(from)?, to: rate(to)?, over_s: time_s })),
+            "ramp" => values.split_once('-').and_then(|(from, to)| {
+                Some(Shape::Ramp { from: rate(from)?, to: rate(to)?, over_s: time_s })
+            }),
             "sine" => values.split_once(',').and_then(|(mean, amplitude)| {
                 let (mean, amplitude) = (rate(mean)?, rate(amplitude)?);
                 (amplitude <= mean).then_some(Shape::Sine { mean, amplitude, period_s: time_s })
@@ -212,7 +210,13 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The share of worker number `worker` of `workers`. All workers together follow the shape.
-    pub(super) fn new(shape: Shape, arrivals: Arrivals, seed: u64, worker: usize, workers: usize) -> Schedule {
+    pub(super) fn new(
+        shape: Shape,
+        arrivals: Arrivals,
+        seed: u64,
+        worker: usize,
+        workers: usize,
+    ) -> Schedule {
         let poisson = match arrivals {
             Arrivals::Poisson if !matches!(shape, Shape::Trace { .. }) => {
                 let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -296,7 +300,9 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_is_refused() {
-        for text in ["", "0", "-5", "fast", "ramp:1-2", "sine:10,20:5s", "steps::1s", "steps:1,0:1s", "wave:1:1s"] {
+        for text in
+            ["", "0", "-5", "fast", "ramp:1-2", "sine:10,20:5s", "steps::1s", "steps:1,0:1s", "wave:1:1s"]
+        {
             assert!(text.parse::<Shape>().unwrap_err().contains("is no rate"), "{text}");
         }
         for text in ["5000", "steps:1,2:3s", "ramp:1-2:3s", "sine:2,1:3s"] {

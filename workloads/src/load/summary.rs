@@ -401,7 +401,8 @@ mod tests {
         for interval in intervals {
             collected.add(interval);
         }
-        let results = BenchResults { machine: Machine { cores: 2, ..Machine::default() }, ..Default::default() };
+        let results =
+            BenchResults { machine: Machine { cores: 2, ..Machine::default() }, ..Default::default() };
         collected.finish(results, "raw")
     }
 
@@ -415,7 +416,10 @@ mod tests {
         ]);
         assert_eq!((results.all.ok, results.measured_s, results.per_s), (41, 2.0, 20.0));
         assert!(results.all.response.max_ms > 899.0);
-        assert_eq!(results.rows.iter().map(|row| row.outside).collect::<Vec<_>>(), [true, false, false, true]);
+        assert_eq!(
+            results.rows.iter().map(|row| row.outside).collect::<Vec<_>>(),
+            [true, false, false, true]
+        );
         assert!(results.invalid.is_empty(), "{:?}", results.invalid);
     }
 

@@ -1,8 +1,7 @@
 //! The generator against servers whose behaviour is known.
 
 use super::{
-    Action, Behaviour, Endpoint, Interval, Load, Mix, NullServer, Plan, Workload, drive,
-    http2::Failure,
+    Action, Behaviour, Endpoint, Interval, Load, Mix, NullServer, Plan, Workload, drive, http2::Failure,
 };
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -18,7 +17,8 @@ fn open(per_s: f64) -> Load {
 }
 
 fn plan(server: &NullServer, mix: &str, load: Load, duration: Duration) -> Plan {
-    let workload = Workload { mix: mix.parse::<Mix>().expect("a mix"), ..Workload::named("mix").expect("known") };
+    let workload =
+        Workload { mix: mix.parse::<Mix>().expect("a mix"), ..Workload::named("mix").expect("known") };
     Plan::new(vec![endpoint(server)], workload, load, duration)
 }
 
@@ -135,7 +135,10 @@ fn a_server_that_says_goodbye_is_connected_to_again() {
 #[test]
 fn a_load_that_is_told_to_stop_ends_and_keeps_what_it_has() {
     let server = NullServer::start(Behaviour::Echo).unwrap();
-    let plan = Plan { interval: Duration::from_millis(100), ..plan(&server, "put", open(1000.0), Duration::from_secs(600)) };
+    let plan = Plan {
+        interval: Duration::from_millis(100),
+        ..plan(&server, "put", open(1000.0), Duration::from_secs(600))
+    };
     let stop = AtomicBool::new(false);
     let mut ok = 0;
     drive(&plan, &stop, |interval| {

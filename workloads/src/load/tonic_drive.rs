@@ -165,8 +165,8 @@ impl Loop {
                 self.give(each);
             }
             let over = now >= self.end_ns && self.calls.is_empty() && self.backlog.is_empty();
-            let exhausted =
-                self.schedule.is_some() && self.next_ns.is_none() || self.schedule.is_none() && self.left == 0;
+            let exhausted = self.schedule.is_some() && self.next_ns.is_none()
+                || self.schedule.is_none() && self.left == 0;
             let done = exhausted && self.calls.is_empty() && self.backlog.is_empty();
             if stop.load(Ordering::Relaxed) || over || done {
                 break;

@@ -52,7 +52,8 @@ impl Size {
         let (mut buckets, mut total) = (Vec::new(), 0u64);
         for (at, line) in lines {
             let mut numbers = line.split_whitespace().map(str::parse::<u64>);
-            let (Some(Ok(bucket)), Some(Ok(count)), None) = (numbers.next(), numbers.next(), numbers.next()) else {
+            let (Some(Ok(bucket)), Some(Ok(count)), None) = (numbers.next(), numbers.next(), numbers.next())
+            else {
                 return Err(format!("{name}, line {}: not a bucket and its count", at + 1));
             };
             let bytes = usize::try_from(bucket).ok().and_then(|bucket| bucket.checked_mul(block));

@@ -45,7 +45,7 @@ const READ_BYTES: usize = 256 << 10;
 pub(super) enum Pace {
     /// From a schedule, whatever the server does.
     Open {
-        schedule: Schedule,
+        schedule: Box<Schedule>,
         /// When the first operation that is not yet noticed is due; `None` when there is none.
         next_ns: Option<u64>,
         /// Operations that are due and not sent, by due time.
@@ -287,7 +287,8 @@ impl Worker<'_> {
         if ready == 0 {
             return;
         }
-        let events: Vec<PollFlags> = polled.iter().map(|fd| fd.revents().unwrap_or(PollFlags::POLLIN)).collect();
+        let events: Vec<PollFlags> =
+            polled.iter().map(|fd| fd.revents().unwrap_or(PollFlags::POLLIN)).collect();
         for (at, events) in places.into_iter().zip(events) {
             if !events.is_empty() {
                 self.serve(at, events);
@@ -315,12 +316,12 @@ impl Worker<'_> {
             State::Up { socket, connection, since_ns } => {
                 line.state = State::Up { socket, connection, since_ns };
                 line.writable |= events.contains(PollFlags::POLLOUT);
-                if events.intersects(PollFlags::POLLIN | PollFlags::POLLERR | PollFlags::POLLHUP) {
-                    if let Err(error) = self.read(at) {
-                        let now = self.now();
-                        self.lose(at, now, &error);
-                        return;
-                    }
+                if events.intersects(PollFlags::POLLIN | PollFlags::POLLERR | PollFlags::POLLHUP)
+                    && let Err(error) = self.read(at)
+                {
+                    let now = self.now();
+                    self.lose(at, now, &error);
+                    return;
                 }
                 self.flush(at);
             }

@@ -123,7 +123,14 @@ mod tests {
         op.errors.insert("unavailable".into(), 3);
         results.ops.insert("put".into(), op);
         let text = bench_text(&results, None, false);
-        for say in ["INVALID", "was late", "partial", "3 x put: unavailable", "closed loop", "again      assay bench"] {
+        for say in [
+            "INVALID",
+            "was late",
+            "partial",
+            "3 x put: unavailable",
+            "closed loop",
+            "again      assay bench",
+        ] {
             assert!(text.contains(say), "no `{say}` in {text}");
         }
         assert!(!text.contains('\x1b'));

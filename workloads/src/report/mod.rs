@@ -3,6 +3,8 @@
 //! Everything is made from [`Results`] and the stored histories, so a report can be made again from a run's
 //! folder. A report is written whatever happened to the run: on failure above all.
 
+mod bench_page;
+mod bench_plot;
 mod bench_text;
 mod html;
 mod latency;
@@ -14,6 +16,7 @@ mod svg;
 mod text;
 mod time;
 
+pub use bench_page::bench_html;
 pub use bench_text::bench_text;
 pub use html::html;
 pub use latency::Percentiles;

@@ -37,9 +37,23 @@ pub enum Failure {
 impl Failure {
     /// Names of gRPC's codes. Source: grpc/doc/statuscodes.md.
     const CODES: [&'static str; 17] = [
-        "ok", "cancelled", "unknown", "invalid-argument", "deadline-exceeded", "not-found", "already-exists",
-        "permission-denied", "resource-exhausted", "failed-precondition", "aborted", "out-of-range",
-        "unimplemented", "internal", "unavailable", "data-loss", "unauthenticated",
+        "ok",
+        "cancelled",
+        "unknown",
+        "invalid-argument",
+        "deadline-exceeded",
+        "not-found",
+        "already-exists",
+        "permission-denied",
+        "resource-exhausted",
+        "failed-precondition",
+        "aborted",
+        "out-of-range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "data-loss",
+        "unauthenticated",
     ];
 
     /// What errors of this kind are counted under.

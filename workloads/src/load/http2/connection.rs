@@ -84,7 +84,7 @@ struct Stream<T> {
     meaning: Meaning,
     bad: bool,
     /// The beginning of an answer that comes in pieces.
-    pieces: Option<Box<Vec<u8>>>,
+    pieces: Option<Vec<u8>>,
 }
 
 /// A message that waits for room in a window.
@@ -222,7 +222,10 @@ impl<T> Connection<T> {
         self.write_headers(stream, method);
         let length = message.len() + PREFIX_BYTES;
         let room = self.window.min(self.stream_window);
-        if self.waiting.is_empty() && length <= self.payload_max && i64::try_from(length).is_ok_and(|n| n <= room) {
+        if self.waiting.is_empty()
+            && length <= self.payload_max
+            && i64::try_from(length).is_ok_and(|n| n <= room)
+        {
             self.window -= length as i64;
             Head { length, kind: kind::DATA, flags: flag::END_STREAM, stream }.write(&mut self.out);
             write_prefix(&mut self.out, message.len());
@@ -430,7 +433,7 @@ impl<T> Connection<T> {
 
     /// Where a stream is; `None` for one that is over.
     fn place(&self, stream: u32) -> Result<Option<usize>, Broken> {
-        if stream % 2 == 0 || stream >= self.next_id() {
+        if stream.is_multiple_of(2) || stream >= self.next_id() {
             return Err(Broken("a frame on a stream that was never opened"));
         }
         Ok(stream.checked_sub(self.first).map(|ahead| (ahead / 2) as usize))
@@ -715,7 +718,7 @@ impl<T> Stream<T> {
             _ if self.expected > 0 => return,
             _ => {}
         }
-        self.pieces = Some(Box::new(data[..data.len().min(MESSAGE_HEAD_BYTES)].to_vec()));
+        self.pieces = Some(data[..data.len().min(MESSAGE_HEAD_BYTES)].to_vec());
     }
 
     /// What the answer says; one that came in pieces is read only now.

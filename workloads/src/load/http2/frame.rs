@@ -70,7 +70,8 @@ impl Head {
         let length = u32::try_from(self.length).unwrap_or(u32::MAX).to_be_bytes();
         let stream = self.stream.to_be_bytes();
         out.extend_from_slice(&[
-            length[1], length[2], length[3], self.kind, self.flags, stream[0], stream[1], stream[2], stream[3],
+            length[1], length[2], length[3], self.kind, self.flags, stream[0], stream[1], stream[2],
+            stream[3],
         ]);
     }
 

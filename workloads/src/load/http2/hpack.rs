@@ -287,8 +287,12 @@ mod tests {
     fn the_request_examples_of_the_rfc_decode() {
         // RFC 7541, appendix C.4: Huffman-coded, three requests on one connection.
         let mut decoder = Decoder::new();
-        let first = [0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
-        let base = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
+        let first = [
+            0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4,
+            0xff,
+        ];
+        let base =
+            [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
         assert_eq!(decode(&mut decoder, &first), Ok(own(&base)));
         let second = [0x82, 0x86, 0x84, 0xbe, 0x58, 0x86, 0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf];
         let with_cache = [&base[..], &[("cache-control", "no-cache")]].concat();
@@ -299,12 +303,12 @@ mod tests {
     #[test]
     fn blocks_that_break_the_rules_are_refused() {
         for block in [
-            &[0x80][..],                         // index 0
-            &[0xbe],                             // nothing there
-            &[0x3f, 0xe2, 0x1f],                 // a table of 4097
-            &[0x82, 0x20],                       // a size behind a header
-            &[0x40, 0x05, b'a'],                 // cut off
-            &[0xff, 0xff, 0xff, 0xff, 0xff, 1],  // an endless integer
+            &[0x80][..],                        // index 0
+            &[0xbe],                            // nothing there
+            &[0x3f, 0xe2, 0x1f],                // a table of 4097
+            &[0x82, 0x20],                      // a size behind a header
+            &[0x40, 0x05, b'a'],                // cut off
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 1], // an endless integer
         ] {
             assert_eq!(decode(&mut Decoder::new(), block), Err(Malformed), "{block:x?}");
         }
@@ -330,7 +334,12 @@ mod tests {
 
     #[test]
     fn what_is_encoded_decodes_and_gets_short() {
-        let headers = [(":method", "POST"), (":path", "/etcdserverpb.KV/Put"), ("te", "trailers"), (":authority", "h:1")];
+        let headers = [
+            (":method", "POST"),
+            (":path", "/etcdserverpb.KV/Put"),
+            ("te", "trailers"),
+            (":authority", "h:1"),
+        ];
         let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new());
         let mut lengths = Vec::new();
         for again in 0..3 {

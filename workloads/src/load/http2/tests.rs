@@ -28,7 +28,8 @@ struct Dialogue {
 
 impl Dialogue {
     fn new(settings: &[(u16, u32)]) -> Dialogue {
-        let mut dialogue = Dialogue { connection: Connection::new(&Peer::plain("h:1")), outcomes: Vec::new() };
+        let mut dialogue =
+            Dialogue { connection: Connection::new(&Peer::plain("h:1")), outcomes: Vec::new() };
         let mut hello = Vec::new();
         frame::write_settings(&mut hello, settings);
         dialogue.says(&hello).unwrap();
@@ -256,22 +257,25 @@ fn header_blocks_in_pieces_and_with_padding_are_put_together() {
 #[test]
 fn broken_rules_end_the_connection() {
     let cases: [(u8, u8, u32, &[u8]); 11] = [
-        (kind::DATA, 0, 9, &[]),                              // a stream that nobody opened
-        (kind::DATA, 0, 2, &[]),                              // a stream of the server's
-        (kind::DATA, flag::PADDED, 1, &[9, 0]),               // more padding than payload
-        (kind::HEADERS, flag::END_HEADERS, 1, &[0x80]),       // no header
-        (kind::CONTINUATION, 0, 1, &[]),                      // nothing to go on
-        (kind::RST_STREAM, 0, 1, &[0]),                       // cut off
-        (kind::SETTINGS, 0, 0, &[0]),                         // cut off
-        (kind::SETTINGS, 0, 0, &[0, 4, 0xff, 0, 0, 0]),       // a window beyond 2^31
-        (kind::PUSH_PROMISE, 0, 1, &[]),                      // pushed
-        (kind::PING, 0, 0, &[1]),                             // cut off
+        (kind::DATA, 0, 9, &[]),                                // a stream that nobody opened
+        (kind::DATA, 0, 2, &[]),                                // a stream of the server's
+        (kind::DATA, flag::PADDED, 1, &[9, 0]),                 // more padding than payload
+        (kind::HEADERS, flag::END_HEADERS, 1, &[0x80]),         // no header
+        (kind::CONTINUATION, 0, 1, &[]),                        // nothing to go on
+        (kind::RST_STREAM, 0, 1, &[0]),                         // cut off
+        (kind::SETTINGS, 0, 0, &[0]),                           // cut off
+        (kind::SETTINGS, 0, 0, &[0, 4, 0xff, 0, 0, 0]),         // a window beyond 2^31
+        (kind::PUSH_PROMISE, 0, 1, &[]),                        // pushed
+        (kind::PING, 0, 0, &[1]),                               // cut off
         (kind::WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]), // beyond 2^31
     ];
     for (kind, flags, stream, payload) in cases {
         let mut dialogue = Dialogue::new(&[]);
         dialogue.put(0, b"");
-        assert!(dialogue.frame(kind, flags, stream, payload).is_err(), "{kind} {flags} {stream} {payload:x?}");
+        assert!(
+            dialogue.frame(kind, flags, stream, payload).is_err(),
+            "{kind} {flags} {stream} {payload:x?}"
+        );
         dialogue.connection.fail_all(|token| assert_eq!(token, 0));
     }
     let mut connection: Connection<u32> = Connection::new(&Peer::plain("h:1"));
