@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::fmt;
 
 /// How often runs are drawn again.
-const DRAWS: usize = 2000;
+const DRAWS: usize = 1000;
 
 /// What counts as a difference.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -207,7 +207,7 @@ mod tests {
             .map(|_| {
                 wander = 0.7 * wander + 0.05 * (rng.random::<f64>() - 0.5);
                 let per_s = rate * (1.0 + wander);
-                let latencies = (0..60).map(|_| {
+                let latencies = (0..30).map(|_| {
                     let tail = -(1.0 - rng.random::<f64>()).ln();
                     ((1e6 * slower * (1.0 - wander) * (1.0 + tail)) as u64, 1)
                 });

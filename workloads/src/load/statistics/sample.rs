@@ -123,8 +123,11 @@ impl Run {
 pub(super) fn values(seconds: &[&Second], counts: &mut Vec<u64>) -> [f64; Metric::ALL.len()] {
     counts.clear();
     let mut total = 0;
+    // The steps of a second ascend.
+    let least = seconds.iter().filter_map(|second| second.latencies.first()).map(|(step, _)| *step).min();
+    let least = least.unwrap_or(0);
     for (step, count) in seconds.iter().flat_map(|second| &second.latencies) {
-        let step = usize::from(*step);
+        let step = usize::from(*step - least);
         if counts.len() <= step {
             counts.resize(step + 1, 0);
         }
@@ -139,7 +142,7 @@ pub(super) fn values(seconds: &[&Second], counts: &mut Vec<u64>) -> [f64; Metric
     for (step, count) in counts.iter().enumerate() {
         seen += count;
         while next < quantiles.len() && seen > 0 && seen as f64 >= total as f64 * quantiles[next] {
-            values[next + 1] = step_ms(u16::try_from(step).unwrap_or(u16::MAX));
+            values[next + 1] = step_ms(least + u16::try_from(step).unwrap_or(0));
             next += 1;
         }
     }
