@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let descriptors = protox::compile(
-        ["proto/etcd/rpc.proto", "proto/internal.proto", "proto/health.proto"],
+        ["proto/etcd/rpc.proto", "proto/etcd/auth.proto", "proto/internal.proto", "proto/health.proto"],
         ["proto/etcd", "proto"],
     )?;
     let encoded = descriptors.encode_to_vec();

@@ -2,6 +2,7 @@
 //!
 //! A [`History`] comes from a file ([`History::load`]) or from events in memory ([`History::new`]);
 //! [`check`] judges it and gives a [`CheckReport`].
+pub mod answers;
 pub mod budget;
 mod check;
 mod checks;
@@ -14,6 +15,7 @@ pub mod render;
 pub mod revision;
 pub mod spec;
 pub mod verdict;
+pub mod watch;
 pub mod witness;
 
 pub use check::{Cancel, CheckReport, Engine, Options, check};

@@ -272,10 +272,56 @@ pub enum AnomalyKind {
     LostUpdate,
     /// The versions of a register must each come before the next, in a circle.
     CyclicVersions,
+    /// A transaction saw something of another, and later missed what that wrote.
+    NonMonotonicRead,
     /// A transaction saw one write of another, and missed another one.
     FracturedRead,
     /// A transaction saw an effect without its cause.
     CausalViolation,
+    /// No order of the writes explains the reads.
+    NotSerializable,
+    /// Two reads each saw one of two writes and missed the other.
+    LongFork,
+    /// A watch's events do not come in the order of revisions.
+    WatchNotOrdered,
+    /// An event came twice on one watch.
+    WatchDuplicate,
+    /// The events of one revision came in several responses.
+    WatchSplit,
+    /// A progress notification told more than had come.
+    WatchBookmarkBroken,
+    /// An event that the watch did not ask for.
+    WatchNotAskedFor,
+    /// An event that is not what was written, or not the same for all.
+    WatchWrongEvent,
+    /// An event in the middle did not come.
+    WatchMissed,
+    /// A watch did not begin where it was asked to.
+    WatchGap,
+    /// Creation or version of an event contradict the events before it.
+    WatchWrongCreation,
+    /// The state before an event is not what it was.
+    WatchWrongPrevKv,
+    /// The balances do not add up to what was there at first.
+    WrongTotal,
+    /// An account was overdrawn.
+    NegativeBalance,
+    /// An id was given twice.
+    DuplicateId,
+    /// Two held one lock at a time.
+    TwoHolders,
+    /// A holder whose lock was another's already took effect all the same.
+    StaleHolder,
+    /// Two won one term of an election.
+    TwoLeaders,
+    /// A lease ended although it was kept alive.
+    LeaseExpiredEarly,
+    /// A lease's keys outlived it.
+    LeaseOutlived,
+    /// A lease's keys did not go at one revision.
+    LeaseSplit,
+    /// The store did not come back after faults were over.
+    NoRecovery,
 }
 
 impl fmt::Display for AnomalyKind {

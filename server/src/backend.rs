@@ -2,13 +2,14 @@
 //! for tests.
 
 use crate::{
+    auth::Principal,
     cluster::Roster,
     error::ApiError,
     proto::internal::command::Request,
     state_machine::{Response, StateMachine},
 };
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
-use std::{future::Future, ops::Deref, sync::Arc, time::Instant};
+use std::{future::Future, ops::Deref, path::PathBuf, sync::Arc, time::Instant};
 
 /// What a member knows of itself and of the cluster's raft state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +34,32 @@ pub struct NodeStatus {
 
 /// A server as its API sees it. Cloning gives another handle to the same server.
 pub trait Backend: Clone + Send + Sync + 'static {
-    /// Replicates a request and waits until it is applied here.
+    /// Replicates a request in somebody's name and waits until it is applied here.
     ///
     /// # Errors
     /// What the request itself came to, or why its outcome is not known.
-    fn propose(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send;
+    fn propose_as(
+        &self,
+        request: Request,
+        principal: Principal,
+    ) -> impl Future<Output = Result<Response, ApiError>> + Send;
+
+    /// As [`propose_as`](Self::propose_as), in the server's own name: everything is permitted.
+    ///
+    /// # Errors
+    /// As [`propose_as`](Self::propose_as).
+    fn propose(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send {
+        self.propose_as(request, Principal::Server)
+    }
+
+    /// Whether callers are asked who they are, as far as is known here.
+    fn auth_enabled(&self) -> bool;
+
+    /// Bytes that the store takes, as of a moment ago.
+    fn size_bytes(&self) -> u64;
+
+    /// Where large files may lie for a while.
+    fn spool_dir(&self) -> PathBuf;
 
     /// Returns once the local state holds everything that was committed, by any member, when this was
     /// called: what a linearizable read must wait for. Raft thesis, section 6.4.

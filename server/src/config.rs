@@ -1,12 +1,17 @@
 //! What a server is told, parsed once into a valid [`Config`]: nothing checks it again.
 
 use crate::{
+    api,
     cli::Flags,
     cluster::{self, Roster},
+    compactor::Mode,
     telemetry::LogLevel,
 };
 use raft::types::NodeId;
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+pub use values::{AuthToken, JwtFiles};
+
+mod values;
 
 /// The largest `--max-request-bytes`: entries must fit the frames between peers.
 const REQUEST_BYTES_MAX: u64 = 16 << 20;
@@ -40,6 +45,22 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// Whether changes of members that may cost the quorum are refused.
     pub strict_reconfig_check: bool,
+    /// Bytes that the store may take.
+    pub quota_bytes: Option<u64>,
+    /// What automatic compaction keeps.
+    pub compaction: Option<Mode>,
+    /// Whether to compare this member's data with the others' before it serves.
+    pub initial_corrupt_check: bool,
+    /// How often a leader compares the members' data.
+    pub corrupt_check_every: Option<Duration>,
+    /// What tokens are.
+    pub auth_token: AuthToken,
+    /// How long a simple token lives without being used.
+    pub auth_token_ttl: Duration,
+    /// How much work it is to hash a password.
+    pub bcrypt_cost: u32,
+    /// How connections of clients are encrypted, for https URLs.
+    pub client_tls: Option<ClientTls>,
     /// How much is logged.
     pub log_level: LogLevel,
     /// Whether to flush to disk.
@@ -47,8 +68,22 @@ pub struct Config {
     /// A planted bug.
     #[cfg(feature = "plant")]
     pub plant: Option<crate::plant::Plant>,
-    /// Flags that were given and have no effect, to be said once.
-    pub ignored: Vec<&'static str>,
+}
+
+/// How connections of clients are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientTls {
+    /// With certificates from files.
+    Files {
+        /// Certificates, as PEM.
+        cert: PathBuf,
+        /// The key of the first, as PEM.
+        key: PathBuf,
+        /// Who signs the certificates that clients must have.
+        client_ca: Option<PathBuf>,
+    },
+    /// With a certificate that nobody signed, kept in the data directory.
+    SelfSigned,
 }
 
 /// The cluster as the flags have it.
@@ -71,6 +106,8 @@ pub struct Url {
     pub text: String,
     /// `host:port`.
     pub address: String,
+    /// Whether connections are encrypted.
+    pub tls: bool,
 }
 
 /// A mistake in the flags. Its text names the flag and the remedy.
@@ -132,6 +169,19 @@ impl Config {
             None => listen_client.clone(),
         };
         let cluster = initial_cluster(flags, &mut mistakes);
+        let client_tls = client_tls(flags, &listen_client, &mut mistakes);
+        for url in listen_peer.iter().filter(|url| url.tls) {
+            mistakes.add("listen-peer-urls", no_peer_tls(&url.text));
+        }
+        let corrupt_check_every = values::duration(&flags.experimental_corrupt_check_time)
+            .map_err(|problem| mistakes.add("experimental-corrupt-check-time", problem))
+            .unwrap_or_default();
+        let auth_token = values::auth_token(&flags.auth_token)
+            .map_err(|problem| mistakes.add("auth-token", problem))
+            .unwrap_or(AuthToken::Simple);
+        let compaction = values::compaction(&flags.auto_compaction_mode, &flags.auto_compaction_retention)
+            .map_err(|(flag, problem)| mistakes.add(flag, problem))
+            .unwrap_or_default();
         check_numbers(flags, &mut mistakes);
         let log_level = LogLevel::of(&flags.log_level);
         mistakes.check(
@@ -161,11 +211,21 @@ impl Config {
             max_request_bytes: flags.max_request_bytes as usize,
             max_txn_ops: flags.max_txn_ops as usize,
             strict_reconfig_check: flags.strict_reconfig_check,
+            quota_bytes: match flags.quota_backend_bytes {
+                0 => Some(api::QUOTA_BYTES),
+                quota => u64::try_from(quota).ok(),
+            },
+            compaction,
+            initial_corrupt_check: flags.experimental_initial_corrupt_check,
+            corrupt_check_every: Some(corrupt_check_every).filter(|every| !every.is_zero()),
+            auth_token,
+            auth_token_ttl: Duration::from_secs(flags.auth_token_ttl),
+            bcrypt_cost: flags.bcrypt_cost,
+            client_tls,
             log_level,
             fsync: !flags.unsafe_no_fsync,
             #[cfg(feature = "plant")]
             plant,
-            ignored: if flags.quota_backend_bytes == 0 { vec![] } else { vec!["quota-backend-bytes"] },
         })
     }
 
@@ -174,6 +234,42 @@ impl Config {
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election
     }
+}
+
+fn no_peer_tls(url: &str) -> String {
+    format!("{url:?}: connections between members are not encrypted; write http://HOST:PORT, and tunnel them")
+}
+
+fn client_tls(flags: &Flags, listen: &[Url], mistakes: &mut Mistakes) -> Option<ClientTls> {
+    let tls = match (&flags.cert_file, &flags.key_file) {
+        (Some(cert), Some(key)) => Some(ClientTls::Files {
+            cert: cert.clone(),
+            key: key.clone(),
+            client_ca: flags.trusted_ca_file.clone().filter(|_| flags.client_cert_auth),
+        }),
+        (None, None) if flags.auto_tls => Some(ClientTls::SelfSigned),
+        (None, None) => None,
+        (Some(_), None) => {
+            mistakes.add("key-file", "it belongs to --cert-file; give both");
+            None
+        }
+        (None, Some(_)) => {
+            mistakes.add("cert-file", "it belongs to --key-file; give both");
+            None
+        }
+    };
+    if flags.client_cert_auth && flags.trusted_ca_file.is_none() {
+        mistakes.add("client-cert-auth", "--trusted-ca-file must say who signs the clients' certificates");
+    }
+    if let Some(url) = listen.iter().find(|url| url.tls)
+        && tls.is_none()
+        && flags.cert_file.is_none()
+        && flags.key_file.is_none()
+    {
+        let problem = format!("{} needs --cert-file and --key-file, or --auto-tls", url.text);
+        mistakes.add("listen-client-urls", problem);
+    }
+    tls
 }
 
 fn check_numbers(flags: &Flags, mistakes: &mut Mistakes) {
@@ -194,6 +290,8 @@ fn check_numbers(flags: &Flags, mistakes: &mut Mistakes) {
         (1..=REQUEST_BYTES_MAX).contains(&flags.max_request_bytes),
         &format!("must be from 1 to {REQUEST_BYTES_MAX}"),
     );
+    mistakes.check("auth-token-ttl", flags.auth_token_ttl > 0, "must be at least 1 (seconds)");
+    mistakes.check("bcrypt-cost", (4..=31).contains(&flags.bcrypt_cost), "must be from 4 to 31");
     mistakes.check(
         "max-txn-ops",
         (1..=u64::from(u32::MAX)).contains(&flags.max_txn_ops),
@@ -282,6 +380,7 @@ fn parse_members(list: &str, mistakes: &mut Mistakes) -> BTreeMap<String, Vec<St
     for member in list.split(',') {
         match member.trim().split_once('=') {
             Some((name, url)) if !name.is_empty() => match Url::parse(url) {
+                Ok(url) if url.tls => mistakes.add("initial-cluster", no_peer_tls(&url.text)),
                 Ok(url) => members.entry(name.into()).or_default().push(url.text),
                 Err(problem) => mistakes.add("initial-cluster", problem),
             },
@@ -292,7 +391,7 @@ fn parse_members(list: &str, mistakes: &mut Mistakes) -> BTreeMap<String, Vec<St
 }
 
 impl Url {
-    /// Parses `http://host:port`.
+    /// Parses `http://host:port` or `https://host:port`.
     ///
     /// # Errors
     /// What is wrong with it, and what to write.
@@ -301,8 +400,7 @@ impl Url {
             return Err(format!("{text:?} is no URL; write http://HOST:PORT"));
         };
         match scheme {
-            "http" => {}
-            "https" => return Err(format!("{text:?}: TLS is not supported; write http://HOST:PORT")),
+            "http" | "https" => {}
             _ => return Err(format!("{text:?}: {scheme:?} is not supported; write http://HOST:PORT")),
         }
         let address = rest.strip_suffix('/').unwrap_or(rest);
@@ -316,7 +414,7 @@ impl Url {
         if !good {
             return Err(format!("{text:?} is not http://HOST:PORT"));
         }
-        Ok(Url { text: format!("http://{address}"), address: address.into() })
+        Ok(Url { text: format!("{scheme}://{address}"), address: address.into(), tls: scheme == "https" })
     }
 }
 
@@ -357,13 +455,18 @@ mod tests {
             "--log-level=loud",
             "--initial-cluster-state=old",
             "--plant=no-such-bug",
+            "--client-cert-auth",
+            "--cert-file=c.pem",
+            "--auto-compaction-retention=soon",
+            "--auth-token=magic",
+            "--bcrypt-cost=99",
         ])
         .unwrap_err();
         for part in [
             "--initial-cluster: \"n3\" is not NAME=URL",
             "--initial-cluster: http://a:1 is given to n1 and to n2",
             "--initial-cluster: it has no member \"n4\"",
-            "--listen-peer-urls: \"https://a:1\": TLS",
+            "--listen-peer-urls: \"https://a:1\": connections between members",
             "--listen-client-urls: \"unix://x\"",
             "--listen-client-urls: \"http://a\" is not",
             "--election-timeout: 400 is less than 5 times --heartbeat-interval, 100: raise it to 500",
@@ -373,6 +476,11 @@ mod tests {
             "--log-level: \"loud\"",
             "--initial-cluster-state: \"old\"",
             "--plant: ",
+            "--client-cert-auth: --trusted-ca-file",
+            "--key-file: it belongs to --cert-file",
+            "--auto-compaction-retention: \"soon\"",
+            "--auth-token: \"magic\"",
+            "--bcrypt-cost",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
@@ -394,6 +502,7 @@ mod tests {
         assert!(!parse(&["--unsafe-no-fsync"]).unwrap().fsync);
         assert!(!parse(&["--unsafe-no-fsync=true"]).unwrap().fsync);
         assert!(parse(&["--unsafe-no-fsync=false"]).unwrap().fsync);
-        assert_eq!(parse(&["--quota-backend-bytes=-1"]).unwrap().ignored, ["quota-backend-bytes"]);
+        assert_eq!(parse(&["--quota-backend-bytes=-1"]).unwrap().quota_bytes, None);
+        assert_eq!(parse(&["--quota-backend-bytes=5"]).unwrap().quota_bytes, Some(5));
     }
 }

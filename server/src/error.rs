@@ -57,6 +57,8 @@ pub enum ApiError {
     DowngradeFormat,
     /// The version to downgrade to is not the minor release before this one.
     DowngradeTarget,
+    /// There is a downgrade already.
+    DowngradeInProgress,
     /// There is no downgrade to cancel.
     NoDowngrade,
     /// No user is named.

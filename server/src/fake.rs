@@ -4,15 +4,17 @@
 //! trouble can be set.
 
 use crate::{
+    auth::Principal,
     backend::{Backend, NodeStatus},
     cluster::{Member, Roster},
     error::ApiError,
-    proto::internal::{Command, command::Request},
+    proto::internal::command::Request,
+    replica::command,
     state_machine::{Response, StateMachine},
 };
 use parking_lot::{Mutex, RwLock};
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
-use std::{collections::VecDeque, ops::Deref, sync::Arc, time::Instant};
+use std::{collections::VecDeque, ops::Deref, path::PathBuf, sync::Arc, time::Instant};
 
 /// The one member.
 pub const MEMBER: NodeId = NodeId(0x8e9e_05c5_2164_694d);
@@ -69,17 +71,29 @@ impl Default for Fake {
 }
 
 impl Backend for Fake {
-    async fn propose(&self, request: Request) -> Result<Response, ApiError> {
+    async fn propose_as(&self, request: Request, principal: Principal) -> Result<Response, ApiError> {
         self.read_index().await?;
         if let Some(error) = self.0.trouble.lock().proposals.pop_front() {
             return Err(error);
         }
-        let command = Command { request: Some(request), ..Command::default() };
+        let command = command(request, principal);
         let mut state = self.0.state.write();
         let index = state.applied().next();
         let outcome = state.apply(index, &command);
         state.scrub(usize::MAX);
         outcome
+    }
+
+    fn auth_enabled(&self) -> bool {
+        self.0.state.read().auth().enabled
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.state.read().kv().size_bytes()
+    }
+
+    fn spool_dir(&self) -> PathBuf {
+        std::env::temp_dir()
     }
 
     async fn read_index(&self) -> Result<(), ApiError> {

@@ -2,7 +2,12 @@
 //!
 //! A check takes what a client's read takes, so a member that passes can serve one.
 
-use crate::{api::Api, backend::Backend, error::ApiError, proto::etcdserverpb::RangeRequest};
+use crate::{
+    api::{Api, Caller},
+    backend::Backend,
+    error::ApiError,
+    proto::etcdserverpb::{AlarmType, RangeRequest},
+};
 use bytes::Bytes;
 
 /// One thing that must work.
@@ -14,12 +19,15 @@ pub enum Check {
     LinearizableRead,
     /// This member has a vote.
     NonLearner,
+    /// No member was found to hold different data.
+    DataCorruption,
 }
 
 /// What `/livez` asks: failing it is a reason to restart the server.
 pub const LIVE: &[Check] = &[Check::SerializableRead];
 /// What `/readyz` asks: failing it is a reason to send clients elsewhere.
-pub const READY: &[Check] = &[Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
+pub const READY: &[Check] =
+    &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
 
 impl Check {
     /// As paths and reports name it.
@@ -28,6 +36,7 @@ impl Check {
             Check::SerializableRead => "serializable_read",
             Check::LinearizableRead => "linearizable_read",
             Check::NonLearner => "non_learner",
+            Check::DataCorruption => "data_corruption",
         }
     }
 
@@ -42,21 +51,35 @@ impl Check {
             Check::LinearizableRead => read(api, false).await.map_err(failed),
             Check::NonLearner if api.backend().status().is_learner => Err("the member is a learner".into()),
             Check::NonLearner => Ok(()),
+            Check::DataCorruption if api.backend().state().alarms().has(AlarmType::Corrupt) => {
+                Err("alarm activated: CORRUPT".into())
+            }
+            Check::DataCorruption => Ok(()),
         }
     }
 }
 
 async fn read<B: Backend>(api: &Api<B>, serializable: bool) -> Result<(), ApiError> {
     let key = Bytes::from_static(b"\0");
-    api.range(RangeRequest { key, serializable, keys_only: true, ..RangeRequest::default() }).await.map(drop)
+    let range = RangeRequest { key, serializable, keys_only: true, ..RangeRequest::default() };
+    Caller::Server.calls(api.range(range)).await.map(drop)
 }
 
-/// The answer to `/health`: why this member cannot serve, if it cannot. Unless `serializable`, it must know
-/// a leader and have its read confirmed.
+/// The answer to `/health`: why this member cannot serve, if it cannot. Alarms count, but for the kinds that
+/// are `excluded`. Unless `serializable`, it must know a leader and have its read confirmed.
 ///
 /// # Errors
 /// The reason, in etcd's words.
-pub async fn health<B: Backend>(api: &Api<B>, serializable: bool) -> Result<(), String> {
+pub async fn health<B: Backend>(
+    api: &Api<B>,
+    serializable: bool,
+    excluded: impl Fn(&str) -> bool,
+) -> Result<(), String> {
+    let alarms = api.backend().state().alarms().list(AlarmType::None);
+    let mut kinds = alarms.iter().map(|alarm| alarm.alarm().as_str_name());
+    if let Some(kind) = kinds.find(|kind| !excluded(kind)) {
+        return Err(format!("ALARM {kind}"));
+    }
     if !serializable && api.backend().status().leader.is_none() {
         return Err("RAFT NO LEADER".into());
     }

@@ -1,10 +1,13 @@
 //! A replicated key-value store that speaks etcd's v3 API.
+pub mod alarm;
 pub mod api;
+pub mod auth;
 pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod codec;
+pub mod compactor;
 pub mod config;
 pub mod disk;
 pub mod error;
@@ -22,7 +25,9 @@ pub mod plant;
 pub mod proto;
 pub mod replica;
 pub mod run;
+pub mod snapshot_file;
 pub mod state_machine;
 pub mod telemetry;
+pub mod tls;
 
 pub use run::run;

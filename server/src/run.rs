@@ -1,17 +1,26 @@
 //! A whole server in this process.
 
 use crate::{
-    api,
+    api::{
+        self,
+        tokens::{self, Tokens},
+    },
     backend::Backend,
     cluster::{Origin, Roster},
-    config::{Config, InitialCluster, Url},
+    compactor::{Compactor, Mode},
+    config::{AuthToken, Config, InitialCluster, Url},
     disk::{Birth, DataDir, Identity, Lock, OpenError, Opened, RealFiles},
     error::ApiError,
     join::{JoinError, join},
     metrics::Metrics,
-    node::{Node, Options, Running, StartError},
-    proto::internal::{MemberAttributes, command::Request},
+    node::{Node, Options, Running, StartError, corruption},
+    proto::{
+        etcdserverpb::CompactionRequest,
+        internal::{MemberAttributes, command::Request},
+    },
+    tls::{Tls, TlsError},
 };
+use raft::types::Role;
 use std::{
     fmt,
     future::Future,
@@ -45,6 +54,15 @@ pub enum RunError {
     },
     /// The member cannot join the cluster that it is told to join.
     Join(JoinError),
+    /// Certificates cannot be used.
+    Tls(TlsError),
+    /// Keys for tokens cannot be used.
+    Keys {
+        /// The file, and what is wrong with it.
+        why: String,
+    },
+    /// This member's data differs from the others'.
+    Corrupt(String),
     /// The member could not be started.
     Start(StartError),
     /// The member had to stop.
@@ -60,6 +78,13 @@ impl fmt::Display for RunError {
             }
             Self::Listen { flag, url, source } => write!(f, "--{flag}: cannot listen at {url}: {source}"),
             Self::Join(error) => error.fmt(f),
+            Self::Tls(error) => write!(f, "--cert-file: {error}"),
+            Self::Keys { why } => write!(f, "--auth-token: {why}"),
+            Self::Corrupt(why) => write!(
+                f,
+                "{why}. Do not use this member's data: remove the member, delete its data directory, and add it \
+                 as a new one"
+            ),
             Self::Start(error) => write!(f, "cannot start: {error}"),
             Self::Failed(why) => write!(f, "the member had to stop: {why}"),
         }
@@ -73,12 +98,11 @@ impl std::error::Error for RunError {}
 /// # Errors
 /// See [`RunError`].
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    for flag in &config.ignored {
-        tracing::warn!(flag, "this flag has no effect");
-    }
     // Ports first: whoever started two servers by mistake learns it before anything is touched.
     let peers = listen("listen-peer-urls", &config.listen_peer)?;
+    let peers = peers.into_iter().map(|(listener, _)| listener).collect();
     let clients = listen("listen-client-urls", &config.listen_client)?;
+    let tokens = Arc::new(tokens(&config)?);
     let metrics = Arc::new(Metrics::default());
     let _lock = Lock::acquire(&config.data_dir).map_err(RunError::Data)?;
     let (identity, opened) = open(&config, &metrics)?;
@@ -95,7 +119,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         while node.status().applied < commit {
             tokio::time::sleep(REPLAY_POLL).await;
         }
-        serve_clients(&config, node.clone(), clients, metrics, shutdown).await
+        if config.initial_corrupt_check {
+            corruption::compare_at_start(&node).await.map_err(RunError::Corrupt)?;
+        }
+        let tls = client_tls(&config)?;
+        let chores = chores(&config, &node);
+        serve_clients(&config, node.clone(), clients, Served { metrics, tokens, tls }, shutdown).await?;
+        drop(chores);
+        Ok(())
     };
     let outcome = tokio::select! {
         served = serve => served,
@@ -113,7 +144,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     outcome
 }
 
-fn listen(flag: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, RunError> {
+fn listen(flag: &'static str, urls: &[Url]) -> Result<Vec<(TcpListener, Url)>, RunError> {
     let mut listeners = Vec::new();
     for url in urls {
         let fault = |source| RunError::Listen { flag, url: url.text.clone(), source };
@@ -127,7 +158,7 @@ fn listen(flag: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, RunError
             let error = bound.into_iter().find_map(Result::err);
             return Err(fault(error.unwrap_or_else(|| io::Error::other("the name stands for no address"))));
         }
-        listeners.extend(bound.into_iter().flatten());
+        listeners.extend(bound.into_iter().flatten().map(|listener| (listener, url.clone())));
     }
     Ok(listeners)
 }
@@ -175,6 +206,7 @@ fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> R
         // The API has measured the request as etcd does; what the log adds to it may come on top.
         max_request_bytes: config.max_request_bytes + COMMAND_HEAD_BYTES_MAX,
         request_timeout: config.request_timeout(),
+        spool_dir: config.data_dir.clone(),
         seed: seed(),
         #[cfg(feature = "plant")]
         plant: config.plant,
@@ -188,21 +220,76 @@ fn seed() -> u64 {
     RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now()))
 }
 
+/// What serves clients beside the node.
+struct Served {
+    metrics: Arc<Metrics>,
+    tokens: Arc<Tokens>,
+    tls: Option<Arc<Tls>>,
+}
+
+fn client_tls(config: &Config) -> Result<Option<Arc<Tls>>, RunError> {
+    let Some(tls) = &config.client_tls else { return Ok(None) };
+    let host = |url: &Url| url.address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).into());
+    let hosts: Vec<String> = config.listen_client.iter().filter_map(host).collect();
+    Tls::open(tls, &config.data_dir, &hosts).map(|tls| Some(Arc::new(tls))).map_err(RunError::Tls)
+}
+
+fn tokens(config: &Config) -> Result<Tokens, RunError> {
+    match &config.auth_token {
+        AuthToken::Simple => Ok(Tokens::simple(config.auth_token_ttl)),
+        AuthToken::Jwt(files) => tokens::open(files).map_err(|why| RunError::Keys { why }),
+    }
+}
+
+/// Begins what the server does by itself; it ends when what is returned is dropped.
+fn chores(config: &Config, node: &Node) -> JoinSet<()> {
+    let mut chores = JoinSet::new();
+    if let Some(mode) = config.compaction {
+        chores.spawn(compact(node.clone(), mode));
+    }
+    if let Some(every) = config.corrupt_check_every {
+        chores.spawn(corruption::compare_again_and_again(node.clone(), every));
+    }
+    chores
+}
+
+/// Compacts automatically, while this member leads.
+async fn compact(node: Node, mode: Mode) {
+    let mut compactor = Compactor::new(mode);
+    let begun = tokio::time::Instant::now();
+    let mut looks = tokio::time::interval(mode.look_every());
+    loop {
+        looks.tick().await;
+        let (revision, leads) = (node.state().kv().revision(), node.status().role == Role::Leader);
+        let Some(revision) = compactor.look(begun.elapsed(), revision, leads) else { continue };
+        let request = CompactionRequest { revision, physical: false };
+        match node.propose(Request::Compaction(request)).await {
+            Ok(_) => tracing::info!(revision, "compacted automatically"),
+            // Somebody else was quicker.
+            Err(ApiError::Compacted) => {}
+            Err(error) => tracing::warn!(revision, ?error, "cannot compact"),
+        }
+    }
+}
+
 async fn serve_clients(
     config: &Config,
     node: Node,
-    listeners: Vec<TcpListener>,
-    metrics: Arc<Metrics>,
+    listeners: Vec<(TcpListener, Url)>,
+    served: Served,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let Served { metrics, tokens, tls } = served;
     let limits = api::Limits {
         max_request_bytes: config.max_request_bytes,
         max_txn_ops: config.max_txn_ops,
         strict_reconfig_check: config.strict_reconfig_check,
+        quota_bytes: config.quota_bytes,
+        bcrypt_cost: config.bcrypt_cost,
     };
     let (stop, stopping) = watch::channel(());
     let mut servers = JoinSet::new();
-    for (listener, url) in listeners.into_iter().zip(config.listen_client.iter().cycle()) {
+    for (listener, url) in listeners {
         let listener = listener
             .set_nonblocking(true)
             .and_then(|()| tokio::net::TcpListener::from_std(listener))
@@ -212,8 +299,9 @@ async fn serve_clients(
                 source,
             })?;
         let mut stopping = stopping.clone();
-        let app = api::app(node.clone(), limits, metrics.clone());
-        servers.spawn(api::serve(listener, app, async move {
+        let app = api::app_with(node.clone(), limits, metrics.clone(), tokens.clone());
+        let tls = tls.clone().filter(|_| url.tls);
+        servers.spawn(api::serve_with(listener, app, tls, async move {
             // An error too: the sender is gone.
             let _ = stopping.changed().await;
         }));

@@ -9,4 +9,5 @@ pub mod recorder;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod store;
 pub mod workload;

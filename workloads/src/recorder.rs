@@ -22,6 +22,10 @@ use std::{
 /// How long a line may stay in the recorder's own buffer.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
+/// Name of the observation of whom a member takes for the leader while the load goes on. Its value: `leader` (a
+/// name, null where the member knows of none) and `term`, or `error` where it did not answer.
+pub const ROLE: &str = "role";
+
 /// Where a fault, or anything else that concerns a whole run, writes its events.
 pub trait Record: Send + Sync {
     /// Writes one event.

@@ -24,6 +24,15 @@ fn wrong_usage_ends_in_2_with_a_remedy_and_leaves_nothing_behind() {
             &["run", "--cluster", "local", "--system", "etcd", "--etcd-bin", "/nonexistent"],
             "/nonexistent/etcd",
         ),
+        (&["run", "--cluster", "local", "--faults", "packet"], "use --cluster netns"),
+        (&["run", "--cluster", "local", "--faults", "kill,disk-full"], "as root"),
+        (&["run", "--overlap", "0"], "1 to 8 faults"),
+        (&["run", "--settings", "speed=9"], "snapshot-count"),
+        (&["run", "--replay", "/nonexistent"], "/nonexistent/faults.jsonl"),
+        (&["shrink", "/nonexistent"], "/nonexistent"),
+        (&["gallery"], "--etcd-root"),
+        (&["gallery", "--etcd-root", "/nonexistent"], "/nonexistent/3.5.1/etcd"),
+        (&["gallery", "--etcd-root", ".", "--bug", "1"], "18667"),
         (&["run", "--cluster", "moon"], "possible values: auto, netns, local"),
         (&["run", "--nodes", "0"], "1 to 99"),
         (&["run", "--rate", "0"], "1 or more"),
@@ -34,6 +43,13 @@ fn wrong_usage_ends_in_2_with_a_remedy_and_leaves_nothing_behind() {
         (&["run", "--endpoints", "127.0.0.1:1", "--nodes", "5"], "cannot be used with"),
         (&["check", "nothing.jsonl"], "nothing.jsonl"),
         (&["report", "."], "results.json"),
+        (&["run", "--scenario", "calmer"], "`assay list`"),
+        (&["run", "--scenario", "calm", "--faults", "kill"], "cannot be used with"),
+        (&["run", "--profile", "sauna"], "possible values: smoke, regression, soak"),
+        (&["run", "--baseline", "nowhere"], "--baseline nowhere"),
+        (&["run", "--baseline-tolerance", "5"], "--baseline <DIR>"),
+        (&["serve", "nowhere"], "name the folder that holds runs"),
+        (&["serve", "--listen", "everywhere"], "--listen"),
     ] {
         let output = assay(args, dir.path());
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
@@ -72,6 +88,7 @@ fn help_and_lists_end_in_0() {
         (&["run", "--help"], "--time-limit"),
         (&["--version"], "assay "),
         (&["list"], "partition-one-way"),
+        (&["list"], "lost-leader"),
         (&["list", "--format", "json"], "\"workloads\""),
     ] {
         let output = assay(args, dir.path());
@@ -97,7 +114,7 @@ fn a_store_that_is_not_there_is_unknown_and_reported() {
     let results = std::fs::read_to_string(dir.path().join("out/results.json")).unwrap();
     assert!(results.contains("\"verdict\": \"unknown\""), "{results}");
     let page = std::fs::read_to_string(dir.path().join("out/report.html")).unwrap();
-    assert!(page.contains("<h1>unknown</h1>"), "{page}");
+    assert!(page.contains("<h1>? unknown</h1>"), "{page}");
     // And it can be made again.
     std::fs::remove_file(dir.path().join("out/report.html")).unwrap();
     let again = assay(&["report", "out", "--format", "json"], dir.path());

@@ -52,7 +52,7 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
     assert_eq!(results["verdict"], "valid");
     let workloads = results["workloads"].as_array().unwrap();
     let names: Vec<&str> = workloads.iter().map(|workload| workload["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["kv", "register", "append", "set"]);
+    assert_eq!(names, ["kv", "register", "append", "set", "txn", "bank"]);
     for workload in workloads {
         let checks = workload["checks"].as_array().unwrap();
         assert!(checks.len() > 2 && checks.iter().all(|check| check["verdict"] == "valid"), "{workload}");
@@ -63,7 +63,9 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
     for fault in faults {
         assert_eq!(fault["f"], "kill");
         assert!(!fault["proof"].is_null() && fault["end_s"].is_number(), "{fault}");
+        assert!(fault["impact"]["during"]["due"].as_u64().unwrap() > 0, "{fault}");
     }
+    assert!(results["availability"]["served"].as_u64().unwrap() > 100, "{}", results["availability"]);
 
     // Of the nodes, logs stay and data goes.
     let mut left: Vec<String> = fs::read_dir(out.join("nodes"))
@@ -76,8 +78,16 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
 
     // The page stands alone and shows the faults; it can be made again.
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.contains("<h1>valid</h1>") && page.contains("kill-one") && page.contains("<svg"), "{page}");
-    assert!(!page.contains("<script") && !page.contains("https://"));
+    assert!(
+        page.contains("<h1>✓ valid</h1>") && page.contains("kill-one") && page.contains("<svg"),
+        "{page}"
+    );
+    assert!(!page.contains("https://"));
+    // Who leads is known: the members were asked while the load went on.
+    assert!(page.contains("leads, term "), "{page}");
+    for file in ["summary.md", "junit.xml"] {
+        assert!(fs::read_to_string(out.join(file)).unwrap().contains("kill-one"), "{file}");
+    }
     fs::remove_file(out.join("report.html")).unwrap();
     let again = assay(dir.path()).args(["report", "out"]).output().unwrap();
     assert_eq!(again.status.code(), Some(0), "{}", texts(&again));
@@ -90,6 +100,22 @@ fn a_run_on_plain_processes_is_valid_and_reported() {
         assert_eq!(checked.status.code(), Some(0), "{name}: {}", texts(&checked));
     }
     assert_eq!(processes_of(&out), Vec::<String>::new(), "left running");
+
+    // The plan as it was carried out hits the same nodes again; what is said beside it wins.
+    let again = assay(dir.path())
+        .args(["run", "--replay", "out", "--workload", "set", "--time-limit", "4s", "--out", "again"])
+        .output()
+        .unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", texts(&again));
+    let first = |results: &Value| results["faults"][0].clone();
+    let (was, is) = (first(&results), first(&self::results(&dir.path().join("again"))));
+    assert_eq!(is["value"]["nodes"], was["value"]["nodes"], "{was} {is}");
+    assert!(String::from_utf8_lossy(&again.stdout).contains("--seed 11"), "{}", texts(&again));
+
+    // There is nothing to shrink about a run that is valid.
+    let shrunk = assay(dir.path()).args(["shrink", "out"]).output().unwrap();
+    assert_eq!(shrunk.status.code(), Some(2), "{}", texts(&shrunk));
+    assert!(texts(&shrunk).contains("is valid"), "{}", texts(&shrunk));
 }
 
 /// A history that was changed behind the store's back is an anomaly, with a witness.
@@ -117,6 +143,61 @@ fn a_forged_history_is_an_anomaly() {
     let checked = assay(dir.path()).args(["check", "forged.jsonl"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1), "{}", texts(&checked));
     assert!(texts(&checked).contains("ANOMALY") && texts(&checked).contains("999999"), "{}", texts(&checked));
+}
+
+/// A run is held against an earlier one, if the two are alike.
+#[test]
+fn a_baseline_is_a_gate_for_runs_that_are_like_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |out: &str, more: &[&str]| {
+        let args = ["run", "--cluster", "local", "--nodes", "1", "--workload", "set", "--faults", "none"];
+        let output = assay(dir.path())
+            .args(args)
+            .args(["--time-limit", "2s", "--seed", "5", "--out", out])
+            .args(more)
+            .env("GITHUB_STEP_SUMMARY", dir.path().join("step.md"))
+            .output()
+            .unwrap();
+        (output.status.code(), texts(&output))
+    };
+    let (code, text) = run("first", &["--rate", "100"]);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = run("other", &["--rate", "50", "--baseline", "first"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("cannot be compared: rate: `50` here, `100` there"), "{text}");
+    // Nothing serves worse than a run that served next to nothing.
+    let path = dir.path().join("first/results.json");
+    let mut poor = results(&dir.path().join("first"));
+    poor["availability"]["served"] = 1.into();
+    fs::write(&path, poor.to_string()).unwrap();
+    let (code, text) = run("second", &["--rate", "100", "--baseline", "first"]);
+    assert_eq!(code, Some(0), "{text}");
+    let checks = results(&dir.path().join("second"))["checks"].clone();
+    let baseline = checks.as_array().unwrap().iter().find(|check| check["name"] == "baseline");
+    assert_eq!(baseline.expect("the check")["verdict"], "valid");
+    // Each run has told the job's page.
+    let page = fs::read_to_string(dir.path().join("step.md")).unwrap();
+    assert_eq!(page.matches("## Assay: ").count(), 3, "{page}");
+}
+
+/// Run after run, in folders of their own.
+#[test]
+fn a_soak_is_several_runs_with_one_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = assay(dir.path())
+        .args(["run", "--profile", "soak", "--cluster", "local", "--nodes", "1", "--workload", "set"])
+        .args(["--faults", "none", "--time-limit", "3s", "--rate", "100", "--seed", "5", "--out", "out"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", texts(&output));
+    let out = dir.path().join("out");
+    let series: Value = serde_json::from_slice(&fs::read(out.join("series.json")).unwrap()).unwrap();
+    assert_eq!(series["verdict"], "valid");
+    let runs = series["runs"].as_array().unwrap();
+    assert!(!runs.is_empty() && runs.iter().all(|run| run["verdict"] == "valid"), "{series}");
+    assert!(runs[0]["resident_kib"].as_u64().unwrap() > 1000, "{series}");
+    assert!(out.join("round-0001/report.html").is_file());
+    assert!(texts(&output).contains("--profile soak"), "{}", texts(&output));
 }
 
 /// Told to stop in the middle, twice, it heals, ends everything, writes what it has, and says so.

@@ -2,8 +2,10 @@
 //!
 //! `cargo bench -p assay-checker --bench linearizability [-- FILTER]` prints the table. Porcupine's and Knossos's
 //! figures are of their last releases on a like machine; stateright's tester runs here, on what it can finish. With
-//! `ASSAY_HISTORIES` naming a folder of published histories, those are measured too.
+//! `ASSAY_HISTORIES` naming a folder of published histories, Porcupine's are measured too. Time is CPU time.
+mod published;
 mod registers;
+mod stores;
 mod table;
 
 use std::time::Duration;
@@ -11,7 +13,9 @@ use std::time::Duration;
 use checker::Options;
 use checker::budget::Budget;
 use checker::linearizability::{Call, Decision, Layer, decide_parts, split, stateright};
+use checker::revision::{self, Beginning, Outcome, Stamp};
 use checker::spec::SequentialSpec;
+use checker::spec::kv::KvOp;
 use checker::spec::register::Register;
 
 use registers::Load;
@@ -27,6 +31,12 @@ fn main() {
     }
     if wanted("values") {
         few_values();
+    }
+    if wanted("store") {
+        revisions();
+    }
+    if wanted("published") {
+        published::all();
     }
     if wanted("stateright") {
         against_stateright();
@@ -96,6 +106,41 @@ fn few_values() {
     for clients in [20, 30] {
         register("values 0-4", load(2000, clients, true), table::NONE);
     }
+}
+
+fn revisions() {
+    head("Stores with revisions: puts, deletes, ranges, transactions; 2 % of the writes without an answer");
+    let sizes = [(1000, 100), (10_000, 100), (100_000, 100), (1_000_000, 100)];
+    for (operations, clients) in sizes {
+        let calls = stores::make(operations, clients, 2, 7);
+        line(&format!("store, {clients} clients"), operations, table::NONE, || by_revision(&calls));
+    }
+}
+
+/// What a check of a store does, from typed operations on.
+fn by_revision(calls: &[Call<KvOp>]) -> Answer {
+    let steps = revision::from_kv(calls, &[]).expect("every answer has a revision");
+    let stamps: Vec<Stamp> = steps
+        .iter()
+        .filter(|step| step.rev > 0)
+        .map(|step| Stamp {
+            id: step.id,
+            process: 0,
+            rev: step.rev,
+            write: step.is_write(),
+            stale_allowed: false,
+            invoked: step.invoked,
+            returned: step.returned,
+        })
+        .collect();
+    let ordered = revision::backwards(&stamps).is_empty() && revision::twice(&stamps).is_empty();
+    let beginning = Beginning { revision: None, shared: false };
+    let answer = match revision::replay(&steps, beginning, &budget()) {
+        Outcome::Fits(_) if ordered => "valid".to_owned(),
+        Outcome::Fits(_) | Outcome::Wrong(..) => "anomaly".to_owned(),
+        Outcome::Undecided(stop, done) => format!("unknown ({stop:?} after {done})"),
+    };
+    Answer { answer, by: "order of revisions".to_owned() }
 }
 
 fn against_stateright() {

@@ -1,7 +1,8 @@
 //! Measures a case and prints it as a line of a table.
 
 use std::fs;
-use std::time::Instant;
+
+use cpu_time::ThreadTime;
 
 /// A rival's figure for the same case.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +44,9 @@ pub struct Answer {
 /// what the process grew by at most.
 pub fn line(name: &str, operations: usize, rival: Rival, case: impl FnOnce() -> Answer) -> f64 {
     let _ = fs::write("/proc/self/clear_refs", "5");
-    let (memory, cpu, wall) = (status("VmRSS"), cpu_ns(), Instant::now());
+    let (memory, started) = (status("VmRSS"), ThreadTime::now());
     let Answer { answer, by } = case();
-    let ms = match (cpu, cpu_ns()) {
-        (Some(before), Some(after)) => (after - before) as f64 / 1e6,
-        _ => wall.elapsed().as_secs_f64() * 1e3,
-    };
+    let ms = started.elapsed().as_secs_f64() * 1e3;
     let grown = status("VmHWM").saturating_sub(memory) as f64 / 1024.0;
     let (theirs, ratio) = match rival.ms {
         Some(theirs) => {
@@ -62,11 +60,6 @@ pub fn line(name: &str, operations: usize, rival: Rival, case: impl FnOnce() -> 
         rival.name
     );
     ms
-}
-
-fn cpu_ns() -> Option<u64> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split_whitespace().next()?.parse().ok()
 }
 
 /// A field of /proc/self/status, in KiB.

@@ -10,7 +10,9 @@ use crate::isolation::dependencies::{self, Reason};
 use crate::isolation::graph::{Graph, Mask, PR, RT, RW, WR, WW};
 use crate::isolation::levels::levels;
 use crate::isolation::registers::Registers;
+use crate::isolation::serial::{Serial, serial};
 use crate::isolation::txns::{Key, Lists, Txn};
+use crate::isolation::weak::{Judged, Sessions, Weak};
 use crate::isolation::{Wrong, lists, registers};
 use crate::render::{answer, invocation, who};
 use crate::spec::append::ListTxn;
@@ -33,24 +35,62 @@ pub(super) fn lists(context: Context<'_>, decoded: &Decoded<ListTxn>) -> CheckRe
     let ids: Vec<OpId> = lists.txns.all().map(|txn| lists.txns.id(txn)).collect();
     let reason = |from, to, why| dependencies::list_reason(&lists, &versions, from, to, why);
     let explain = Explain { context, keys: &lists.txns.keys, ids: &ids, reason: &reason, lists: true };
-    explain.conclude(running, &versions.wrong, &graph)
+    explain.conclude(running, &versions.wrong, Vec::new(), &graph)
 }
 
 /// Of transactions on registers.
 pub(super) fn registers(context: Context<'_>, registers: &Registers) -> CheckResult {
     let mut running = Running::new("isolation");
     running.count("transactions", registers.txns.len());
-    let versions = registers::Versions::new(registers);
+    let mut versions = registers::Versions::new(registers);
     if let Some((key, value)) = versions.ambiguous {
         let key = &registers.txns.keys[key as usize];
         let what = format!("who wrote {value} to {key}: more than one transaction did");
         return running.end("dependency graph", super::not_observed(what));
     }
+    // Elle takes a value that nobody wrote for one of a write that its history lacks; ours lack none.
+    if context.history.header().scenario == "rw-register" {
+        let known = versions.wrong.len();
+        versions.wrong.retain(|wrong| !matches!(wrong, Wrong::Unwritten { failed: None, .. }));
+        running.count("reads_of_unknown_writes", known - versions.wrong.len());
+    }
+    let weak = weakest(&Sessions::of(registers, &versions));
+    if let Some((Weak::Causal, judged)) = &weak {
+        versions.learn(registers, &judged.demands);
+    }
     let graph = dependencies::of_registers(registers, &versions);
     let ids: Vec<OpId> = registers.txns.all().map(|txn| registers.txns.id(txn)).collect();
     let reason = |from, to, why| dependencies::register_reason(&versions, from, to, why);
     let explain = Explain { context, keys: &registers.txns.keys, ids: &ids, reason: &reason, lists: false };
-    explain.conclude(running, &versions.wrong, &graph)
+    let broken = weak.filter(|(_, judged)| !judged.cycle.is_empty());
+    let mut weak: Vec<Anomaly> =
+        broken.map(|(level, judged)| explain.weak(level, &judged)).into_iter().collect();
+    if weak.is_empty() && versions.wrong.is_empty() && !versions.in_order() {
+        match serial(registers, &versions) {
+            Serial::Yes => running.count("serial_order_found", 1),
+            Serial::Unknown => running.count("serial_order_unknown", 1),
+            Serial::No { key, one, other } => weak.push(explain.not_serial(key, one, other)),
+        }
+    }
+    explain.conclude(running, &versions.wrong, weak, &graph)
+}
+
+/// The weakest of the weak levels that does not hold, else the strongest of them. `None` where even the order
+/// of reads and sessions is circular, which the graph shows.
+fn weakest(sessions: &Sessions) -> Option<(Weak, Judged)> {
+    let mut judged = None;
+    for level in [Weak::ReadCommitted, Weak::ReadAtomic, Weak::Causal] {
+        let next = sessions.judge(level);
+        if next.demands.is_empty() && !next.cycle.is_empty() {
+            return None;
+        }
+        let broken = !next.cycle.is_empty();
+        judged = Some((level, next));
+        if broken {
+            break;
+        }
+    }
+    judged
 }
 
 /// The name of a cycle.
@@ -86,7 +126,13 @@ struct Explain<'a> {
 }
 
 impl Explain<'_> {
-    fn conclude(&self, mut running: Running, wrong: &[Wrong], graph: &Graph) -> CheckResult {
+    fn conclude(
+        &self,
+        mut running: Running,
+        wrong: &[Wrong],
+        weak: Vec<Anomaly>,
+        graph: &Graph,
+    ) -> CheckResult {
         running.count("edges", graph.edges());
         let Found { cycles, components, cut_short } = cycles(graph);
         running.count("cycles", components);
@@ -94,8 +140,8 @@ impl Explain<'_> {
             running.count("g_single_cut_short", 1);
         }
         let kinds = wrong.iter().map(Wrong::kind).chain(cycles.iter().map(kind));
-        running.levels = Some(levels(kinds));
-        let mut anomalies = Vec::new();
+        running.levels = Some(levels(kinds.chain(weak.iter().map(|anomaly| anomaly.kind))));
+        let mut anomalies = weak;
         let mut wrong: Vec<&Wrong> = wrong.iter().collect();
         wrong.sort_by_key(|wrong| wrong.kind());
         // One or a few of each kind: a common one must not hide another.
@@ -138,8 +184,7 @@ impl Explain<'_> {
             }
             Wrong::Duplicate { reader, key, element } => {
                 let key = name(key);
-                let text =
-                    format!("{element} was appended to {key} once, but {} read it twice", by(reader));
+                let text = format!("{element} was appended to {key} once, but {} read it twice", by(reader));
                 (text, vec![*reader])
             }
             Wrong::Unwritten { reader, key, value, failed: Some(failed) } => {
@@ -252,6 +297,69 @@ impl Explain<'_> {
         }
     }
 
+    fn not_serial(&self, key: Key, one: Txn, other: Txn) -> Anomaly {
+        let ids = [self.ids[one as usize], self.ids[other as usize]];
+        let sentence = format!(
+            "transactions must appear to happen one at a time, but of {} and {}, which both used {}, neither can be \
+             first, whatever the order of all others",
+            self.by(ids[0]),
+            self.by(ids[1]),
+            self.keys[key as usize]
+        );
+        let witness = witness(self.context.history, &ids, &ids, Vec::new());
+        Anomaly { kind: AnomalyKind::NotSerializable, sentence, witness }
+    }
+
+    /// A cycle of what a weak level demands.
+    fn weak(&self, level: Weak, judged: &Judged) -> Anomaly {
+        let (kind, promise) = match level {
+            Weak::ReadCommitted => {
+                (AnomalyKind::NonMonotonicRead, "what a transaction has seen of another stays seen")
+            }
+            Weak::ReadAtomic => {
+                (AnomalyKind::FracturedRead, "a transaction sees all that another wrote, or nothing")
+            }
+            Weak::Causal => {
+                (AnomalyKind::CausalViolation, "a transaction sees what happened before what it sees")
+            }
+        };
+        let operation = |txn: Txn| self.ids.get(txn as usize).copied();
+        let text = |txn: Txn| operation(txn).map_or("the beginning".to_owned(), |id| id.to_string());
+        let mut ids: Vec<OpId> = Vec::new();
+        let mut because = Vec::new();
+        for (at, (before, why)) in judged.cycle.iter().enumerate() {
+            let after = judged.cycle[(at + 1) % judged.cycle.len()].0;
+            ids.extend(operation(*before));
+            let demand =
+                judged.demands.iter().find(|demand| (demand.before, demand.after) == (*before, after));
+            let reason = match (*why, demand) {
+                (WW, Some(demand)) => {
+                    ids.extend(operation(demand.reader));
+                    format!(
+                        "{} knew of {before}, but read {} in {}, which {before} wrote, too",
+                        text(demand.reader),
+                        text(after),
+                        self.keys[demand.key as usize],
+                        before = text(*before),
+                    )
+                }
+                (PR, _) => format!("one process did {} and then {}", text(*before), text(after)),
+                _ => format!("{} read what {} wrote", text(after), text(*before)),
+            };
+            because.push(format!("{} comes before {}: {reason}", text(*before), text(after)));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let last = ids.iter().max_by_key(|id| self.context.operation(**id).ended().map(|at| at.i));
+        let when = last.map(|id| circumstances(self.context.history, self.context.operation(*id)));
+        let sentence = format!(
+            "{promise}, but that puts {} in a circle, {}",
+            ids.iter().map(|id| id.to_string()).collect::<Vec<_>>().join(", "),
+            when.unwrap_or_default()
+        );
+        Anomaly { kind, sentence, witness: witness(self.context.history, &ids, &ids, because) }
+    }
+
     fn cycle(&self, cycle: &Cycle) -> Anomaly {
         let edges = &cycle.edges;
         let ids: Vec<OpId> = edges.iter().map(|(txn, _)| self.ids[*txn as usize]).collect();
@@ -261,10 +369,7 @@ impl Explain<'_> {
             let to = edges[(at + 1) % edges.len()].0;
             let reason = (self.reason)(*from, to, *why);
             let (before, after) = (self.ids[*from as usize], self.ids[to as usize]);
-            because.push(format!(
-                "{before} comes before {after}: {}",
-                self.why(reason, *why, before, after)
-            ));
+            because.push(format!("{before} comes before {after}: {}", self.why(reason, *why, before, after)));
             reasons.push(reason);
         }
         because.push(format!("so {} comes before itself", ids[0]));

@@ -26,11 +26,11 @@ const STATES_TOLD: usize = 5;
 pub(super) fn exact<S: SequentialSpec>(
     context: Context<'_>,
     spec: &S,
-    calls: &[Call<S::Op>],
+    calls: Vec<Call<S::Op>>,
     mut running: Running,
 ) -> CheckResult {
     running.count("operations", calls.len());
-    let parts = split(spec, calls.to_vec());
+    let parts = split(spec, calls);
     running.count("parts", parts.len());
     match context.options.engine {
         Engine::Assay => {
@@ -107,7 +107,8 @@ fn explain<S: SequentialSpec>(
     let shrunk = shrink(spec, &part.calls, stuck, &budget);
     let failing = context.operation(shrunk.stuck.id);
     let ids: Vec<OpId> = shrunk.calls.iter().map(|call| call.id).collect();
-    let on = part.name.as_deref().map(|name| format!(" on {name}")).unwrap_or_default();
+    let name = part.name.as_deref().filter(|name| !name.is_empty());
+    let on = name.map(|name| format!(" on {name}")).unwrap_or_default();
     let sentence = format!(
         "operations{on} must appear to happen one at a time, between their call and their answer, but when `{}` \
          of {} was answered `{}` {}, no order of what had been called explains all answers",

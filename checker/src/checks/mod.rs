@@ -1,13 +1,22 @@
 //! The checks: each takes a history and gives its own result. What a workload promises is the list of its
 //! checks, in [`all`].
+mod bank;
 mod convergence;
+mod election;
 mod isolation;
+mod lease;
 mod linearizable;
+mod liveness;
+mod lock;
+mod long_fork;
+mod objects;
 mod order;
 mod provenance;
 mod replayed;
 mod serializable;
 mod set;
+mod unique_ids;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -79,12 +88,38 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
         "append" | "list-append" => append_checks(context)?,
         "txn" | "rw-register" => txn_checks(context)?,
         "set" => set_checks(context)?,
+        "bank" => vec![bank::check(context)?],
+        "long-fork" => vec![long_fork::check(context)?],
+        "unique-ids" => vec![unique_ids::check(context)],
+        "watch" => watch_checks(context)?,
+        "lock" => vec![lock::check(context, true)?],
+        "lock-unfenced" => vec![lock::check(context, false)?],
+        "lease" => vec![lease::check(context)?],
+        "election" => vec![election::check(context)?],
+        scenario if objects::NAMES.contains(&scenario) => {
+            vec![objects::check(context, scenario)?]
+        }
         scenario => {
             let kind = ProblemKind::UnknownScenario { scenario: scenario.to_owned() };
             return Err(vec![Problem { line: Some(1), kind }]);
         }
     };
-    results.extend(convergence::check(context));
+    // Nobody asked the members of a system that others tested.
+    if history.header().nodes > 0 {
+        results.extend(convergence::check(context));
+        results.extend(liveness::check(context));
+    }
+    Ok(results)
+}
+
+fn watch_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let mut results = vec![watch::check(context)?];
+    // A deletion of what is absent makes no revision.
+    let changed = |operation: &Operation| {
+        let acts = operation.answer().and_then(serde_json::Value::as_array);
+        acts.is_some_and(|acts| acts.iter().any(|changed| changed == true))
+    };
+    results.extend(order_checks(context, |operation| operation.f == "write" && changed(operation)));
     Ok(results)
 }
 
@@ -99,7 +134,8 @@ fn register(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let versions = decoded.calls.iter().any(|call| {
         matches!(&call.op, RegisterOp { action: Action::Read(Some(found)), .. } if found.version.is_some())
     });
-    let exact = |running| linearizable::exact(context, &Register { versions }, &decoded.calls, running);
+    let exact =
+        |running| linearizable::exact(context, &Register { versions }, decoded.calls.clone(), running);
     let by_value = steps.is_none() && !decoded.serializable.is_empty();
     let mut results = store_checks(context, steps, &requests, Some(exact));
     results.extend(by_value.then(|| serializable::by_value(context, &decoded)));
@@ -114,7 +150,7 @@ fn kv(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
         failed: revision::kv_requests(&decoded.failed),
     };
     let revision = context.history.base_revision().unwrap_or(1);
-    let exact = |running| linearizable::exact(context, &Kv { revision }, &decoded.calls, running);
+    let exact = |running| linearizable::exact(context, &Kv { revision }, decoded.calls.clone(), running);
     // A search knows nothing of what others wrote meanwhile.
     let search_can = !context.options.shared_store && decoded.calls.len() <= KV_SEARCH_MAX;
     let unjudged = steps.is_none() && !decoded.serializable.is_empty();
@@ -130,7 +166,12 @@ fn append_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>>
     let decoded: Decoded<ListTxn> = sound(decode::append(context.history))?;
     let mut results = vec![isolation::lists(context, &decoded)];
     if context.options.engine == Engine::Stateright {
-        results.push(linearizable::exact(context, &Lists, &decoded.calls, Running::new("linearizable")));
+        results.push(linearizable::exact(
+            context,
+            &Lists,
+            decoded.calls.clone(),
+            Running::new("linearizable"),
+        ));
     }
     results.extend(order_checks(context, |operation| has_step(operation, "append")));
     Ok(results)
@@ -153,7 +194,7 @@ fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let decoded: Decoded<SetOp> = sound(decode::set(context.history))?;
     let mut results = vec![set::check(context, &decoded)];
     if context.options.engine == Engine::Stateright {
-        results.push(linearizable::exact(context, &Set, &decoded.calls, Running::new("linearizable")));
+        results.push(linearizable::exact(context, &Set, decoded.calls.clone(), Running::new("linearizable")));
     }
     results.extend(order_checks(context, |operation| operation.f == "add"));
     Ok(results)

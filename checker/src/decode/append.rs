@@ -94,3 +94,11 @@ fn found(operation: &Operation, list: &Value) -> Result<Vec<i64>, ProblemKind> {
     };
     elements.ok_or_else(|| wrong(operation, format!("a read finds an array of whole numbers, not {list}")))
 }
+
+/// The steps of a transaction: name, key and argument of each.
+pub(crate) fn steps_of<'a>(
+    operation: &Operation,
+    value: &'a Value,
+) -> Result<Vec<(&'a str, &'a str, &'a Value)>, ProblemKind> {
+    steps(operation, value)?.iter().map(|step| parts(operation, step)).collect()
+}

@@ -2,6 +2,7 @@
 //! [`Problem`], and a history with problems is never called valid.
 mod append;
 mod kv;
+mod objects;
 mod register;
 mod registers;
 mod set;
@@ -9,7 +10,9 @@ mod set;
 use serde_json::Value;
 
 pub use append::append;
+pub(crate) use append::steps_of;
 pub use kv::kv;
+pub use objects::{counter, log, members, multi_register, mutex, queue, strings};
 pub use register::register;
 pub use registers::registers;
 pub use set::set;

@@ -107,5 +107,7 @@ fn found(operation: &Operation, answer: &Value) -> Result<(Option<i64>, i64), Pr
         }
         Value::Bool(_) | Value::String(_) | Value::Array(_) => None,
     };
-    read.ok_or_else(|| wrong(operation, format!("a read finds a value, with its revision or not, not {answer}")))
+    read.ok_or_else(|| {
+        wrong(operation, format!("a read finds a value, with its revision or not, not {answer}"))
+    })
 }

@@ -67,6 +67,11 @@ pub struct Found {
     pub cut_short: bool,
 }
 
+/// An edge: from where, why, and to where.
+type Edge = (Node, Mask, Node);
+
+const ORDERS: [Order; 3] = [Order::Data, Order::Process, Order::Realtime];
+
 const SHAPES: [Shape; 5] = [Shape::G0, Shape::G1c, Shape::GSingle, Shape::GNonadjacent, Shape::G2Item];
 
 impl Order {
@@ -102,13 +107,23 @@ pub fn cycles(graph: &Graph) -> Found {
     for component in &top {
         search.mark(component, 1);
         let mut weakest: Option<Shape> = None;
-        for order in [Order::Data, Order::Process, Order::Realtime] {
+        for order in ORDERS {
             let below = SHAPES.into_iter().take_while(|shape| weakest.is_none_or(|weakest| *shape < weakest));
             let here = below.into_iter().find_map(|shape| search.of(component, shape, order, &mut found));
             weakest = here.or(weakest);
         }
         search.mark(component, 0);
     }
+    // What a cycle without real time, or without processes, shows already needs no other proof.
+    let mut weakest = [None; ORDERS.len()];
+    for cycle in &found.cycles {
+        let known: &mut Option<Shape> = &mut weakest[cycle.order as usize];
+        *known = Some(known.map_or(cycle.shape, |shape| shape.min(cycle.shape)));
+    }
+    found.cycles.retain(|cycle| {
+        let mut below = weakest[..cycle.order as usize].iter().flatten();
+        below.all(|shape| *shape > cycle.shape)
+    });
     found.cycles.sort_by_key(|cycle| (cycle.order, cycle.shape, cycle.edges.len(), cycle.edges[0].0));
     let mut same = (None, 0);
     found.cycles.retain(|cycle| {
@@ -118,6 +133,19 @@ pub fn cycles(graph: &Graph) -> Found {
     });
     found.cut_short = search.cut_short;
     found
+}
+
+/// A short cycle over edges of `mask`, whatever its shape; empty if there is none.
+pub fn shortest_cycle(graph: &Graph, mask: Mask) -> Vec<(Node, Mask)> {
+    let nodes = 0..graph.nodes() as Node;
+    let Some(component) = Components::new(graph, Walks::All).find(nodes, mask, |_| true).into_iter().next()
+    else {
+        return Vec::new();
+    };
+    let mut search = Search::new(graph);
+    search.inner = 1;
+    search.mark(&component, 1);
+    search.shortest(&component, mask, mask, Walks::All).expect("a component holds a cycle")
 }
 
 /// Searches inside components.
@@ -203,12 +231,10 @@ impl<'a> Search<'a> {
     }
 
     /// Edges of a kind between nodes of the inner component.
-    fn edges(&self, nodes: &[Node], first: Mask) -> Vec<(Node, Node)> {
-        let of = |from: Node| self.graph.edges_of(from).map(move |(to, why)| (from, to, why));
-        let inner = nodes.iter().flat_map(|from| of(*from)).filter(|(_, to, why)| {
-            why & first != 0 && self.is_inner(*to)
-        });
-        inner.map(|(from, to, _)| (from, to)).collect()
+    fn edges(&self, nodes: &[Node], first: Mask) -> Vec<Edge> {
+        let of = |from: Node| self.graph.edges_of(from).map(move |(to, why)| (from, why, to));
+        let inner = nodes.iter().flat_map(|from| of(*from));
+        inner.filter(|(_, why, to)| why & first != 0 && self.is_inner(*to)).collect()
     }
 
     /// A short cycle that begins with an edge of `first`: the shortest, if the budget suffices to try all.
@@ -220,20 +246,14 @@ impl<'a> Search<'a> {
         walks: Walks,
     ) -> Option<Vec<(Node, Mask)>> {
         let firsts = self.edges(nodes, first);
-        self.best(&firsts, first, mask, walks)
+        self.best(&firsts, mask, walks)
     }
 
-    fn best(
-        &mut self,
-        firsts: &[(Node, Node)],
-        first: Mask,
-        mask: Mask,
-        walks: Walks,
-    ) -> Option<Vec<(Node, Mask)>> {
+    fn best(&mut self, firsts: &[Edge], mask: Mask, walks: Walks) -> Option<Vec<(Node, Mask)>> {
         let mut best: Option<Vec<(Node, Mask)>> = None;
-        for &(from, to) in firsts {
+        for first in firsts {
             let most = best.as_ref().map_or(usize::MAX, |edges| edges.len() - 1);
-            if let Some(back) = self.way((from, first, to), mask, walks, most) {
+            if let Some(back) = self.way(*first, mask, walks, most) {
                 best = Some(back);
             }
             if best.as_ref().is_some_and(|edges| edges.len() <= 2 || self.steps == 0) {
@@ -246,7 +266,7 @@ impl<'a> Search<'a> {
     /// A shortest cycle of at most `most` edges through a first edge. Links cost nothing.
     fn way(
         &mut self,
-        (start, first, to): (Node, Mask, Node),
+        (start, first, to): Edge,
         mask: Mask,
         walks: Walks,
         most: usize,
@@ -283,13 +303,7 @@ impl<'a> Search<'a> {
     }
 
     /// The cycle of the last walk, without joints: what leads into a joint is the reason.
-    fn walk_back(
-        &self,
-        origin: u32,
-        goal: u32,
-        first: (Node, Mask),
-        walks: Walks,
-    ) -> Vec<(Node, Mask)> {
+    fn walk_back(&self, origin: u32, goal: u32, first: (Node, Mask), walks: Walks) -> Vec<(Node, Mask)> {
         let mut edges = Vec::new();
         let mut at = goal;
         while at != origin {
@@ -308,11 +322,11 @@ impl<'a> Search<'a> {
         let rest = mask & !RW;
         let candidates = self.edges(nodes, RW);
         let closing = self.closing(nodes, &candidates, rest);
-        self.best(&closing, RW, rest, Walks::All)
+        self.best(&closing, rest, Walks::All)
     }
 
     /// Those edges whose end reaches their beginning over `rest`, among which there is no cycle.
-    fn closing(&mut self, nodes: &[Node], edges: &[(Node, Node)], rest: Mask) -> Vec<(Node, Node)> {
+    fn closing(&mut self, nodes: &[Node], edges: &[Edge], rest: Mask) -> Vec<Edge> {
         let order = self.topological(nodes, rest);
         let mut closing = Vec::new();
         let mut bits: Vec<u64> = vec![0; nodes.len()];
@@ -321,9 +335,10 @@ impl<'a> Search<'a> {
         let rows: Vec<Vec<u32>> = order
             .iter()
             .map(|at| {
-                let targets = self.graph.edges_of(nodes[*at as usize]).filter(|(to, why)| {
-                    why & (rest | LINK) != 0 && self.is_inner(*to)
-                });
+                let targets = self
+                    .graph
+                    .edges_of(nodes[*at as usize])
+                    .filter(|(to, why)| why & (rest | LINK) != 0 && self.is_inner(*to));
                 targets.map(|(to, _)| local(to) as u32).collect()
             })
             .collect();
@@ -338,14 +353,15 @@ impl<'a> Search<'a> {
             }
             self.steps -= cost;
             bits.fill(0);
-            for (bit, (_, to)) in chunk.iter().enumerate() {
+            for (bit, (_, _, to)) in chunk.iter().enumerate() {
                 bits[local(*to)] |= 1 << bit;
             }
             for (at, targets) in order.iter().zip(&rows) {
                 let here = bits[*at as usize];
                 targets.iter().for_each(|to| bits[*to as usize] |= here);
             }
-            let closed = chunk.iter().enumerate().filter(|(bit, (from, _))| bits[local(*from)] >> bit & 1 == 1);
+            let closed =
+                chunk.iter().enumerate().filter(|(bit, (from, _, _))| bits[local(*from)] >> bit & 1 == 1);
             closing.extend(closed.map(|(_, edge)| *edge));
         }
         closing
@@ -364,8 +380,7 @@ impl<'a> Search<'a> {
         for to in nodes.iter().flat_map(|from| inner(*from)) {
             waits[local(to)] += 1;
         }
-        let mut order: Vec<u32> =
-            (0..nodes.len() as u32).filter(|at| waits[*at as usize] == 0).collect();
+        let mut order: Vec<u32> = (0..nodes.len() as u32).filter(|at| waits[*at as usize] == 0).collect();
         let mut next = 0;
         while next < order.len() {
             for to in inner(nodes[order[next] as usize]) {

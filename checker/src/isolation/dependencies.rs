@@ -81,12 +81,14 @@ pub fn list_reason(
         let next_known = |from: usize| (from..list.order.len()).find(known);
         let unseen = list.unseen.contains(&to);
         match why {
-            WW => (0..list.order.len()).filter(|at| list.writers[*at] == from).find_map(|at| {
-                match next_known(at + 1) {
-                    Some(next) => (list.writers[next] == to).then(|| reason(Some(at), Some(next))),
-                    None => unseen.then(|| reason(Some(at), None)),
-                }
-            }),
+            WW => {
+                (0..list.order.len()).filter(|at| list.writers[*at] == from).find_map(|at| {
+                    match next_known(at + 1) {
+                        Some(next) => (list.writers[next] == to).then(|| reason(Some(at), Some(next))),
+                        None => unseen.then(|| reason(Some(at), None)),
+                    }
+                })
+            }
             WR => {
                 let mut reads = list.reads.iter().filter(|read| read.txn == to && read.before > 0);
                 reads.find_map(|read| {

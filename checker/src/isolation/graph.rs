@@ -5,6 +5,8 @@
 //! leads out of it is a [`LINK`], which costs nothing. The order of real time is a chain of joints, one after
 //! each group of returns.
 
+use rustc_hash::FxHashMap;
+
 use super::txns::{NEVER, Txn, Txns, number};
 
 /// Why one node comes before another: a set of bits.
@@ -144,25 +146,18 @@ impl Builder {
     /// The order of real time and of processes, among transactions that surely took effect. A return points to
     /// the next joint, a joint to the next one and to what begins after it.
     pub fn time<S>(&mut self, txns: &Txns<S>, happened: &[bool]) {
-        let mut returns: Vec<(u64, Txn)> = Vec::with_capacity(txns.len());
-        let mut last_of: rustc_hash::FxHashMap<u64, Txn> = rustc_hash::FxHashMap::default();
-        let did = |txn: &Txn| happened[*txn as usize];
-        for txn in txns.all().filter(did) {
-            let span = txns.span(txn);
-            if span.returned != NEVER {
-                returns.push((span.returned, txn));
-            }
-            // A process that acts before its last answer is no process; only real time orders its acts.
-            if let Some(before) = last_of.insert(span.process, txn)
-                && txns.span(before).returned < span.invoked
-            {
-                self.edge(before, txn, PR);
-            }
+        let mut begins: Vec<Txn> = txns.all().filter(|txn| happened[*txn as usize]).collect();
+        if !begins.is_sorted_by_key(|txn| txns.span(*txn).invoked) {
+            begins.sort_by_key(|txn| txns.span(*txn).invoked);
         }
+        self.processes(txns, &begins);
+        let mut returns: Vec<(u64, Txn)> =
+            begins.iter().map(|txn| (txns.span(*txn).returned, *txn)).collect();
+        returns.retain(|(returned, _)| *returned != NEVER);
         returns.sort_unstable();
         let mut returned = 0;
         let mut newest: Option<Node> = None;
-        for txn in txns.all().filter(did) {
+        for txn in begins {
             let invoked = txns.span(txn).invoked;
             let first = returned;
             while returned < returns.len() && returns[returned].0 < invoked {
@@ -180,6 +175,19 @@ impl Builder {
             }
             if let Some(joint) = newest {
                 self.edge(joint, txn, LINK);
+            }
+        }
+    }
+
+    fn processes<S>(&mut self, txns: &Txns<S>, begins: &[Txn]) {
+        let mut last_of: FxHashMap<u64, Txn> = FxHashMap::default();
+        for txn in begins {
+            let span = txns.span(*txn);
+            // A process that acts before its last answer is no process; only real time orders its acts.
+            if let Some(before) = last_of.insert(span.process, *txn)
+                && txns.span(before).returned < span.invoked
+            {
+                self.edge(before, *txn, PR);
             }
         }
     }

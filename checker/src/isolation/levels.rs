@@ -31,7 +31,14 @@ const LEVELS: [Level; 21] = [
     Level {
         name: "read-committed",
         implies: &["read-uncommitted"],
-        forbids: &[Kind::G1a, Kind::G1b, Kind::G1c, Kind::DirtyUpdate, Kind::IncompatibleOrder],
+        forbids: &[
+            Kind::G1a,
+            Kind::G1b,
+            Kind::G1c,
+            Kind::DirtyUpdate,
+            Kind::IncompatibleOrder,
+            Kind::NonMonotonicRead,
+        ],
     },
     Level { name: "monotonic-atomic-view", implies: &["read-committed"], forbids: &[] },
     Level { name: "cursor-stability", implies: &["read-committed"], forbids: &[Kind::LostUpdate] },
@@ -55,7 +62,11 @@ const LEVELS: [Level; 21] = [
         implies: &["cursor-stability", "monotonic-atomic-view"],
         forbids: &[Kind::GSingle, Kind::GNonadjacent, Kind::G2Item],
     },
-    Level { name: "serializable", implies: &["repeatable-read", "snapshot-isolation"], forbids: &[] },
+    Level {
+        name: "serializable",
+        implies: &["repeatable-read", "snapshot-isolation"],
+        forbids: &[Kind::NotSerializable],
+    },
     Level {
         name: "strong-session-read-uncommitted",
         implies: &["read-uncommitted"],
@@ -156,15 +167,13 @@ mod tests {
         assert_eq!((none.broken.len(), none.possible), (0, vec!["strict-serializable"]));
         let skew = levels([Kind::G2Item]);
         assert_eq!(skew.broken, ["repeatable-read"]);
-        assert_eq!(
-            skew.also_broken,
-            ["serializable", "strong-session-serializable", "strict-serializable"]
-        );
+        assert_eq!(skew.also_broken, ["serializable", "strong-session-serializable", "strict-serializable"]);
         assert_eq!(skew.possible, ["strong-snapshot-isolation"]);
         let stale = levels([Kind::GSingleRealtime]);
-        assert_eq!((stale.broken, stale.also_broken), (vec!["strong-snapshot-isolation"], vec![
-            "strict-serializable"
-        ]));
+        assert_eq!(
+            (stale.broken, stale.also_broken),
+            (vec!["strong-snapshot-isolation"], vec!["strict-serializable"])
+        );
         assert_eq!(stale.possible, ["strong-session-serializable", "strong-read-committed"]);
         assert_eq!(levels([Kind::G0]).possible, Vec::<&str>::new());
         assert_eq!(levels([Kind::LostUpdate]).broken, ["cursor-stability", "update-atomic"]);

@@ -410,10 +410,11 @@ impl Inspect<'_> {
     /// Whether the elements are all written, and different: the quick look that nearly always suffices.
     fn plain(&self, found: &[i64]) -> bool {
         let written = found.iter().all(|element| self.table.find(self.key, *element).is_some());
-        written && (found.is_sorted_by(|one, other| one < other) || {
-            let mut seen = FxHashSet::default();
-            found.iter().all(|element| seen.insert(*element))
-        })
+        written
+            && (found.is_sorted_by(|one, other| one < other) || {
+                let mut seen = FxHashSet::default();
+                found.iter().all(|element| seen.insert(*element))
+            })
     }
 
     fn elements(&mut self, reader: Txn, found: &[i64], wrong: &mut Vec<Wrong>) {

@@ -6,7 +6,8 @@
 //! [`graph`] holds which transaction must come before which: by writes (ww), by reads of writes (wr), by writes
 //! over what was read (rw), by processes and by real time; [`cycles`] finds cycles in it and names them as Adya
 //! does; [`mod@levels`] tells which levels that rules out. No anomaly and no cycle means strict serializability
-//! as far as the order of versions is known, and all of it is for lists.
+//! as far as the order of versions is known, and all of it is for lists. [`weak`] judges the weak levels by their
+//! own definition, where no order of versions is known at all, and [`mod@serial`] looks for any order of small histories.
 pub mod components;
 pub mod cycles;
 pub mod dependencies;
@@ -14,7 +15,9 @@ pub mod graph;
 pub mod levels;
 pub mod lists;
 pub mod registers;
+pub mod serial;
 pub mod txns;
+pub mod weak;
 mod wrong;
 
 pub use wrong::Wrong;

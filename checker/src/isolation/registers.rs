@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::components::{Components, Walks};
 use super::graph::{Builder, WW};
 use super::txns::{Key, Span, Txn, Txns, number};
+use super::weak::Demand;
 use super::wrong::Wrong;
 use crate::history::OpId;
 
@@ -99,9 +100,69 @@ impl Versions {
         }
         gather.by_revision();
         gather.first();
-        gather.cyclic();
         gather.lost_updates();
-        gather.versions
+        let mut versions = gather.versions;
+        versions.cyclic(registers);
+        versions
+    }
+
+    /// Whether the order of all versions that were read or acknowledged is known.
+    pub fn in_order(&self) -> bool {
+        let happened = |version: &Written| version.writer.is_none_or(|writer| self.happened[writer as usize]);
+        let mut before = vec![0; self.versions.len()];
+        for version in self.versions.iter().filter(|version| happened(version)) {
+            if version.next.len() > 1 {
+                return false;
+            }
+            version.next.iter().for_each(|next| before[*next as usize] += 1);
+        }
+        // A chain has one beginning.
+        let places = 0..number(self.versions.len());
+        places.filter(|at| happened(&self.versions[*at as usize])).all(|at| {
+            let absent = self.versions[at as usize].writer.is_none();
+            before[at as usize] == u32::from(!absent)
+        })
+    }
+
+    /// Adds what a level demands of the order of versions: who wrote a key before whom.
+    pub fn learn(&mut self, registers: &Registers, demands: &[Demand]) {
+        let mut last: FxHashMap<(Key, Txn), Version> = FxHashMap::default();
+        for (version, written) in self.versions.iter().enumerate().filter(|(_, written)| written.last) {
+            last.extend(written.writer.map(|writer| ((written.key, writer), number(version))));
+        }
+        for demand in demands {
+            let of = |txn| last.get(&(demand.key, txn));
+            if let (Some(before), Some(after)) = (of(demand.before), of(demand.after)) {
+                self.versions[*before as usize].next.push(*after);
+            }
+        }
+        self.cyclic(registers);
+    }
+
+    /// A circle of versions is an anomaly, and orders nothing.
+    fn cyclic(&mut self, registers: &Registers) {
+        let mut builder = Builder::new(self.versions.len());
+        for (from, version) in self.versions.iter_mut().enumerate() {
+            version.next.sort_unstable();
+            version.next.dedup();
+            version.next.iter().for_each(|to| builder.edge(number(from), *to, WW));
+        }
+        let graph = builder.build();
+        let circles = Components::new(&graph, Walks::All).find(0..number(self.versions.len()), WW, |_| true);
+        let mut inside = vec![0; self.versions.len()];
+        for (circle, versions) in circles.iter().enumerate() {
+            let of = |version: &Version| &self.versions[*version as usize];
+            let writers = versions.iter().filter_map(|version| of(version).writer);
+            self.wrong.push(Wrong::CyclicVersions {
+                key: of(&versions[0]).key,
+                values: versions.iter().map(|version| of(version).value).collect(),
+                txns: writers.map(|txn| registers.txns.id(txn)).collect(),
+            });
+            versions.iter().for_each(|version| inside[*version as usize] = circle + 1);
+        }
+        for (from, version) in self.versions.iter_mut().enumerate() {
+            version.next.retain(|to| inside[from] == 0 || inside[from] != inside[*to as usize]);
+        }
     }
 }
 
@@ -116,8 +177,7 @@ struct Gather<'a> {
 
 impl<'a> Gather<'a> {
     fn new(registers: &'a Registers) -> Gather<'a> {
-        let mut versions = Versions::default();
-        versions.happened = registers.txns.all().map(|txn| registers.txns.span(txn).committed()).collect();
+        let happened = registers.txns.all().map(|txn| registers.txns.span(txn).committed()).collect();
         let blank = |key| Written {
             key,
             value: None,
@@ -127,7 +187,8 @@ impl<'a> Gather<'a> {
             readers: Vec::new(),
             next: Vec::new(),
         };
-        versions.versions = (0..number(registers.txns.keys.len())).map(blank).collect();
+        let absent = (0..number(registers.txns.keys.len())).map(blank).collect();
+        let versions = Versions { versions: absent, happened, ..Versions::default() };
         let aborted = registers.aborted.iter().map(|(key, value, id)| ((*key, *value), *id)).collect();
         Gather { registers, versions, by_value: FxHashMap::default(), aborted, updates: Vec::new() }
     }
@@ -265,10 +326,6 @@ impl<'a> Gather<'a> {
                 versions.versions[key as usize].next.push(version);
             }
         }
-        for version in &mut versions.versions {
-            version.next.sort_unstable();
-            version.next.dedup();
-        }
         let happened: Vec<bool> = versions
             .versions
             .iter()
@@ -276,40 +333,6 @@ impl<'a> Gather<'a> {
             .collect();
         for version in &mut versions.versions {
             version.next.retain(|next| happened[*next as usize]);
-        }
-    }
-
-    /// A circle of versions is an anomaly, and orders nothing.
-    fn cyclic(&mut self) {
-        let versions = &self.versions.versions;
-        let mut builder = Builder::new(versions.len());
-        for (from, version) in versions.iter().enumerate() {
-            version.next.iter().for_each(|to| builder.edge(number(from), *to, WW));
-        }
-        let graph = builder.build();
-        let circles = Components::new(&graph, Walks::All).find(0..number(versions.len()), WW, |_| true);
-        for circle in circles {
-            let of = |version: &Version| &versions[*version as usize];
-            let writers = circle.iter().filter_map(|version| of(version).writer);
-            self.versions.wrong.push(Wrong::CyclicVersions {
-                key: of(&circle[0]).key,
-                values: circle.iter().map(|version| of(version).value).collect(),
-                txns: writers.map(|txn| self.registers.txns.id(txn)).collect(),
-            });
-        }
-        let mut inside = vec![0; self.versions.versions.len()];
-        let circular = self.versions.wrong.iter().filter_map(|wrong| match wrong {
-            Wrong::CyclicVersions { key, values, .. } => Some((*key, values)),
-            _ => None,
-        });
-        for (circle, (key, values)) in circular.enumerate() {
-            for value in values {
-                let version = value.map_or(key, |value| self.by_value[&(key, value)]);
-                inside[version as usize] = circle + 1;
-            }
-        }
-        for (from, version) in self.versions.versions.iter_mut().enumerate() {
-            version.next.retain(|to| inside[from] == 0 || inside[from] != inside[*to as usize]);
         }
     }
 

@@ -149,11 +149,7 @@ pub struct Lists {
 
 impl Lists {
     /// From typed operations; `process` tells whose an operation is.
-    pub fn new(
-        calls: &[Call<ListTxn>],
-        failed: &[Call<ListTxn>],
-        process: impl Fn(OpId) -> u64,
-    ) -> Lists {
+    pub fn new(calls: &[Call<ListTxn>], failed: &[Call<ListTxn>], process: impl Fn(OpId) -> u64) -> Lists {
         let mut lists = Lists::default();
         for call in calls {
             lists.txns.begin(Span {

@@ -7,6 +7,7 @@
 //! another implementation the same question.
 mod call;
 mod frontier;
+mod online;
 mod parts;
 mod search;
 pub mod stateright;
@@ -15,6 +16,7 @@ mod trail;
 pub mod unique;
 
 pub use call::Call;
+pub use online::{Found, Online};
 pub use parts::{Decided, Layer, Part, decide_part, decide_parts, split};
-pub use search::{Decision, Stuck, search, search_from_width};
+pub use search::{Border, Decision, Stuck, search, search_between, search_from_width};
 pub use trail::{Longest, longest_order};

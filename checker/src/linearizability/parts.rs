@@ -61,25 +61,91 @@ pub fn decide_part<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], budget: &
     Decided { decision, by: Layer::UniqueValues }
 }
 
-/// Splits calls by the part of the state that they are about, in the order of the parts' names.
+/// Splits calls into groups that have nothing to do with each other, as the parts that they touch tell; in the
+/// order of the groups' names.
 pub fn split<S: SequentialSpec>(spec: &S, calls: Vec<Call<S::Op>>) -> Vec<Part<S::Op>> {
-    let mut numbers: FxHashMap<String, usize> = FxHashMap::default();
-    let mut parts: Vec<Part<S::Op>> = Vec::new();
-    for call in calls {
-        let name = spec.part(&call.op);
-        // Without a name there is one part.
-        let number = match numbers.get(name.unwrap_or_default()) {
-            Some(number) => *number,
-            None => {
-                numbers.insert(name.unwrap_or_default().to_owned(), parts.len());
-                parts.push(Part { name: name.map(str::to_owned), calls: Vec::new() });
-                parts.len() - 1
-            }
-        };
-        parts[number].calls.push(call);
+    let Some((groups, of)) = groups(spec, &calls) else { return vec![Part { name: None, calls }] };
+    let mut parts: Vec<Part<S::Op>> =
+        groups.into_iter().map(|name| Part { name: Some(name), calls: Vec::new() }).collect();
+    for (call, group) in calls.into_iter().zip(of) {
+        parts[group].calls.push(call);
     }
     parts.sort_by(|a, b| a.name.cmp(&b.name));
     parts
+}
+
+/// The names of the groups, and the group of each call; `None` if the state has no parts.
+fn groups<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>]) -> Option<(Vec<String>, Vec<usize>)> {
+    let mut numbers: FxHashMap<&str, usize> = FxHashMap::default();
+    let mut names: Vec<&str> = Vec::new();
+    let mut joined = Joined::default();
+    let mut first_touched = Vec::with_capacity(calls.len());
+    let mut touched = Vec::new();
+    for call in calls {
+        touched.clear();
+        if !spec.touches(&call.op, &mut touched) {
+            return None;
+        }
+        // What touches nothing is a group with its like.
+        if touched.is_empty() {
+            touched.push("");
+        }
+        let mut first = None;
+        for name in &touched {
+            let number = *numbers.entry(name).or_insert_with(|| {
+                names.push(name);
+                joined.add()
+            });
+            joined.join(*first.get_or_insert(number), number);
+        }
+        first_touched.extend(first);
+    }
+    let mut group_of_root: FxHashMap<usize, usize> = FxHashMap::default();
+    let mut members: Vec<Vec<&str>> = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let group = *group_of_root.entry(joined.root(number)).or_insert_with(|| {
+            members.push(Vec::new());
+            members.len() - 1
+        });
+        members[group].push(name);
+    }
+    let of = first_touched.into_iter().map(|number| group_of_root[&joined.root(number)]).collect();
+    Some((members.into_iter().map(named).collect(), of))
+}
+
+fn named(mut parts: Vec<&str>) -> String {
+    const TOLD: usize = 3;
+    parts.sort_unstable();
+    let more = if parts.len() > TOLD { format!(" and {} more", parts.len() - TOLD) } else { String::new() };
+    parts.truncate(TOLD);
+    format!("{}{more}", parts.join(", "))
+}
+
+/// Disjoint sets of numbers.
+#[derive(Default)]
+struct Joined {
+    above: Vec<usize>,
+}
+
+impl Joined {
+    fn add(&mut self) -> usize {
+        self.above.push(self.above.len());
+        self.above.len() - 1
+    }
+
+    fn root(&mut self, mut number: usize) -> usize {
+        while self.above[number] != number {
+            self.above[number] = self.above[self.above[number]];
+            number = self.above[number];
+        }
+        number
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.root(one), self.root(other));
+        // The lower is the root: names keep the order of their first appearance.
+        self.above[one.max(other)] = one.min(other);
+    }
 }
 
 /// Decides every part; the answers are in the order of the parts, whatever the number of threads.

@@ -67,9 +67,38 @@ pub fn search_from_width<S: SequentialSpec>(
     width: usize,
 ) -> Decision<S::State> {
     let mut search = Search::new(spec, calls, budget, width.max(1));
-    let decision = search.run();
+    let start = search.start();
+    let decision = search.run(start).map_or_else(|decision| decision, |_| Decision::Legal);
     budget.give_back(search.taken);
     decision
+}
+
+/// What may be the case where nothing is open but operations that may still take effect: a state, and which of
+/// those operations led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Border<State> {
+    /// The state.
+    pub state: State,
+    /// The operations without a return that have taken effect.
+    pub used: Vec<OpId>,
+}
+
+/// Decides calls that begin at one of `borders`, and says which borders they lead to: all of them.
+///
+/// # Errors
+/// The decision, where it is not that there is an order.
+pub fn search_between<S: SequentialSpec>(
+    spec: &S,
+    borders: &[Border<S::State>],
+    calls: &[Call<S::Op>],
+    budget: &Budget,
+) -> Result<Vec<Border<S::State>>, Decision<S::State>> {
+    // Nothing may be left out: what is left out here would be missing for good.
+    let mut search = Search::new(spec, calls, budget, usize::MAX);
+    let start = search.start_at(borders);
+    let end = search.run(start);
+    budget.give_back(search.taken);
+    end.map(|frontier| search.borders(&frontier))
 }
 
 /// An operation that is open: its bit, its content.
@@ -164,10 +193,52 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
         }
     }
 
-    fn run(&mut self) -> Decision<S::State> {
+    fn start(&mut self) -> Frontier {
         let mut frontier = Frontier::new(self.layout);
         let init = self.table.init();
         frontier.insert(&self.row, init);
+        frontier
+    }
+
+    fn start_at(&mut self, borders: &[Border<S::State>]) -> Frontier {
+        let mut frontier = Frontier::new(self.layout);
+        for Border { state, used } in borders {
+            self.row.fill(0);
+            for (call, bit) in self.calls.iter().zip(&self.bits) {
+                if call.returned.is_none() && used.contains(&call.id) {
+                    bit.set(&mut self.row);
+                }
+            }
+            let state = self.table.state_of(state.clone());
+            frontier.insert(&self.row, state);
+        }
+        frontier
+    }
+
+    fn borders(&self, frontier: &Frontier) -> Vec<Border<S::State>> {
+        let infos: Vec<(OpId, Bit)> = self
+            .calls
+            .iter()
+            .zip(&self.bits)
+            .zip(&self.classes)
+            .filter(|((call, _), class)| call.returned.is_none() && !self.table.is_read_only(**class))
+            .map(|((call, bit), _)| (call.id, *bit))
+            .collect();
+        (0..frontier.len())
+            .filter(|index| frontier.is_alive(*index))
+            .map(|index| {
+                let row = frontier.row(index);
+                let used = infos.iter().filter(|(_, bit)| bit.is_set(row)).map(|(id, _)| *id).collect();
+                Border { state: self.table.state(frontier.state(index)).clone(), used }
+            })
+            .collect()
+    }
+
+    /// Goes on to the end of the calls; the configurations there.
+    ///
+    /// # Errors
+    /// The decision, where it is not that there is an order.
+    fn run(&mut self, mut frontier: Frontier) -> Result<Frontier, Decision<S::State>> {
         let (mut open, mut spare) = (Frontier::new(self.layout), Frontier::new(self.layout));
         let mut window = Window::default();
         let (mut event, mut done) = (0, 0);
@@ -183,7 +254,7 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
             self.forget_states(&mut frontier);
             let complete = match self.advance(&window, &frontier, returns, &mut open, &mut spare) {
                 Ok(complete) => complete,
-                Err(stop) => return Decision::Undecided { stop, done },
+                Err(stop) => return Err(Decision::Undecided { stop, done }),
             };
             if !complete && self.checkpoint.is_none() {
                 let (window, frontier) = (window.clone(), frontier.clone());
@@ -200,12 +271,12 @@ impl<'a, S: SequentialSpec> Search<'a, S> {
             let Some(back) = self.checkpoint.take() else {
                 let id = self.calls[returns].id;
                 let states = self.states_of(&frontier);
-                return Decision::Illegal(Stuck { id, states, shown_by: Vec::new() });
+                return Err(Decision::Illegal(Stuck { id, states, shown_by: Vec::new() }));
             };
             self.width *= WIDER;
             (event, done, window, frontier) = (back.event, back.done, back.window, back.frontier);
         }
-        Decision::Legal
+        Ok(frontier)
     }
 
     fn open(&mut self, window: &mut Window, call: usize) {

@@ -96,6 +96,10 @@ impl<'s, S: SequentialSpec> Table<'s, S> {
         self.states.number(init)
     }
 
+    pub(super) fn state_of(&mut self, state: S::State) -> StateId {
+        self.states.number(state)
+    }
+
     pub(super) fn state(&self, id: StateId) -> &S::State {
         self.states.get(id)
     }

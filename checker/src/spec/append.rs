@@ -61,8 +61,11 @@ impl SequentialSpec for Lists {
         op.0.iter().all(|step| matches!(step, ListStep::Read { .. }))
     }
 
-    fn part<'a>(&self, _op: &'a ListTxn) -> Option<&'a str> {
-        None
+    fn touches<'a>(&self, op: &'a ListTxn, parts: &mut Vec<&'a str>) -> bool {
+        parts.extend(op.0.iter().map(|step| match step {
+            ListStep::Append { key, .. } | ListStep::Read { key, .. } => &**key,
+        }));
+        true
     }
 
     fn observes(&self, op: &ListTxn, write: &ListTxn) -> bool {

@@ -9,10 +9,17 @@ use std::hash::Hash;
 use crate::linearizability::{Call, unique};
 
 pub mod append;
+pub mod counter;
 pub mod kv;
 pub mod kv_types;
+pub mod log;
+pub mod members;
+pub mod multi_register;
+pub mod mutex;
+pub mod queue;
 pub mod register;
 pub mod set;
+pub mod strings;
 
 /// What a correct system does when it is asked one thing at a time.
 pub trait SequentialSpec: Sync {
@@ -31,15 +38,22 @@ pub trait SequentialSpec: Sync {
     /// Whether `op` leaves every state as it is.
     fn read_only(&self, op: &Self::Op) -> bool;
 
-    /// The part of the state that `op` is about, where operations on different parts never meet: a history
-    /// is legal if and only if each part's operations are (locality; Horn and Kroening, FORTE 2015).
-    /// `None` if the state has no parts.
-    fn part<'a>(&self, op: &'a Self::Op) -> Option<&'a str>;
+    /// Adds the names of the parts of the state that `op` reads or writes; `false` if the state has no parts.
+    /// Operations that touch no common part, not even through others, have nothing to do with each other: a
+    /// history is legal if and only if each such group is (locality; Horn and Kroening, "Faster
+    /// linearizability checking via P-compositionality", FORTE 2015).
+    fn touches<'a>(&self, op: &'a Self::Op, parts: &mut Vec<&'a str>) -> bool;
 
     /// Whether what `op` answered may depend on `write` having taken effect, or having done so at most once,
     /// where `op` may also be legal without. Must be true unless it surely is false: a history without
     /// `write` and without all that may have observed it is legal if the history was.
     fn observes(&self, op: &Self::Op, write: &Self::Op) -> bool;
+
+    /// What `op` would have answered if `write` had never been, in a history that was legal; `None` if that is
+    /// not known, and so `op` must be left out with it.
+    fn without(&self, op: &Self::Op, write: &Self::Op) -> Option<Self::Op> {
+        (!self.observes(op, write)).then(|| op.clone())
+    }
 
     /// The same operation with an answer that says less, and so is legal wherever `op` is.
     fn weaken(&self, op: &Self::Op) -> Self::Op {

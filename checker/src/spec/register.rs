@@ -168,8 +168,9 @@ impl SequentialSpec for Register {
         }
     }
 
-    fn part<'a>(&self, op: &'a RegisterOp) -> Option<&'a str> {
-        Some(&op.key)
+    fn touches<'a>(&self, op: &'a RegisterOp, parts: &mut Vec<&'a str>) -> bool {
+        parts.push(&op.key);
+        true
     }
 
     fn observes(&self, op: &RegisterOp, write: &RegisterOp) -> bool {

@@ -53,8 +53,9 @@ impl SequentialSpec for Set {
         }
     }
 
-    fn part<'a>(&self, op: &'a SetOp) -> Option<&'a str> {
-        Some(&op.key)
+    fn touches<'a>(&self, op: &'a SetOp, parts: &mut Vec<&'a str>) -> bool {
+        parts.push(&op.key);
+        true
     }
 
     fn observes(&self, op: &SetOp, write: &SetOp) -> bool {

@@ -1,9 +1,11 @@
 //! Makes a history that is not linearizable small.
 //!
 //! Every step keeps this: if the small history is not linearizable, neither was the large one. So an
-//! operation that others may have seen is only left out together with all that may have seen it
-//! ([`SequentialSpec::observes`]); a return after the failing one is forgotten, which makes its operation
+//! operation that others may have seen is only left out together with all that may have seen it, or they
+//! answer as they would have without it ([`SequentialSpec::without`]); a return after the failing one is forgotten, which makes its operation
 //! indeterminate; and answers may lose detail ([`SequentialSpec::weaken`]).
+
+use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
@@ -82,30 +84,29 @@ fn cut<Op: Clone>(calls: &[Call<Op>], failing: OpId) -> Vec<Call<Op>> {
 fn pass<S: SequentialSpec>(spec: &S, shrunk: &mut Shrunk<S>, chunk: usize, budget: &Budget) {
     let mut from = 0;
     while from < shrunk.calls.len() && budget.go_on().is_ok() {
-        let mut out = vec![false; shrunk.calls.len()];
-        let to = (from + chunk).min(out.len());
-        out[from..to].fill(true);
-        close(spec, &shrunk.calls, &mut out);
-        let kept: Vec<Call<S::Op>> =
-            shrunk.calls.iter().zip(&out).filter(|(_, out)| !**out).map(|(call, _)| call.clone()).collect();
+        let to = (from + chunk).min(shrunk.calls.len());
+        let kept = without(spec, &shrunk.calls, from..to);
         if kept.is_empty() || !shrunk.try_smaller(spec, kept, budget) {
             from = to;
         }
     }
 }
 
-/// Adds to what is left out all that may have seen it.
-fn close<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], out: &mut [bool]) {
-    let mut work: Vec<usize> = (0..calls.len()).filter(|index| out[*index]).collect();
-    while let Some(gone) = work.pop() {
-        if spec.read_only(&calls[gone].op) {
+/// What is left without some calls: those that observed them are left out too, or answer as if they had not.
+fn without<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], out: Range<usize>) -> Vec<Call<S::Op>> {
+    let mut kept: Vec<Option<Call<S::Op>>> = calls.iter().cloned().map(Some).collect();
+    let mut gone: Vec<Call<S::Op>> = kept[out].iter_mut().filter_map(Option::take).collect();
+    while let Some(write) = gone.pop() {
+        if spec.read_only(&write.op) {
             continue;
         }
-        for index in 0..calls.len() {
-            if !out[index] && spec.observes(&calls[index].op, &calls[gone].op) {
-                out[index] = true;
-                work.push(index);
+        for place in &mut kept {
+            let Some(call) = place else { continue };
+            match spec.without(&call.op, &write.op) {
+                Some(op) => call.op = op,
+                None => gone.extend(place.take()),
             }
         }
     }
+    kept.into_iter().flatten().collect()
 }

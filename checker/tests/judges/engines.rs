@@ -55,7 +55,7 @@ fn agree<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], seed: u64) -> bool 
 }
 
 /// Runs `rounds` histories, each as made and once more with an answer changed.
-fn differ<S: SequentialSpec>(
+pub fn differ<S: SequentialSpec>(
     spec: &S,
     rounds: u64,
     mut ask: impl FnMut(&mut ChaCha8Rng) -> S::Op,
@@ -89,7 +89,7 @@ fn register_op(action: Action) -> RegisterOp {
     RegisterOp { key: Arc::from("k"), action }
 }
 
-fn ask_register(rng: &mut ChaCha8Rng) -> RegisterOp {
+pub fn ask_register(rng: &mut ChaCha8Rng) -> RegisterOp {
     let value = rng.random_range(0..3);
     register_op(match rng.random_range(0..3) {
         0 => Action::Read(None),
@@ -106,7 +106,7 @@ fn registers_of_few_values() {
     differ(&Register::default(), 1500, ask_register, answer_register, spoil_register);
 }
 
-fn answer_register(state: &RegisterState, op: &RegisterOp) -> RegisterOp {
+pub fn answer_register(state: &RegisterState, op: &RegisterOp) -> RegisterOp {
     register_op(match op.action {
         Action::Read(_) => {
             Action::Read(state.value.map(|value| Found { value, mod_revision: None, version: None }))

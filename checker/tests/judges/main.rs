@@ -6,10 +6,15 @@
 mod brute;
 mod by_hand;
 mod engines;
+mod isolation;
 mod made;
 mod malformed;
+mod objects;
+mod online;
+mod promises;
 mod published;
 mod revisions;
+mod rivals;
 mod script;
 mod spoilt;
 mod stores;

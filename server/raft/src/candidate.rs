@@ -3,6 +3,7 @@
 #[cfg(feature = "plant")]
 use crate::mutation::Mutation;
 use crate::{
+    canonical::Rename,
     message::Body,
     node::Node,
     quorum::Tally,
@@ -32,6 +33,12 @@ impl Candidate {
 
     fn tally(&self, node: &Node) -> Tally {
         node.membership().tally(|id| self.votes.get(&id).copied())
+    }
+}
+
+impl Rename for Candidate {
+    fn rename(&mut self, name: &dyn Fn(NodeId) -> NodeId) {
+        self.votes = self.votes.iter().map(|(id, granted)| (name(*id), *granted)).collect();
     }
 }
 

@@ -6,6 +6,7 @@
 #[cfg(feature = "plant")]
 use crate::mutation::Mutation;
 use crate::{
+    canonical::Rename,
     input::StepError,
     membership::MembershipChange,
     message::Body,
@@ -416,6 +417,23 @@ impl Leader {
                     send_append(node, to, peer);
                 }
             }
+        }
+    }
+}
+
+impl Leader {
+    /// Forgets who was heard from since the quorum was last checked.
+    pub(crate) fn forget_activity(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.active = false);
+    }
+}
+
+impl Rename for Leader {
+    fn rename(&mut self, name: &dyn Fn(NodeId) -> NodeId) {
+        let peers = std::mem::take(&mut self.peers);
+        self.peers = peers.into_iter().map(|(id, progress)| (name(id), progress)).collect();
+        if let Some(transfer) = &mut self.transfer {
+            transfer.to.rename(name);
         }
     }
 }

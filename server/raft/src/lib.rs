@@ -68,6 +68,7 @@ pub mod view;
 #[cfg(feature = "plant")]
 pub use mutation::Mutation;
 pub use {
+    canonical::Rename,
     config::{Config, ConfigError, Durable, DurableError, StartError},
     input::{Input, StepError},
     membership::{MembershipChange, MembershipError},

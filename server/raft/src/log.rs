@@ -131,6 +131,11 @@ impl Log {
         index.min(LogIndex(self.base_index.0 + older as u64))
     }
 
+    /// All entries, for what changes no index and no term.
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut()
+    }
+
     pub(crate) fn append(&mut self, entry: Entry) {
         let (last, last_term) = (self.last_index(), self.last_term());
         assert!(entry.index == last.next(), "entry {} does not follow on {last}", entry.index);

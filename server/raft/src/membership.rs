@@ -5,7 +5,10 @@
 //! would be safe in one step. A change that touches only learners takes a single entry, since it changes no
 //! majority. One proposal begins a change; the leader of the day ends it.
 
-use crate::types::{LogIndex, Membership, NodeId, Payload};
+use crate::{
+    canonical::Rename,
+    types::{LogIndex, Membership, NodeId, Payload},
+};
 use std::{
     collections::{BTreeSet, VecDeque},
     fmt,
@@ -203,6 +206,12 @@ impl Memberships {
         while self.history.get(1).is_some_and(|(from, _)| *from <= index) {
             self.history.pop_front();
         }
+    }
+}
+
+impl Rename for Memberships {
+    fn rename(&mut self, name: &dyn Fn(NodeId) -> NodeId) {
+        self.history.iter_mut().for_each(|(_, membership)| membership.rename(name));
     }
 }
 

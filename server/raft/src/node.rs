@@ -3,6 +3,7 @@
 #[cfg(feature = "plant")]
 use crate::mutation::Mutation;
 use crate::{
+    canonical::Rename,
     config::{Config, Durable, StartError},
     input::StepError,
     log::Log,
@@ -385,6 +386,26 @@ impl Node {
         self.disk.hard_state = hard_state;
         let hard_state = (hard_state != before).then(|| self.durable_part(hard_state));
         Write { install, entries, hard_state, must_sync }
+    }
+}
+
+impl Rename for Node {
+    fn rename(&mut self, name: &dyn Fn(NodeId) -> NodeId) {
+        self.config.id.rename(name);
+        self.vote.rename(name);
+        self.leader.rename(name);
+        self.log.entries_mut().for_each(|entry| entry.rename(name));
+        self.snapshot.rename(name);
+        self.memberships.rename(name);
+        self.told.leader.rename(name);
+        let Outbox { messages, after, reads: _, install } = &mut self.outbox;
+        messages.rename(name);
+        after.rename(name);
+        install.rename(name);
+        let disk = &mut self.disk;
+        disk.hard_state.rename(name);
+        disk.durable_vote.1.rename(name);
+        disk.unsaved.iter_mut().for_each(|turn| turn.vote.1.rename(name));
     }
 }
 

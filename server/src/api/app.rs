@@ -1,8 +1,9 @@
 //! Everything that one client port answers.
 
 use super::{
-    Api, Limits,
+    Api, Caller, Limits, TOKEN_TTL,
     grpc::{Grpc, is_grpc},
+    tokens::Tokens,
 };
 use crate::{backend::Backend, gateway::Gateway, metrics::Metrics};
 use bytes::Bytes;
@@ -22,7 +23,17 @@ pub struct App<B> {
 
 /// Puts together what the port of a server answers.
 pub fn app<B: Backend>(backend: B, limits: Limits, metrics: Arc<Metrics>) -> App<B> {
-    let api = Arc::new(Api::new(backend, limits));
+    app_with(backend, limits, metrics, Arc::new(Tokens::simple(TOKEN_TTL)))
+}
+
+/// As [`app`], with tokens of another kind.
+pub fn app_with<B: Backend>(
+    backend: B,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    tokens: Arc<Tokens>,
+) -> App<B> {
+    let api = Arc::new(Api::with_tokens(backend, limits, tokens));
     App { grpc: Grpc::new(&api), gateway: Gateway::new(api, metrics) }
 }
 
@@ -34,9 +45,12 @@ impl<B: Backend> App<B> {
         R::Error: Into<Box<dyn Error + Send + Sync>> + Send,
     {
         if is_grpc(request.headers()) {
-            self.grpc.call(request).await.map(Either::Left)
+            let caller = Caller::client(request.headers(), request.extensions().get());
+            caller.calls(self.grpc.call(request)).await.map(Either::Left)
         } else {
-            self.gateway.handle(request, &self.grpc.counters).await.map(Either::Right)
+            // Certificates name users over gRPC only. As etcd.
+            let caller = Caller::client(request.headers(), None);
+            caller.calls(self.gateway.handle(request, &self.grpc.counters)).await.map(Either::Right)
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{Api, validate};
 use crate::{
+    auth::Needs,
     backend::Backend,
     cluster::{Member as RosterMember, joining_member_id},
     error::ApiError,
@@ -33,6 +34,7 @@ impl<B: Backend> Api<B> {
         if request.linearizable {
             self.backend.read_index().await?;
         }
+        self.authorize(Needs::User)?;
         Ok(MemberListResponse { header: self.header(0), members: self.members() })
     }
 
@@ -42,6 +44,7 @@ impl<B: Backend> Api<B> {
     /// [`ApiError::BadMemberUrls`]; what the roster says against it; with strict checks
     /// [`ApiError::NotEnoughStarted`] and [`ApiError::Unhealthy`]; or why the outcome is not known.
     pub async fn member_add(&self, request: MemberAddRequest) -> Result<MemberAddResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         let MemberAddRequest { peer_ur_ls, is_learner } = request;
         let peer_urls = validate::member_urls(peer_ur_ls)?;
         if self.limits.strict_reconfig_check {
@@ -56,7 +59,7 @@ impl<B: Backend> Api<B> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = joining_member_id(&peer_urls, now.as_secs());
         let add = MemberAdd { member_id: id.0, peer_urls: peer_urls.clone(), is_learner };
-        self.backend.propose(Request::MemberAdd(add)).await?;
+        self.propose(Request::MemberAdd(add)).await?;
         self.backend.membership_becomes(|membership| membership.contains(id)).await?;
         let member = RosterMember { peer_urls, is_learner, ..RosterMember::default() };
         let member = Some(to_member(id, &member));
@@ -71,11 +74,12 @@ impl<B: Backend> Api<B> {
         &self,
         request: MemberRemoveRequest,
     ) -> Result<MemberRemoveResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         let id = NodeId(request.id);
         if self.limits.strict_reconfig_check {
             self.check_removal(id)?;
         }
-        self.backend.propose(Request::MemberRemove(MemberRemove { member_id: id.0 })).await?;
+        self.propose(Request::MemberRemove(MemberRemove { member_id: id.0 })).await?;
         self.backend.membership_becomes(|membership| !membership.contains(id)).await?;
         Ok(MemberRemoveResponse { header: self.header(0), members: self.members() })
     }
@@ -89,9 +93,10 @@ impl<B: Backend> Api<B> {
         &self,
         request: MemberUpdateRequest,
     ) -> Result<MemberUpdateResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         let peer_urls = validate::member_urls(request.peer_ur_ls)?;
         let update = MemberUpdate { member_id: request.id, peer_urls };
-        self.backend.propose(Request::MemberUpdate(update)).await?;
+        self.propose(Request::MemberUpdate(update)).await?;
         Ok(MemberUpdateResponse { header: self.header(0), members: self.members() })
     }
 
@@ -106,6 +111,7 @@ impl<B: Backend> Api<B> {
     ) -> Result<MemberPromoteResponse, ApiError> {
         let id = NodeId(request.id);
         self.backend.read_index().await?;
+        self.authorize(Needs::Root)?;
         let roster = self.backend.roster();
         let is_learner = roster.members.get(&id).is_some_and(|member| member.is_learner);
         // Without a learner there is nothing to look at: the roster's own refusal is the answer.
@@ -117,7 +123,7 @@ impl<B: Backend> Api<B> {
                 return Err(ApiError::NotEnoughStarted);
             }
         }
-        self.backend.propose(Request::MemberPromote(MemberPromote { member_id: id.0 })).await?;
+        self.propose(Request::MemberPromote(MemberPromote { member_id: id.0 })).await?;
         self.backend.membership_becomes(|membership| membership.voters.contains(&id)).await?;
         Ok(MemberPromoteResponse { header: self.header(0), members: self.members() })
     }

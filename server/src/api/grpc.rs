@@ -10,7 +10,8 @@ use crate::{
     error::ApiError,
     proto::{
         etcdserverpb::{
-            cluster_server::ClusterServer, kv_server::KvServer, maintenance_server::MaintenanceServer,
+            auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            maintenance_server::MaintenanceServer,
         },
         health::health_server::HealthServer,
     },
@@ -27,6 +28,7 @@ pub(super) struct Grpc<B> {
     kv: KvServer<Api<B>>,
     cluster: ClusterServer<Api<B>>,
     maintenance: MaintenanceServer<Api<B>>,
+    auth: AuthServer<Api<B>>,
     health: HealthServer<Api<B>>,
     pub(super) counters: MethodCounters,
 }
@@ -38,6 +40,7 @@ impl<B: Backend> Grpc<B> {
             kv: KvServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             cluster: ClusterServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             maintenance: MaintenanceServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
+            auth: AuthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             health: HealthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             api: Arc::clone(api),
             counters: MethodCounters::default(),
@@ -65,6 +68,7 @@ impl<B: Backend> Grpc<B> {
             Name::Kv => self.kv.clone().call(request).await,
             Name::Cluster => self.cluster.clone().call(request).await,
             Name::Maintenance => self.maintenance.clone().call(request).await,
+            Name::Auth => self.auth.clone().call(request).await,
             Name::Health => self.health.clone().call(request).await,
         };
         let response = served.unwrap_or_else(|never: Infallible| match never {});

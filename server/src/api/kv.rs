@@ -2,18 +2,20 @@
 
 use super::{Api, validate};
 use crate::{
+    alarm,
+    auth::{self, Needs},
     backend::Backend,
     error::ApiError,
     mvcc::is_read_only,
     proto::{
         etcdserverpb::{
-            CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-            PutResponse, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, kv_server::Kv,
-            request_op,
+            AlarmRequest, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
+            DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, TxnRequest,
+            TxnResponse, alarm_request::AlarmAction, kv_server::Kv, request_op,
         },
         internal::command::Request,
     },
-    state_machine::Response,
+    state_machine::{Response, StateMachine},
 };
 use std::time::Duration;
 use tonic::Status;
@@ -38,7 +40,14 @@ impl<B: Backend> Api<B> {
             }
             self.backend.read_index().await?;
         }
-        let mut response = self.backend.state().kv().range(&request)?;
+        let mut response = {
+            let state = self.backend.state();
+            let mut needs = Vec::new();
+            auth::range_needs(&request, &mut needs);
+            self.permit(&state, needs)?;
+            self.check_corruption(&state)?;
+            state.kv().range(&request)?
+        };
         self.complete(&mut response.header);
         Ok(response)
     }
@@ -84,7 +93,12 @@ impl<B: Backend> Api<B> {
             if !is_serializable(&request) {
                 self.backend.read_index().await?;
             }
-            self.backend.state().kv().read_txn(&request)?
+            let state = self.backend.state();
+            let mut needs = vec![Needs::User];
+            auth::txn_needs(&request, &mut needs);
+            self.permit(&state, needs)?;
+            self.check_corruption(&state)?;
+            state.kv().read_txn(&request)?
         } else {
             match self.propose(Request::Txn(request)).await? {
                 Response::Txn(response) => response,
@@ -111,11 +125,37 @@ impl<B: Backend> Api<B> {
         Ok(response)
     }
 
-    async fn propose(&self, request: Request) -> Result<Response, ApiError> {
+    /// While members hold different data, nobody is served any.
+    fn check_corruption(&self, state: &StateMachine) -> Result<(), ApiError> {
+        if state.alarms().has(AlarmType::Corrupt) { Err(ApiError::Corrupt) } else { Ok(()) }
+    }
+
+    /// Replicates a client's request, unless it is too large, or the store is.
+    pub(super) async fn propose(&self, request: Request) -> Result<Response, ApiError> {
         if request.encoded_len() + ENVELOPE_BYTES > self.limits.max_request_bytes {
             return Err(ApiError::RequestTooLarge);
         }
-        self.backend.propose(request).await
+        let cost = alarm::cost_bytes(&request);
+        if cost > 0 && self.limits.quota_bytes.is_some_and(|quota| self.backend.size_bytes() + cost > quota) {
+            self.raise_no_space().await;
+            return Err(ApiError::NoSpace);
+        }
+        self.backend.propose_as(request, self.proposer()?).await
+    }
+
+    /// Tells the cluster that this member is full, unless it knows.
+    async fn raise_no_space(&self) {
+        let member_id = self.backend.status().id.0;
+        let known = self.backend.state().alarms().list(AlarmType::Nospace);
+        if known.iter().any(|alarm| alarm.member_id == member_id) {
+            return;
+        }
+        tracing::warn!(quota_bytes = self.limits.quota_bytes, "the store has reached its quota");
+        let (action, alarm) = (AlarmAction::Activate.into(), AlarmType::Nospace.into());
+        let raise = Request::Alarm(AlarmRequest { action, member_id, alarm });
+        if let Err(error) = self.backend.propose(raise).await {
+            tracing::warn!(?error, "cannot raise the alarm; the next write that is refused tries again");
+        }
     }
 }
 

@@ -1,40 +1,47 @@
 //! The Maintenance service: how this member is, and a few things to do to it.
 
-use super::{Api, ETCD_VERSION, status};
+use super::{Api, CLUSTER_VERSION, ETCD_VERSION, status};
 use crate::{
+    auth::Needs,
     backend::Backend,
     error::ApiError,
-    proto::etcdserverpb::{
-        AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
-        DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
-        MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
-        alarm_request::AlarmAction, maintenance_server::Maintenance,
+    proto::{
+        etcdserverpb::{
+            AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+            DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
+            MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
+            StatusResponse, alarm_request::AlarmAction, downgrade_request::DowngradeAction,
+            maintenance_server::Maintenance,
+        },
+        internal::command::Request,
     },
+    snapshot_file,
+    state_machine::Response,
 };
 use raft::types::{NodeId, Role};
+use std::pin::Pin;
+use tokio_stream::Stream;
 use tonic::Status;
 
-/// The answer to who wants a snapshot.
-pub(crate) const NO_SNAPSHOT: ApiError =
-    ApiError::Unimplemented("assay-server: snapshots in etcd's file format are not implemented");
-/// The answer to who wants a downgrade.
-pub(crate) const NO_DOWNGRADE: ApiError =
-    ApiError::Unimplemented("assay-server: downgrades are not implemented");
+/// Bytes of a snapshot that are copied under one short lock.
+const SPOOL_CHUNK_BYTES: usize = 256 << 10;
 
 impl<B: Backend> Api<B> {
     /// Reports this member's view; never waits for another member.
     ///
     /// # Errors
-    /// None.
+    /// What the caller may not.
     pub async fn status(&self, _request: StatusRequest) -> Result<StatusResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         let node = self.backend.status();
-        let (revision, size, in_use) = {
+        let (revision, size, in_use, alarms) = {
             let state = self.backend.state();
             let kv = state.kv();
-            (kv.revision(), kv.size_bytes(), kv.size_in_use_bytes())
+            let alarms = state.alarms().list(AlarmType::None);
+            (kv.revision(), kv.size_bytes(), kv.size_in_use_bytes(), alarms)
         };
-        let errors =
-            if node.leader.is_none() { vec![status::text(ApiError::NoLeader).into()] } else { vec![] };
+        let no_leader = node.leader.is_none().then(|| status::text(ApiError::NoLeader).to_string());
+        let errors = no_leader.into_iter().chain(alarms.iter().map(alarm_text)).collect();
         Ok(StatusResponse {
             header: self.header(revision),
             version: ETCD_VERSION.into(),
@@ -50,17 +57,24 @@ impl<B: Backend> Api<B> {
         })
     }
 
-    /// Lists alarms: there are none, because nothing raises one yet.
+    /// Lists, raises or disarms alarms.
     ///
     /// # Errors
-    /// [`ApiError::Unimplemented`] to set or clear one.
+    /// What the caller may not, or why the outcome is not known.
     pub async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, ApiError> {
-        match AlarmAction::try_from(request.action) {
-            Ok(AlarmAction::Get) => Ok(AlarmResponse { header: self.current_header(), alarms: vec![] }),
-            Ok(AlarmAction::Activate | AlarmAction::Deactivate) => {
-                Err(ApiError::Unimplemented("assay-server: alarms cannot be activated or deactivated"))
+        if request.action == i32::from(AlarmAction::Get) {
+            self.backend.read_index().await?;
+            self.authorize(Needs::User)?;
+            let kind = AlarmType::try_from(request.alarm).unwrap_or(AlarmType::None);
+            let alarms = self.backend.state().alarms().list(kind);
+            return Ok(AlarmResponse { header: self.current_header(), alarms });
+        }
+        match self.propose(Request::Alarm(request)).await? {
+            Response::Alarm(mut response) => {
+                self.complete(&mut response.header);
+                Ok(response)
             }
-            Err(_) => Err(ApiError::Unimplemented("assay-server: unknown alarm action")),
+            other => panic!("an alarm was answered with {other:?}"),
         }
     }
 
@@ -68,8 +82,9 @@ impl<B: Backend> Api<B> {
     /// as in etcd.
     ///
     /// # Errors
-    /// None.
+    /// What the caller may not.
     pub async fn defragment(&self, _request: DefragmentRequest) -> Result<DefragmentResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         Ok(DefragmentResponse { header: None })
     }
 
@@ -78,6 +93,7 @@ impl<B: Backend> Api<B> {
     /// # Errors
     /// [`ApiError::Stopped`] if the server goes down meanwhile.
     pub async fn hash(&self, _request: HashRequest) -> Result<HashResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         let backend = self.backend.clone();
         let hashed = tokio::task::spawn_blocking(move || {
             let state = backend.state();
@@ -92,6 +108,7 @@ impl<B: Backend> Api<B> {
     /// # Errors
     /// [`ApiError::Compacted`], [`ApiError::FutureRevision`].
     pub async fn hash_kv(&self, request: HashKvRequest) -> Result<HashKvResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         let hashed = self.backend.state().kv().hash_kv(request.revision)?;
         Ok(HashKvResponse {
             header: self.header(hashed.revision),
@@ -107,6 +124,7 @@ impl<B: Backend> Api<B> {
     /// [`ApiError::NotLeader`]; [`ApiError::BadLeaderTransferee`] for a stranger or a learner; or why the
     /// transfer did not come about in time.
     pub async fn move_leader(&self, request: MoveLeaderRequest) -> Result<MoveLeaderResponse, ApiError> {
+        self.authorize(Needs::Root)?;
         let node = self.backend.status();
         if node.role != Role::Leader {
             return Err(ApiError::NotLeader);
@@ -119,6 +137,85 @@ impl<B: Backend> Api<B> {
             self.backend.move_leader(to).await?;
         }
         Ok(MoveLeaderResponse { header: None })
+    }
+
+    /// Says whether a downgrade to a release would be possible, begins it, or cancels it. Only the minor release
+    /// before this one is; nothing but this note changes.
+    ///
+    /// # Errors
+    /// [`ApiError::DowngradeFormat`], [`ApiError::DowngradeTarget`], [`ApiError::DowngradeInProgress`],
+    /// [`ApiError::NoDowngrade`]; what the caller may not; or why the outcome is not known.
+    pub async fn downgrade(&self, request: DowngradeRequest) -> Result<DowngradeResponse, ApiError> {
+        self.backend.read_index().await?;
+        self.authorize(Needs::Root)?;
+        let is_cancel = request.action == i32::from(DowngradeAction::Cancel);
+        let version = if is_cancel { String::new() } else { downgrade_target(&request.version)? };
+        if self.backend.state().downgrade().is_some() && !is_cancel {
+            return Err(ApiError::DowngradeInProgress);
+        }
+        if request.action != i32::from(DowngradeAction::Validate) {
+            self.propose(Request::Downgrade(DowngradeRequest { version, ..request })).await?;
+        }
+        Ok(DowngradeResponse { header: self.current_header(), version: CLUSTER_VERSION.into() })
+    }
+
+    /// Streams an image of the store of now.
+    ///
+    /// # Errors
+    /// What the caller may not; [`ApiError::Stopped`] if it cannot be written, or another state takes the place
+    /// of this one meanwhile.
+    pub(crate) async fn snapshot_chunks(
+        &self,
+    ) -> Result<impl Iterator<Item = SnapshotResponse> + Send + use<B>, ApiError> {
+        self.authorize(Needs::Root)?;
+        let backend = self.backend.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            snapshot_file::spool(&backend.spool_dir(), |image| {
+                let state = backend.state();
+                match image {
+                    Some(image) if !state.owns(image) => Err(std::io::Error::other("the state was replaced")),
+                    Some(image) => {
+                        Ok(snapshot_file::Step::Chunk(state.image_chunk(image, SPOOL_CHUNK_BYTES)))
+                    }
+                    None => Ok(snapshot_file::Step::Begun(Box::new(state.begin_image()))),
+                }
+            })
+        });
+        let spooled = match written.await {
+            Ok(Ok(spooled)) => spooled,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "cannot write a snapshot");
+                return Err(ApiError::Stopped);
+            }
+            Err(_) => return Err(ApiError::Stopped),
+        };
+        let header = self.current_header();
+        Ok(spooled.map(move |(remaining_bytes, blob)| SnapshotResponse {
+            header,
+            remaining_bytes,
+            blob,
+            version: ETCD_VERSION.into(),
+        }))
+    }
+}
+
+/// An alarm as etcd's status words it.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name())
+}
+
+/// The release before this one, if the text names it.
+fn downgrade_target(text: &str) -> Result<String, ApiError> {
+    let parts: Option<Vec<u64>> = text.split('.').map(|part| part.parse().ok()).collect();
+    let Some([major, minor] | [major, minor, _]) = parts.as_deref() else {
+        return Err(ApiError::DowngradeFormat);
+    };
+    let mut ours = CLUSTER_VERSION.split('.').filter_map(|part| part.parse::<u64>().ok());
+    match (ours.next(), ours.next()) {
+        (Some(our_major), Some(our_minor)) if *major == our_major && minor + 1 == our_minor => {
+            Ok(format!("{major}.{minor}.0"))
+        }
+        _another => Err(ApiError::DowngradeTarget),
     }
 }
 
@@ -159,13 +256,14 @@ impl<B: Backend> Maintenance for Api<B> {
         Ok(tonic::Response::new(self.hash_kv(request.into_inner()).await?))
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<SnapshotResponse, Status>>;
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
     async fn snapshot(
         &self,
         _request: tonic::Request<SnapshotRequest>,
     ) -> Result<tonic::Response<Self::SnapshotStream>, Status> {
-        Err(NO_SNAPSHOT.into())
+        let chunks = self.snapshot_chunks().await?;
+        Ok(tonic::Response::new(Box::pin(tokio_stream::iter(chunks.map(Ok)))))
     }
 
     async fn move_leader(
@@ -177,8 +275,8 @@ impl<B: Backend> Maintenance for Api<B> {
 
     async fn downgrade(
         &self,
-        _request: tonic::Request<DowngradeRequest>,
+        request: tonic::Request<DowngradeRequest>,
     ) -> Result<tonic::Response<DowngradeResponse>, Status> {
-        Err(NO_DOWNGRADE.into())
+        Ok(tonic::Response::new(self.downgrade(request.into_inner()).await?))
     }
 }

@@ -12,13 +12,16 @@ pub enum Service {
     Cluster,
     /// This member's state.
     Maintenance,
+    /// Users, roles and tokens.
+    Auth,
     /// The standard health service.
     Health,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Service; 4] = [Service::Kv, Service::Cluster, Service::Maintenance, Service::Health];
+    pub const ALL: [Service; 5] =
+        [Service::Kv, Service::Cluster, Service::Maintenance, Service::Auth, Service::Health];
 
     /// The full name, with the package.
     pub fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Service {
             Service::Kv => "etcdserverpb.KV",
             Service::Cluster => "etcdserverpb.Cluster",
             Service::Maintenance => "etcdserverpb.Maintenance",
+            Service::Auth => "etcdserverpb.Auth",
             Service::Health => "grpc.health.v1.Health",
         }
     }
@@ -58,7 +62,7 @@ const fn server_stream(service: Service, path: &'static str) -> Method {
 }
 
 /// All methods; the ones that are called most come first.
-pub const METHODS: [Method; 20] = [
+pub const METHODS: [Method; 37] = [
     unary(Service::Kv, "/etcdserverpb.KV/Range"),
     unary(Service::Kv, "/etcdserverpb.KV/Put"),
     unary(Service::Kv, "/etcdserverpb.KV/Txn"),
@@ -77,6 +81,23 @@ pub const METHODS: [Method; 20] = [
     server_stream(Service::Maintenance, "/etcdserverpb.Maintenance/Snapshot"),
     unary(Service::Maintenance, "/etcdserverpb.Maintenance/MoveLeader"),
     unary(Service::Maintenance, "/etcdserverpb.Maintenance/Downgrade"),
+    unary(Service::Auth, "/etcdserverpb.Auth/AuthEnable"),
+    unary(Service::Auth, "/etcdserverpb.Auth/AuthDisable"),
+    unary(Service::Auth, "/etcdserverpb.Auth/AuthStatus"),
+    unary(Service::Auth, "/etcdserverpb.Auth/Authenticate"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserAdd"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserGet"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserList"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserDelete"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserChangePassword"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserGrantRole"),
+    unary(Service::Auth, "/etcdserverpb.Auth/UserRevokeRole"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleAdd"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleGet"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleList"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleDelete"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleGrantPermission"),
+    unary(Service::Auth, "/etcdserverpb.Auth/RoleRevokePermission"),
     unary(Service::Health, "/grpc.health.v1.Health/Check"),
     server_stream(Service::Health, "/grpc.health.v1.Health/Watch"),
 ];
@@ -85,10 +106,19 @@ pub const METHODS: [Method; 20] = [
 pub(crate) const CODES: usize = 17;
 
 /// How often each of [`METHODS`] was called and what the calls came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MethodCounters {
     started: [Counter; METHODS.len()],
     handled: [[Counter; CODES]; METHODS.len()],
+}
+
+impl Default for MethodCounters {
+    fn default() -> MethodCounters {
+        MethodCounters {
+            started: std::array::from_fn(|_| Counter::default()),
+            handled: std::array::from_fn(|_| Default::default()),
+        }
+    }
 }
 
 impl MethodCounters {

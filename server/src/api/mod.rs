@@ -4,12 +4,16 @@
 //! refusals; the gRPC service and the JSON gateway both call it. [`app`] puts everything that one port
 //! answers together, and [`serve`] runs it on a listener.
 //!
-//! Left out so far: Watch, Lease, Auth, alarms, snapshots in etcd's file format. Who asks for them is told so.
+//! Left out so far: Watch, Lease. Snapshots are not in etcd's file format. Who asks for them is told so.
 
 use crate::{backend::Backend, error::ApiError};
+use std::{sync::Arc, time::Duration};
+use tokens::Tokens;
 
 mod app;
+mod auth;
 mod authority;
+mod caller;
 mod cluster;
 mod grpc;
 mod header;
@@ -19,14 +23,16 @@ pub(crate) mod maintenance;
 mod methods;
 mod serve;
 pub mod status;
+pub mod tokens;
 pub mod validate;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use app::{App, app};
+pub use app::{App, app, app_with};
+pub use caller::{Caller, CommonName};
 pub use methods::{METHODS, Method, MethodCounters};
-pub use serve::serve;
+pub use serve::{serve, serve_with};
 
 /// The release of etcd whose behaviour this server follows. Clients switch features on and off by it.
 pub const ETCD_VERSION: &str = "3.5.30";
@@ -34,7 +40,14 @@ pub const ETCD_VERSION: &str = "3.5.30";
 /// The version that all members of the cluster speak.
 pub const CLUSTER_VERSION: &str = "3.5.0";
 
-/// How large requests may be.
+/// How large the store may become unless told otherwise. As etcd.
+pub const QUOTA_BYTES: u64 = 2 << 30;
+/// The cost of hashing a password unless told otherwise. As etcd.
+pub const BCRYPT_COST: u32 = 10;
+/// How long a token lives unless told otherwise. As etcd.
+pub const TOKEN_TTL: Duration = Duration::from_secs(300);
+
+/// How large requests may be, and other choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of an encoded request that is to be proposed. Default: 1.5 MiB.
@@ -43,11 +56,21 @@ pub struct Limits {
     pub max_txn_ops: usize,
     /// Whether changes of members that may cost the quorum are refused. Default: yes.
     pub strict_reconfig_check: bool,
+    /// Bytes that the store may take before writes are refused. Default: 2 GiB.
+    pub quota_bytes: Option<u64>,
+    /// How much work it is to hash a password: 2 to the power of this. Default: 10.
+    pub bcrypt_cost: u32,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { max_request_bytes: 1024 * 1024 * 3 / 2, max_txn_ops: 128, strict_reconfig_check: true }
+        Limits {
+            max_request_bytes: 1024 * 1024 * 3 / 2,
+            max_txn_ops: 128,
+            strict_reconfig_check: true,
+            quota_bytes: Some(QUOTA_BYTES),
+            bcrypt_cost: BCRYPT_COST,
+        }
     }
 }
 
@@ -63,12 +86,18 @@ impl Limits {
 pub struct Api<B> {
     backend: B,
     limits: Limits,
+    tokens: Arc<Tokens>,
 }
 
 impl<B: Backend> Api<B> {
-    /// Operations on `backend`.
+    /// Operations on `backend`, with simple tokens.
     pub fn new(backend: B, limits: Limits) -> Api<B> {
-        Api { backend, limits }
+        Api::with_tokens(backend, limits, Arc::new(Tokens::simple(TOKEN_TTL)))
+    }
+
+    /// Operations on `backend`.
+    pub fn with_tokens(backend: B, limits: Limits, tokens: Arc<Tokens>) -> Api<B> {
+        Api { backend, limits, tokens }
     }
 
     /// What stands behind the operations.

@@ -38,6 +38,7 @@ pub fn code(error: ApiError) -> Code {
         | ApiError::MemberNotLearner
         | ApiError::LearnerNotReady
         | ApiError::TooManyLearners
+        | ApiError::DowngradeInProgress
         | ApiError::NoDowngrade
         | ApiError::NoRootUser
         | ApiError::NoRootRole
@@ -92,6 +93,7 @@ pub fn text(error: ApiError) -> &'static str {
         ApiError::Corrupt => "etcdserver: corrupt cluster",
         ApiError::DowngradeFormat => "etcdserver: wrong downgrade target version format",
         ApiError::DowngradeTarget => "etcdserver: invalid downgrade target version",
+        ApiError::DowngradeInProgress => "etcdserver: cluster has a downgrade job in progress",
         ApiError::NoDowngrade => "etcdserver: no inflight downgrade job",
         ApiError::UserEmpty => "etcdserver: user name is empty",
         ApiError::RoleEmpty => "etcdserver: role name is empty",

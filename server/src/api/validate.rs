@@ -188,13 +188,13 @@ impl<'a> Intervals<'a> {
     }
 }
 
-/// The URLs of a member to be, as they are compared: there is one, and each is `http(s)://HOST:PORT`.
+/// The URLs of a member to be, as they are compared: there is one, and each is `http://HOST:PORT`.
 pub fn member_urls(urls: Vec<String>) -> Result<Vec<String>, ApiError> {
     if urls.is_empty() {
         return Err(ApiError::BadMemberUrls);
     }
-    let text = |url: &String| Url::parse(url).map(|url| url.text).map_err(|_| ApiError::BadMemberUrls);
-    urls.iter().map(text).collect()
+    let text = |url: &String| Url::parse(url).ok().filter(|url| !url.tls).map(|url| url.text);
+    urls.iter().map(|url| text(url).ok_or(ApiError::BadMemberUrls)).collect()
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl<B: Backend> Gateway<B> {
             return response;
         }
         match page {
-            Page::Health => self.health(has(query, "serializable", "true")).await,
+            Page::Health => self.health(query).await,
             Page::Version => {
                 let body = format!(r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{CLUSTER_VERSION}"}}"#);
                 reply(StatusCode::OK, JSON, body)
@@ -146,11 +146,13 @@ impl<B: Backend> Gateway<B> {
         }
     }
 
-    async fn health(&self, serializable: bool) -> Response<Full<Bytes>> {
-        let (status, healthy, reason) = match health::health(&self.api, serializable).await {
-            Ok(()) => (StatusCode::OK, "true", String::new()),
-            Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, "false", reason),
-        };
+    async fn health(&self, query: &str) -> Response<Full<Bytes>> {
+        let serializable = has(query, "serializable", "true");
+        let (status, healthy, reason) =
+            match health::health(&self.api, serializable, |kind| has(query, "exclude", kind)).await {
+                Ok(()) => (StatusCode::OK, "true", String::new()),
+                Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, "false", reason),
+            };
         if status == StatusCode::OK { &self.healthy } else { &self.unhealthy }.inc();
         reply(status, TEXT, serde_json::json!({ "health": healthy, "reason": reason }).to_string())
     }

@@ -2,7 +2,7 @@
 
 use super::json;
 use crate::{
-    api::{Api, METHODS, maintenance, status},
+    api::{Api, METHODS, status},
     backend::Backend,
     error::ApiError,
 };
@@ -32,6 +32,23 @@ pub(super) enum Route {
     Snapshot,
     TransferLeadership,
     Downgrade,
+    AuthEnable,
+    AuthDisable,
+    AuthStatus,
+    Authenticate,
+    UserAdd,
+    UserGet,
+    UserList,
+    UserDelete,
+    UserChangePassword,
+    UserGrantRole,
+    UserRevokeRole,
+    RoleAdd,
+    RoleGet,
+    RoleList,
+    RoleDelete,
+    RoleGrantPermission,
+    RoleRevokePermission,
 }
 
 /// Every path below `/v3/`, with the gRPC method that does the same.
@@ -54,6 +71,23 @@ const ROUTES: &[(&str, Route, &str)] = &[
     ("maintenance/snapshot", Route::Snapshot, "/etcdserverpb.Maintenance/Snapshot"),
     ("maintenance/transfer-leadership", Route::TransferLeadership, "/etcdserverpb.Maintenance/MoveLeader"),
     ("maintenance/downgrade", Route::Downgrade, "/etcdserverpb.Maintenance/Downgrade"),
+    ("auth/enable", Route::AuthEnable, "/etcdserverpb.Auth/AuthEnable"),
+    ("auth/disable", Route::AuthDisable, "/etcdserverpb.Auth/AuthDisable"),
+    ("auth/status", Route::AuthStatus, "/etcdserverpb.Auth/AuthStatus"),
+    ("auth/authenticate", Route::Authenticate, "/etcdserverpb.Auth/Authenticate"),
+    ("auth/user/add", Route::UserAdd, "/etcdserverpb.Auth/UserAdd"),
+    ("auth/user/get", Route::UserGet, "/etcdserverpb.Auth/UserGet"),
+    ("auth/user/list", Route::UserList, "/etcdserverpb.Auth/UserList"),
+    ("auth/user/delete", Route::UserDelete, "/etcdserverpb.Auth/UserDelete"),
+    ("auth/user/changepw", Route::UserChangePassword, "/etcdserverpb.Auth/UserChangePassword"),
+    ("auth/user/grant", Route::UserGrantRole, "/etcdserverpb.Auth/UserGrantRole"),
+    ("auth/user/revoke", Route::UserRevokeRole, "/etcdserverpb.Auth/UserRevokeRole"),
+    ("auth/role/add", Route::RoleAdd, "/etcdserverpb.Auth/RoleAdd"),
+    ("auth/role/get", Route::RoleGet, "/etcdserverpb.Auth/RoleGet"),
+    ("auth/role/list", Route::RoleList, "/etcdserverpb.Auth/RoleList"),
+    ("auth/role/delete", Route::RoleDelete, "/etcdserverpb.Auth/RoleDelete"),
+    ("auth/role/grant", Route::RoleGrantPermission, "/etcdserverpb.Auth/RoleGrantPermission"),
+    ("auth/role/revoke", Route::RoleRevokePermission, "/etcdserverpb.Auth/RoleRevokePermission"),
 ];
 
 /// The route of a path below `/v3/`, and its place in [`METHODS`].
@@ -83,9 +117,39 @@ pub(super) async fn call<B: Backend>(api: &Api<B>, route: Route, body: &[u8]) ->
         Route::Hash => unary(body, limit, |request| api.hash(request)).await,
         Route::HashKv => unary(body, limit, |request| api.hash_kv(request)).await,
         Route::TransferLeadership => unary(body, limit, |request| api.move_leader(request)).await,
-        Route::Snapshot => Err(maintenance::NO_SNAPSHOT.into()),
-        Route::Downgrade => Err(maintenance::NO_DOWNGRADE.into()),
+        Route::Downgrade => unary(body, limit, |request| api.downgrade(request)).await,
+        Route::Snapshot => snapshot(api).await,
+        Route::AuthEnable => unary(body, limit, |request| api.auth_enable(request)).await,
+        Route::AuthDisable => unary(body, limit, |request| api.auth_disable(request)).await,
+        Route::AuthStatus => unary(body, limit, |request| api.auth_status(request)).await,
+        Route::Authenticate => unary(body, limit, |request| api.authenticate(request)).await,
+        Route::UserAdd => unary(body, limit, |request| api.user_add(request)).await,
+        Route::UserGet => unary(body, limit, |request| api.user_get(request)).await,
+        Route::UserList => unary(body, limit, |request| api.user_list(request)).await,
+        Route::UserDelete => unary(body, limit, |request| api.user_delete(request)).await,
+        Route::UserChangePassword => unary(body, limit, |request| api.user_change_password(request)).await,
+        Route::UserGrantRole => unary(body, limit, |request| api.user_grant_role(request)).await,
+        Route::UserRevokeRole => unary(body, limit, |request| api.user_revoke_role(request)).await,
+        Route::RoleAdd => unary(body, limit, |request| api.role_add(request)).await,
+        Route::RoleGet => unary(body, limit, |request| api.role_get(request)).await,
+        Route::RoleList => unary(body, limit, |request| api.role_list(request)).await,
+        Route::RoleDelete => unary(body, limit, |request| api.role_delete(request)).await,
+        Route::RoleGrantPermission => unary(body, limit, |request| api.role_grant_permission(request)).await,
+        Route::RoleRevokePermission => {
+            unary(body, limit, |request| api.role_revoke_permission(request)).await
+        }
     }
+}
+
+/// The whole snapshot: a line of JSON for each of its chunks, as of any stream.
+async fn snapshot<B: Backend>(api: &Api<B>) -> Result<Vec<u8>, Status> {
+    let mut body = Vec::new();
+    for chunk in api.snapshot_chunks().await? {
+        body.extend_from_slice(b"{\"result\":");
+        body.extend(json::encode(&chunk)?);
+        body.extend_from_slice(b"}\n");
+    }
+    Ok(body)
 }
 
 async fn unary<Q, R, F>(body: &[u8], limit: usize, operation: impl FnOnce(Q) -> F) -> Result<Vec<u8>, Status>

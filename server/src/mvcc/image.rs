@@ -73,10 +73,15 @@ impl Store {
         }
     }
 
+    /// Whether it is this store that was pinned.
+    pub(crate) fn owns(&self, pinned: &Pinned) -> bool {
+        Arc::ptr_eq(&self.pin, &pinned.pin)
+    }
+
     /// Appends the next records to `out` until it holds `max_bytes` or more, which at most one record makes
     /// it exceed. False once there are none left. The store must be the one that was pinned.
     pub(crate) fn write_records(&self, pinned: &mut Pinned, max_bytes: usize, out: &mut Vec<u8>) -> bool {
-        assert!(Arc::ptr_eq(&self.pin, &pinned.pin), "the image was begun on another store");
+        assert!(self.owns(pinned), "the image was begun on another store");
         let (start, mut after) = match &pinned.place {
             Place::Start => (Bound::Unbounded, None),
             Place::Behind(key, after) => (Bound::Included(key.clone()), Some(*after)),

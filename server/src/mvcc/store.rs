@@ -74,6 +74,11 @@ impl Store {
         self.compacted
     }
 
+    /// Keys that exist now. Takes time in proportion to all that ever did.
+    pub fn key_count(&self) -> usize {
+        self.keys.values().filter(|history| history.at(i64::MAX).is_some()).count()
+    }
+
     /// Bytes that keys, values and their index take in memory, superseded versions that wait to be scrubbed
     /// included. An estimate: the index is counted with a fixed amount a version.
     pub fn size_bytes(&self) -> u64 {

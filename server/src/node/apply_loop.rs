@@ -145,15 +145,17 @@ impl<F: Files> ApplyLoop<F> {
     }
 
     fn applied(&mut self) {
-        self.publish_roster();
+        self.publish();
         let applied = self.applier.applied();
         self.shared.status.set_applied(applied);
         self.shared.metrics.proposals_applied.set(applied.0);
     }
 
-    /// Tells everybody of a roster that changed.
-    fn publish_roster(&mut self) {
+    /// Tells everybody what the state has become, as far as it is asked for all the time.
+    fn publish(&mut self) {
         let state = self.shared.state.read();
+        self.shared.auth_enabled.store(state.auth().enabled, Relaxed);
+        self.shared.size_bytes.store(state.kv().size_bytes(), Relaxed);
         if state.roster_version() == self.roster_version {
             return;
         }
@@ -167,6 +169,7 @@ impl<F: Files> ApplyLoop<F> {
     fn scrub(&self) -> Scrub {
         let mut state = self.shared.state.write();
         let scrub = state.scrub(SCRUB_BUDGET);
+        self.shared.size_bytes.store(state.kv().size_bytes(), Relaxed);
         RwLockWriteGuard::unlock_fair(state);
         scrub
     }

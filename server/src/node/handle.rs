@@ -12,6 +12,7 @@ use super::{
     waiters::{Waiter, Waiters},
 };
 use crate::{
+    auth::Principal,
     backend::{Backend, NodeStatus},
     clock::Ticker,
     cluster::Roster,
@@ -35,6 +36,7 @@ use std::{
     net::TcpListener,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -214,6 +216,8 @@ impl Drop for Running {
 fn new_shared(options: Options, epoch: u64, state: StateMachine, metrics: Arc<Metrics>) -> Shared {
     Shared {
         roster: RwLock::new(Arc::new(state.roster().clone())),
+        auth_enabled: AtomicBool::new(state.auth().enabled),
+        size_bytes: AtomicU64::new(state.kv().size_bytes()),
         options,
         epoch,
         next_number: AtomicU64::new(1),
@@ -406,11 +410,11 @@ impl Node {
 }
 
 impl Backend for Node {
-    async fn propose(&self, request: Request) -> Result<Response, ApiError> {
+    async fn propose_as(&self, request: Request, principal: Principal) -> Result<Response, ApiError> {
         let shared = &self.0;
         let number = self.number();
-        let command =
-            Command { origin: shared.options.id.0, epoch: shared.epoch, number, request: Some(request) };
+        let origin = shared.options.id.0;
+        let command = Command { origin, epoch: shared.epoch, number, ..replica::command(request, principal) };
         let command = Bytes::from(command.encode_to_vec());
         if command.len() > shared.options.max_request_bytes {
             return Err(ApiError::RequestTooLarge);
@@ -450,6 +454,18 @@ impl Backend for Node {
         let status = self.0.status.get(&self.0.options);
         let is_learner = self.0.roster.read().members.get(&status.id).is_some_and(|own| own.is_learner);
         NodeStatus { is_learner, ..status }
+    }
+
+    fn auth_enabled(&self) -> bool {
+        self.0.auth_enabled.load(Relaxed)
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes.load(Relaxed)
+    }
+
+    fn spool_dir(&self) -> PathBuf {
+        self.0.options.spool_dir.clone()
     }
 
     fn roster(&self) -> Arc<Roster> {

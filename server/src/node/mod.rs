@@ -5,6 +5,7 @@
 //! next turn: that is the group commit. Committed entries are applied by a second thread, in order, and
 //! images are written by a third. Requests wait on tokio's side.
 mod apply_loop;
+pub mod corruption;
 mod handle;
 mod images;
 mod members;

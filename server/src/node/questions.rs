@@ -4,6 +4,7 @@ use super::shared::Shared;
 use crate::{
     cluster::Roster,
     codec::{self, DecodeError, Decoder},
+    mvcc::HashKv,
     proto::internal::ClusterState,
 };
 use bytes::{BufMut, Bytes};
@@ -17,6 +18,8 @@ pub enum Question {
     Members,
     /// Of the leader: does this learner hold nearly the whole log?
     CaughtUp(NodeId),
+    /// What is the hash of your history up to this revision?
+    HashKv(i64),
 }
 
 impl Question {
@@ -29,6 +32,10 @@ impl Question {
                 out.put_u8(2);
                 out.put_u64_le(id.0);
             }
+            Question::HashKv(revision) => {
+                out.put_u8(3);
+                out.put_i64_le(revision);
+            }
         }
         out.into()
     }
@@ -38,6 +45,7 @@ impl Question {
         let question = match from.u8()? {
             1 => Question::Members,
             2 => Question::CaughtUp(from.node()?),
+            3 => Question::HashKv(from.u64()?.cast_signed()),
             other => return Err(DecodeError::Tag { what: "question", got: other.into() }),
         };
         from.end()?;
@@ -62,7 +70,7 @@ impl MembersAnswer {
         out.put_u64_le(self.cluster_id);
         codec::put_bytes(&mut out, &self.birth.encode());
         let removed = self.roster.removed.iter().map(|id| id.0).collect();
-        let state = ClusterState { members: self.roster.records(), removed };
+        let state = ClusterState { members: self.roster.records(), removed, ..ClusterState::default() };
         out.put_slice(&state.encode_to_vec());
         out.into()
     }
@@ -94,8 +102,34 @@ pub(super) fn answer(shared: &Shared, from: Option<NodeId>, question: Bytes) -> 
         Ok(Question::CaughtUp(id)) if from.is_some() => {
             vec![u8::from(shared.caught_up.lock().contains(&id))].into()
         }
-        Ok(Question::CaughtUp(_)) | Err(_) => Bytes::new(),
+        Ok(Question::HashKv(revision)) if from.is_some() => {
+            shared.state.read().kv().hash_kv(revision).map_or(Bytes::new(), encode_hash)
+        }
+        Ok(Question::CaughtUp(_) | Question::HashKv(_)) | Err(_) => Bytes::new(),
     }
+}
+
+fn encode_hash(hash: HashKv) -> Bytes {
+    let mut out = Vec::new();
+    out.put_u32_le(hash.hash);
+    out.put_i64_le(hash.compact_revision);
+    out.put_i64_le(hash.revision);
+    out.into()
+}
+
+/// The answer to [`Question::HashKv`]; `None` where the member cannot tell.
+///
+/// # Errors
+/// Bytes that are no such answer.
+pub fn decode_hash(bytes: Bytes) -> Result<Option<HashKv>, DecodeError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut from = Decoder::new(bytes);
+    let (hash, compact_revision, revision) = (from.u32()?, from.u64()?, from.u64()?);
+    from.end()?;
+    let (compact_revision, revision) = (compact_revision.cast_signed(), revision.cast_signed());
+    Ok(Some(HashKv { hash, compact_revision, revision }))
 }
 
 #[cfg(test)]
@@ -104,7 +138,7 @@ mod tests {
 
     #[test]
     fn questions_and_answers_survive_the_round_trip_and_no_cut_is_one() {
-        for question in [Question::Members, Question::CaughtUp(NodeId(7))] {
+        for question in [Question::Members, Question::CaughtUp(NodeId(7)), Question::HashKv(-7)] {
             let bytes = question.encode();
             assert_eq!(Question::decode(bytes.clone()), Ok(question));
             for cut in 0..bytes.len() {

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -41,6 +42,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Seed of the election timeouts, and of the epoch that tells this life's requests apart.
     pub seed: u64,
+    /// Where large files may lie for a while.
+    pub spool_dir: PathBuf,
     /// A planted bug.
     #[cfg(feature = "plant")]
     pub plant: Option<crate::plant::Plant>,
@@ -84,6 +87,10 @@ pub(super) struct Shared {
     pub(super) membership: watch::Sender<Membership>,
     /// The roster, as applied here.
     pub(super) roster: RwLock<Arc<Roster>>,
+    /// Whether callers are asked who they are, as applied here.
+    pub(super) auth_enabled: AtomicBool,
+    /// Bytes that the store takes, as applied here.
+    pub(super) size_bytes: AtomicU64,
     /// On a leader: the learners that hold nearly the whole log.
     pub(super) caught_up: Mutex<BTreeSet<NodeId>>,
     pub(super) leader: watch::Sender<Option<NodeId>>,

@@ -89,6 +89,7 @@ impl Cluster {
             snapshot_count: self.snapshot_count,
             catch_up_entries: 10,
             max_request_bytes: 1 << 20,
+            spool_dir: std::env::temp_dir(),
             request_timeout: Duration::from_secs(5),
             seed: 1000 * at as u64 + self.members[at].starts,
             #[cfg(feature = "plant")]

@@ -5,6 +5,7 @@
 //! kept until there is a leader, or refused. An [`Applier`] carries out what was committed, and knows which
 //! requests that answers.
 mod apply;
+mod command;
 mod core;
 pub mod peer;
 mod reads;
@@ -13,5 +14,6 @@ mod tests;
 
 pub use self::core::{Input, Replica, Settings, Turn};
 pub use apply::{Answers, Applier, Batch};
+pub use command::command;
 pub use peer::{Outgoing, PeerMessage, Refusal, Tag};
 pub use reads::Decided;

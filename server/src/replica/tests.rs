@@ -92,7 +92,8 @@ impl Net {
     fn put(&mut self, id: u64, number: u64) {
         let put = PutRequest { key: "k".into(), value: number.to_string().into(), ..PutRequest::default() };
         let epoch = 100 + id;
-        let command = Command { origin: id, epoch, number, request: Some(Request::Put(put)) };
+        let command =
+            Command { origin: id, epoch, number, request: Some(Request::Put(put)), ..Command::default() };
         self.step(id, Input::Propose { number, command: command.encode_to_vec().into() });
     }
 

@@ -3,12 +3,17 @@
 #[cfg(feature = "plant")]
 use crate::plant::Plant;
 use crate::{
+    alarm::Alarms,
+    auth::{self, AuthStore, Principal},
     cluster::Roster,
     error::ApiError,
     lease::Leases,
     mvcc::{Scrub, Store},
     proto::{
-        etcdserverpb::{CompactionResponse, DeleteRangeResponse, PutResponse, TxnResponse},
+        etcdserverpb::{
+            AlarmResponse, CompactionResponse, DeleteRangeResponse, DowngradeRequest, PutResponse,
+            ResponseHeader, TxnResponse, downgrade_request::DowngradeAction,
+        },
         internal::{Command, command::Request},
     },
 };
@@ -32,6 +37,15 @@ pub enum Response {
     Compaction(CompactionResponse),
     /// To a change of the roster.
     Members,
+    /// To an alarm that was raised, disarmed or asked for.
+    Alarm(AlarmResponse),
+    /// To a downgrade that was begun or cancelled.
+    Downgrade,
+    /// To a change of users or roles.
+    Auth {
+        /// The store's newest revision.
+        revision: i64,
+    },
 }
 
 /// The replicated state of one member.
@@ -41,6 +55,10 @@ pub struct StateMachine {
     pub(super) kv: Store,
     pub(super) leases: Leases,
     pub(super) roster: Roster,
+    pub(super) alarms: Alarms,
+    pub(super) auth: AuthStore,
+    /// The release that a downgrade goes to; empty if there is none.
+    pub(super) downgrade: String,
     /// Counts the changes of the roster in this process.
     pub(super) roster_version: u64,
 }
@@ -84,6 +102,35 @@ impl StateMachine {
         &self.roster
     }
 
+    /// What is wrong.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// Users and roles.
+    pub fn auth(&self) -> &AuthStore {
+        &self.auth
+    }
+
+    /// The release that a downgrade goes to, if there is one.
+    pub fn downgrade(&self) -> Option<&str> {
+        Some(&self.downgrade[..]).filter(|target| !target.is_empty())
+    }
+
+    /// The keys that are attached to a lease.
+    pub fn lease_keys(&self, _lease: i64) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Makes the state one of another cluster, as if its first entry had made all of it: keys, leases and users
+    /// stay, members and alarms are the other cluster's.
+    pub fn transplant(&mut self, roster: Roster) {
+        self.applied = LogIndex(1);
+        self.roster = roster;
+        self.alarms = Alarms::default();
+        self.downgrade.clear();
+    }
+
     /// Differs whenever the roster does, within the life of this value.
     pub fn roster_version(&self) -> u64 {
         self.roster_version
@@ -96,6 +143,13 @@ impl StateMachine {
     }
 
     fn carry_out(&mut self, command: &Command) -> Outcome {
+        if let Some(request) = &command.request {
+            if self.auth.enabled {
+                let keys_of = |lease| self.lease_keys(lease);
+                self.auth.check(&principal(command), auth::needs_of(request), keys_of)?;
+            }
+            self.alarms.check(request)?;
+        }
         let leases = &self.leases;
         let lease_exists = |id| leases.contains(id);
         match &command.request {
@@ -119,15 +173,50 @@ impl StateMachine {
             Some(Request::MemberPromote(promote)) => {
                 self.change_roster(|roster| roster.promote(NodeId(promote.member_id)))
             }
+            Some(Request::Alarm(request)) => {
+                let alarms = self.alarms.apply(request);
+                let header =
+                    Some(ResponseHeader { revision: self.kv.revision(), ..ResponseHeader::default() });
+                Ok(Response::Alarm(AlarmResponse { header, alarms }))
+            }
+            Some(Request::Downgrade(request)) => self.change_downgrade(request),
+            Some(Request::Auth(change)) => {
+                self.auth.apply(change)?;
+                Ok(Response::Auth { revision: self.kv.revision() })
+            }
             // As etcd calls an operation that says nothing.
             None => Err(ApiError::KeyNotFound),
         }
+    }
+
+    fn change_downgrade(&mut self, request: &DowngradeRequest) -> Outcome {
+        match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Enable) if self.downgrade.is_empty() => {
+                self.downgrade.clone_from(&request.version);
+            }
+            Ok(DowngradeAction::Enable) => return Err(ApiError::DowngradeInProgress),
+            Ok(DowngradeAction::Cancel) if self.downgrade.is_empty() => return Err(ApiError::NoDowngrade),
+            Ok(DowngradeAction::Cancel) => self.downgrade.clear(),
+            Ok(DowngradeAction::Validate) | Err(_) => {}
+        }
+        Ok(Response::Downgrade)
     }
 
     fn change_roster(&mut self, change: impl FnOnce(&mut Roster) -> Result<(), ApiError>) -> Outcome {
         change(&mut self.roster)?;
         self.roster_version += 1;
         Ok(Response::Members)
+    }
+}
+
+/// In whose name a command was proposed.
+fn principal(command: &Command) -> Principal {
+    if command.by_server {
+        Principal::Server
+    } else if command.user.is_empty() {
+        Principal::Nobody
+    } else {
+        Principal::User { name: command.user.clone(), revision: command.auth_revision }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         Pinned,
         codec::{put_bytes, put_i64, put_u64},
     },
-    proto::internal::ClusterState,
+    proto::{etcdserverpb::AlarmType, internal::ClusterState},
 };
 use prost::Message as _;
 use raft::types::LogIndex;
@@ -76,6 +76,9 @@ impl StateMachine {
         ClusterState {
             members: self.roster.records(),
             removed: self.roster.removed.iter().map(|id| id.0).collect(),
+            alarms: self.alarms.list(AlarmType::None),
+            auth: Some(self.auth.record()),
+            downgrade: self.downgrade.clone(),
         }
     }
 
@@ -111,6 +114,11 @@ impl StateMachine {
                 None
             }
         }
+    }
+
+    /// Whether the image was begun on this state, and not on one that this has replaced.
+    pub fn owns(&self, image: &Image) -> bool {
+        self.kv.owns(&image.kv)
     }
 
     /// Ends an image, whether it is complete or not; dropping it does the same.

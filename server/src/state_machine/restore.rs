@@ -5,6 +5,8 @@ use super::{
     image::{KIND_END, KIND_HEAD, KIND_RECORDS, MAGIC, VERSION},
 };
 use crate::{
+    alarm::Alarms,
+    auth::AuthStore,
     cluster::Roster,
     lease::Leases,
     mvcc::{
@@ -110,7 +112,7 @@ pub struct Restore {
 enum Stage {
     #[default]
     Start,
-    Records(Head, Builder),
+    Records(Box<Head>, Builder),
     Done(Box<StateMachine>),
 }
 
@@ -119,6 +121,9 @@ enum Stage {
 struct Head {
     applied: LogIndex,
     roster: Roster,
+    alarms: Alarms,
+    auth: AuthStore,
+    downgrade: String,
     leases: Leases,
 }
 
@@ -173,7 +178,7 @@ impl Restore {
         let stage = match (kind, std::mem::take(&mut self.stage)) {
             (KIND_HEAD, Stage::Start) => {
                 let (head, builder) = read_head(&mut payload)?;
-                Stage::Records(head, builder)
+                Stage::Records(Box::new(head), builder)
             }
             (KIND_RECORDS, Stage::Records(head, mut builder)) => {
                 builder.read_records(&mut payload)?;
@@ -181,9 +186,18 @@ impl Restore {
             }
             (KIND_END, Stage::Records(head, builder)) => {
                 let totals = Totals { versions: payload.u64()?, digest: payload.u64()? };
-                let Head { applied, roster, leases } = head;
+                let Head { applied, roster, alarms, auth, downgrade, leases } = *head;
                 let kv = builder.finish(totals)?;
-                Stage::Done(Box::new(StateMachine { applied, kv, leases, roster, roster_version: 0 }))
+                Stage::Done(Box::new(StateMachine {
+                    applied,
+                    kv,
+                    leases,
+                    roster,
+                    alarms,
+                    auth,
+                    downgrade,
+                    roster_version: 0,
+                }))
             }
             (KIND_HEAD | KIND_RECORDS | KIND_END, _) => return Err(RestoreError::Order(kind)),
             (kind, _) => return Err(RestoreError::Kind(kind)),
@@ -199,9 +213,11 @@ fn read_head(payload: &mut Reader<'_>) -> Result<(Head, Builder), RestoreError> 
         return Err(Malformed::Number.into());
     }
     let builder = Builder::new(payload.i64()?, payload.i64()?)?;
-    let ClusterState { members, removed } =
+    let ClusterState { members, removed, alarms, auth, downgrade } =
         ClusterState::decode(payload.bytes()?).map_err(|_| RestoreError::Cluster)?;
     let roster = Roster::from_records(members, removed).ok_or(RestoreError::Cluster)?;
+    let alarms = Alarms::from_list(&alarms);
+    let auth = AuthStore::from_record(auth.unwrap_or_default());
     let mut leases = Leases::default();
     let mut last = None;
     for _ in 0..payload.u64()? {
@@ -212,5 +228,5 @@ fn read_head(payload: &mut Reader<'_>) -> Result<(Head, Builder), RestoreError> 
         last = Some(id);
         leases.insert(id);
     }
-    Ok((Head { applied, roster, leases }, builder))
+    Ok((Head { applied, roster, alarms, auth, downgrade, leases }, builder))
 }

@@ -67,6 +67,18 @@ impl Fleet {
         std::fs::read_to_string(self.log_file(at)).unwrap_or_default()
     }
 
+    /// A place for files of a test.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Asks a server to end, as a supervisor does.
+    pub fn terminate(&self, at: usize) {
+        let child = self.processes[at].child.as_ref().unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+
     fn log_file(&self, at: usize) -> PathBuf {
         self.dir.path().join(format!("n{at}.log"))
     }
@@ -75,16 +87,27 @@ impl Fleet {
     pub fn spawn(&mut self, at: usize, members: &[usize], more: &[&str]) {
         let members: Vec<String> =
             members.iter().map(|n| format!("n{n}={}", self.processes[*n].peer_url)).collect();
+        let initial_cluster = format!("--initial-cluster={}", members.join(","));
+        let more: Vec<&str> = [&initial_cluster[..]].into_iter().chain(more.iter().copied()).collect();
+        self.spawn_with(at, &more);
+    }
+
+    /// Starts a server with its name, places and `more` flags, which may name other places.
+    pub fn spawn_with(&mut self, at: usize, more: &[&str]) {
+        self.spawn_as(Path::new(env!("CARGO_BIN_EXE_assay-server")), at, more);
+    }
+
+    /// Starts a program as a server, with its name, places and `more` flags.
+    pub fn spawn_as(&mut self, program: &Path, at: usize, more: &[&str]) {
         let log = std::fs::File::options().create(true).append(true).open(self.log_file(at)).unwrap();
         let process = &self.processes[at];
-        let child = Command::new(env!("CARGO_BIN_EXE_assay-server"))
+        let child = Command::new(program)
             .env_clear()
             .arg(format!("--name=n{at}"))
             .arg(format!("--data-dir={}", self.data_dir(at).display()))
             .arg(format!("--listen-client-urls={}", process.client_url))
             .arg(format!("--advertise-client-urls={}", process.client_url))
             .arg(format!("--listen-peer-urls={}", process.peer_url))
-            .arg(format!("--initial-cluster={}", members.join(",")))
             .args(more)
             .stderr(log)
             .stdout(Stdio::null())

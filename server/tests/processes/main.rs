@@ -2,3 +2,5 @@
 mod fleet;
 mod kill;
 mod members;
+mod operations;
+mod tls;

@@ -542,3 +542,66 @@ pub(super) async fn stop_on_signals(flag: &Arc<AtomicBool>) -> Result<(), Failur
 pub(super) fn reach(endpoints: &[Endpoint]) -> Result<(), Failure> {
     load::reach(endpoints).map_err(|error| Failure::Usage(format!("{error}; is the store running there?")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn parse(words: &[&str]) -> Result<BenchArgs, clap::Error> {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: BenchArgs,
+        }
+        Alone::try_parse_from(std::iter::once("bench").chain(words.iter().copied())).map(|alone| alone.args)
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_remedy() {
+        for (words, say) in [
+            (&["--workload", "ycsb-z"][..], "known are put"),
+            (&["--workload", "mix"], "--mix get=95,put=5"),
+            (&["--mix", "get"], "belongs to --workload mix"),
+            (&["--workload", "mix", "--mix", "fly"], "known are put"),
+            (&["--rate", "fast"], "steps:1000,2000:10s"),
+            (&["--clients", "0"], "choose 1 to"),
+            (&["--keys", "0"], "choose 1 to"),
+            (&["--txn-ops", "500"], "choose 1 to 128"),
+            (&["--warmup", "1500ms"], "whole seconds"),
+            (&["--client", "tonic", "--workers", "2"], "one worker"),
+            (&["--endpoints", "https://localhost:1"], "only http"),
+            (&["--system", "zookeeper"], "endpoints:URL"),
+            (&["--system", "etcd"], "--etcd-bin PATH"),
+        ] {
+            let args = parse(words).unwrap();
+            let outcome = args
+                .bounds()
+                .and_then(|()| args.workload().map(drop))
+                .and_then(|()| args.load().map(drop))
+                .and_then(|()| args.target().map(drop));
+            let Err(Failure::Usage(text)) = outcome else { panic!("taken: {words:?}") };
+            assert!(text.contains(say), "{words:?}: {text}");
+        }
+        for words in [&["--slo", "p98<1ms"][..], &["--value-size", "big"], &["--clients", "5", "--rate", "7"]]
+        {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_says_everything() {
+        let args = parse(&["--workload", "ycsb-a", "--rate", "ramp:10-20:5s", "--seed", "7"]).unwrap();
+        let target = Target::Running(vec![Endpoint::parse("http://127.0.0.1:2379").unwrap()]);
+        let config = args.config(
+            &target,
+            &args.workload().unwrap_or_else(|_| panic!()),
+            &args.load().unwrap_or_else(|_| panic!()),
+        );
+        let command = command("assay", &config, true);
+        let words: Vec<&str> = command.split(' ').skip(2).collect();
+        let again = parse(&words).unwrap();
+        assert!(again.target_leader && again.seed == 7 && again.rate == "ramp:10-20:5s", "{command}");
+        assert_eq!(again.keys, Some(1000));
+    }
+}

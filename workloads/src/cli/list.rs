@@ -1,10 +1,10 @@
 //! `assay list`: what there is to choose from.
 
-use super::{Failure, Format, print};
+use super::{Failure, Format, print, run::Profile};
 use crate::{
     cluster::{Kind, netns},
     nemesis::{Family, Fault},
-    scenario::WorkloadName,
+    scenario::{Scenario, WorkloadName},
 };
 use serde_json::json;
 
@@ -22,7 +22,13 @@ struct Item {
 }
 
 pub(super) fn list(args: &ListArgs) -> Result<u8, Failure> {
-    let sections = [("workloads", workloads()), ("faults", faults()), ("clusters", clusters())];
+    let sections = [
+        ("workloads", workloads()),
+        ("faults", faults()),
+        ("clusters", clusters()),
+        ("scenarios", scenarios()),
+        ("profiles", profiles()),
+    ];
     let text = match args.format {
         Format::Text => {
             sections.iter().map(|(title, items)| section(title, items)).collect::<Vec<_>>().join("\n")
@@ -50,8 +56,7 @@ fn section(title: &str, items: &[Item]) -> String {
 }
 
 fn workloads() -> Vec<Item> {
-    WorkloadName::ALL
-        .iter()
+    WorkloadName::every()
         .map(|workload| Item { name: workload.to_string(), about: workload.about().into() })
         .collect()
 }
@@ -60,11 +65,7 @@ fn faults() -> Vec<Item> {
     Family::ALL
         .iter()
         .map(|family| {
-            let about = match family {
-                Family::Kill => "SIGKILL, and a start on the data that is left",
-                Family::Pause => "SIGSTOP, and SIGCONT",
-                Family::Partition => "links between nodes are cut, and mended",
-            };
+            let about = family.about();
             let faults: Vec<String> = Fault::all()
                 .filter(|fault| fault.family() == *family)
                 .map(|fault| fault.to_string())
@@ -72,6 +73,27 @@ fn faults() -> Vec<Item> {
             Item { name: family.to_string(), about: format!("{about}: {}", faults.join(", ")) }
         })
         .collect()
+}
+
+/// What each catches, and what it is made of.
+fn scenarios() -> Vec<Item> {
+    let item = |scenario: Scenario| Item {
+        name: scenario.name.into(),
+        about: format!(
+            "{} (--workload {} --faults {})",
+            scenario.catches, scenario.workloads, scenario.faults
+        ),
+    };
+    Scenario::ALL.map(item).into()
+}
+
+fn profiles() -> Vec<Item> {
+    use clap::ValueEnum;
+    let item = |profile: &Profile| Item {
+        name: profile.to_possible_value().map_or(String::new(), |value| value.get_name().into()),
+        about: profile.about().into(),
+    };
+    Profile::value_variants().iter().map(item).collect()
 }
 
 fn clusters() -> Vec<Item> {

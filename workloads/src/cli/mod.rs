@@ -7,15 +7,22 @@ mod check;
 mod compare;
 mod containers;
 mod duration;
+mod gallery;
 mod list;
+mod model;
 mod out;
 mod report;
 mod run;
+mod series;
+mod serve;
+mod settings;
+mod shrink;
 mod suite;
 mod target;
+mod trial;
 mod words;
 
-use crate::cluster::compose;
+use crate::{cluster::compose, nemesis::PlanFile};
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 use std::{
     ffi::OsString,
@@ -49,10 +56,18 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Judge a stored history.
     Check(check::CheckArgs),
+    /// Find the known bugs of real etcd releases again.
+    Gallery(gallery::GalleryArgs),
+    /// Run a failing run again with fewer faults and operations, until nothing can be left out.
+    Shrink(shrink::ShrinkArgs),
     /// Make the report of a stored run again.
     Report(report::ReportArgs),
+    /// Browse the stored runs in a web page.
+    Serve(serve::ServeArgs),
     /// Show what workloads, faults and clusters there are.
     List(list::ListArgs),
+    /// Model-check the Raft core: every state within bounds, or random walks.
+    Model(Box<model::ModelArgs>),
     /// Be a machine of a compose cluster.
     #[command(hide = true)]
     Machine,
@@ -89,9 +104,14 @@ impl From<io::Error> for Failure {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let program = args.first().cloned().unwrap_or_else(|| "assay".into()).to_string_lossy().into_owned();
-    let cli = match parse(args) {
+    let cli = match parse(args.clone()) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
+    };
+    let cli = match again(cli, &args) {
+        Ok(cli) => cli,
+        Err(Replay::Arguments(error)) => return refuse(&error),
+        Err(Replay::Folder(text)) => return fail(&text, USAGE),
     };
     let outcome = match cli.command {
         None => run::run(&cli.run, &program),
@@ -99,8 +119,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Bench(args)) => bench::bench(&args, &program),
         Some(Command::Compare(args)) => compare::compare_dirs(&args),
         Some(Command::Check(args)) => check::check(args),
+        Some(Command::Gallery(args)) => gallery::gallery(&args),
+        Some(Command::Shrink(args)) => shrink::shrink(&args),
         Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::List(args)) => list::list(&args),
+        Some(Command::Model(args)) => model::model(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),
     };
@@ -113,6 +137,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(args)
+}
+
+/// Why a run cannot be done again.
+enum Replay {
+    /// Its folder does not tell how.
+    Folder(String),
+    /// What it tells, or what was said beside it, is not understood.
+    Arguments(clap::Error),
+}
+
+/// With `--replay` the arguments are those of the earlier run; what was said beside it comes after them and
+/// wins.
+fn again(cli: Cli, args: &[OsString]) -> Result<Cli, Replay> {
+    let folder = match &cli.command {
+        None => cli.run.replay.clone(),
+        Some(Command::Run(args)) => args.replay.clone(),
+        Some(_) => None,
+    };
+    let Some(folder) = folder else { return Ok(cli) };
+    let file = PlanFile::read(&folder).map_err(|error| Replay::Folder(format!("--replay: {error}")))?;
+    let own = args.iter().skip(1).skip_while(|word| *word == "run").cloned();
+    let words =
+        args.first().cloned().into_iter().chain(file.header.args.iter().map(OsString::from)).chain(own);
+    parse(words.collect()).map_err(Replay::Arguments)
 }
 
 /// Help and version are no errors; everything else that clap says is about usage.

@@ -1,7 +1,7 @@
 //! `assay report`: makes the report of a stored run again.
 
 use super::{Failure, Format, colour, print};
-use crate::{report as reports, runner};
+use crate::report as reports;
 use std::path::PathBuf;
 
 /// Arguments of `assay report`.
@@ -21,7 +21,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Failure> {
             "{dir} is not the folder of a run ({error}); name one that holds results.json"
         ))
     })?;
-    runner::finish(&args.dir, &results)?;
+    reports::write_all(&args.dir, &results)?;
     match args.format {
         Format::Text => print(&reports::text(&results, &args.dir, colour()))?,
         Format::Json => {

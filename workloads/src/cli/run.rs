@@ -1,25 +1,31 @@
 //! `assay run`: a cluster, workloads, faults, a verdict.
 
-use super::{Failure, Format, colour, containers, duration, log, out, print, words::quote};
+use super::{
+    Failure, Format, colour, containers, duration, log, out, print, series, settings::Settings, words::quote,
+};
 use crate::{
     cluster::{Kind, SERVER_ARGV0, Spec, System, compose, etcd_dir, netns},
     generator::Rate,
-    nemesis::FaultSet,
+    nemesis::{FaultSet, LeftOut, PlanFile},
     report,
     runner::{self, Config, Member, RunError, Stop, Target},
-    scenario::WorkloadName,
+    scenario::{Scenario, WorkloadName},
     workload::TxnRevisions,
 };
 use clap::ValueEnum;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// What strikes unless told otherwise.
+const DEFAULT_FAULTS: &str = "kill,pause,partition";
+
 /// Arguments of `assay run`.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
+#[command(args_override_self = true)]
 pub(super) struct RunArgs {
     /// What carries the traffic between the nodes; auto: netns where it works, else local.
     #[arg(long, value_enum, value_name = "KIND", default_value = "auto")]
@@ -40,12 +46,32 @@ pub(super) struct RunArgs {
     /// read-only ones for etcd, whose members differ after some others (etcd-io/etcd#18667).
     #[arg(long, value_enum, value_name = "WHICH")]
     txn_revisions: Option<TxnRevisionsArg>,
-    /// Faults, separated by commas, or `all`, or `none`; default: all, and none with --endpoints.
+    /// Faults, separated by commas, or `all` that the cluster can do, or `none`; default: kill, pause and
+    /// partition, and none with --endpoints.
     #[arg(long, value_name = "NAMES")]
     faults: Option<String>,
-    /// Time under load: 60s, 2m, 1m30s.
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration::parse)]
-    time_limit: Duration,
+    /// How many faults may be under way at a time, of different kinds.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    overlap: usize,
+    /// How long each fault lasts; default: by the length of the run, and drawn from the seed.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    fault_time: Option<Duration>,
+    /// Settings of the nodes: `default`, `swarm` to draw them from the seed, or NAME=VALUE,... of
+    /// snapshot-count, heartbeat, election, batch-interval, batch-limit.
+    #[arg(long, value_name = "SETTINGS", default_value = "default")]
+    settings: Settings,
+    /// The folder of an earlier run: do the same again, seed, faults and targets; flags beside it win.
+    #[arg(long, value_name = "DIR", conflicts_with = "endpoints")]
+    pub(super) replay: Option<PathBuf>,
+    /// Workloads and faults that go well together, by name; `assay list` tells what each catches.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["workload", "faults"])]
+    scenario: Option<Scenario>,
+    /// What the run is for, which sets how long it takes and whether it is one of several.
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
+    /// Time under load: 60s, 2m, 1m30s; default: 25s, or what the profile says.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    time_limit: Option<Duration>,
     /// Operations per second.
     #[arg(long, value_name = "PER_S", default_value = "300")]
     rate: Rate,
@@ -61,6 +87,13 @@ pub(super) struct RunArgs {
     /// Folder for the results; default: store/NAME/TIME.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Folder of an earlier run that this one must not serve worse than.
+    #[arg(long, value_name = "DIR")]
+    baseline: Option<PathBuf>,
+    /// By how much the run may serve worse than its baseline, in percent of the times and of the share that was not
+    /// served.
+    #[arg(long, value_name = "PERCENT", default_value_t = 25, requires = "baseline")]
+    baseline_tolerance: u32,
     /// How to print the results.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -70,6 +103,43 @@ pub(super) struct RunArgs {
     /// A store that runs already: the endpoints of its members, separated by commas. No faults then.
     #[arg(long, value_name = "URLS", value_delimiter = ',', conflicts_with_all = ["cluster", "system", "etcd_bin", "nodes", "plant"])]
     endpoints: Vec<String>,
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Profile {
+    /// One short run of everything: under a minute in all.
+    Smoke,
+    /// Every scenario once, each with a seed of its own that stays the same; a build with planted bugs must find them
+    /// too.
+    Regression,
+    /// Run after run for hours, each with another seed, until the first anomaly.
+    Soak,
+}
+
+impl Profile {
+    /// What it does, in one line.
+    pub(super) fn about(self) -> &'static str {
+        match self {
+            Profile::Smoke => "one short run of everything, under a minute in all",
+            Profile::Regression => {
+                "every scenario once, with seeds that stay the same: all must be valid, and planted bugs must be found \
+                 by a build that carries them; about five minutes"
+            }
+            Profile::Soak => {
+                "run after run until --time-limit (2h) has passed or something is found, each checked as it ends; \
+                 memory and disk stay bounded"
+            }
+        }
+    }
+
+    fn time_limit(self) -> Duration {
+        match self {
+            Profile::Smoke => Duration::from_secs(20),
+            Profile::Regression => Duration::from_secs(10),
+            Profile::Soak => Duration::from_secs(7200),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -93,11 +163,52 @@ enum SystemArg {
 }
 
 impl RunArgs {
+    fn time_limit(&self) -> Duration {
+        const ONE_RUN: Duration = Duration::from_secs(25);
+        self.time_limit.unwrap_or_else(|| self.profile.map_or(ONE_RUN, Profile::time_limit))
+    }
+
+    /// The seed, or another where none was asked for.
+    pub(super) fn seed_or(&self, other: u64) -> u64 {
+        self.seed.unwrap_or(other)
+    }
+
+    /// How long a soak lasts.
+    pub(super) fn soak_time(&self) -> Duration {
+        self.time_limit()
+    }
+
+    /// Where the results are to go.
+    pub(super) fn out_folder(&self) -> Option<&Path> {
+        self.out.as_deref()
+    }
+
+    /// How to print them.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// One run of a scenario.
+    pub(super) fn of_scenario(&self, scenario: Scenario, plant: Option<&str>) -> RunArgs {
+        RunArgs {
+            scenario: Some(scenario),
+            plant: plant.map(String::from),
+            // A bug may need some faults before it shows.
+            ..self.of_round(if plant.is_some() { self.time_limit() * 2 } else { self.time_limit() })
+        }
+    }
+
+    /// One run of so long.
+    pub(super) fn of_round(&self, time_limit: Duration) -> RunArgs {
+        RunArgs { profile: None, time_limit: Some(time_limit), ..self.clone() }
+    }
+
     fn workloads(&self) -> Result<BTreeSet<WorkloadName>, Failure> {
-        if self.workload == "all" {
+        let workload = self.scenario.map_or(self.workload.as_str(), |scenario| scenario.workloads);
+        if workload == "all" {
             return Ok(WorkloadName::ALL.into());
         }
-        let names = self.workload.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = workload.split(',').map(str::trim).filter(|name| !name.is_empty());
         let workloads: Result<BTreeSet<WorkloadName>, String> = names.map(str::parse).collect();
         let workloads = workloads.map_err(|error| Failure::Usage(format!("--workload: {error}")))?;
         if workloads.is_empty() {
@@ -112,17 +223,20 @@ impl RunArgs {
             FaultSet::parse(names)
                 .map_err(|error| Failure::Usage(format!("--faults: {error}; see `assay list`")))
         };
+        let named = self.scenario.map(|scenario| scenario.faults).or(self.faults.as_deref());
         match target {
-            Target::Start { nodes, .. } => {
-                let (faults, left_out) = parse(self.faults.as_deref().unwrap_or("all"))?.for_nodes(*nodes);
+            Target::Start { kind, system, nodes } => {
+                let (faults, left_out) = parse(named.unwrap_or(DEFAULT_FAULTS))?.for_nodes(*nodes);
                 if !left_out.is_empty() {
                     let names: Vec<String> = left_out.iter().map(ToString::to_string).collect();
                     notes.push(format!("{nodes} nodes are too few for {}", names.join(", ")));
                 }
+                let (faults, left_out) = faults.for_cluster(*kind, system);
+                self.leave_out(&faults, &left_out, notes)?;
                 Ok(faults)
             }
             Target::Running { .. } => {
-                let faults = parse(self.faults.as_deref().unwrap_or("none"))?;
+                let faults = parse(named.unwrap_or("none"))?;
                 if faults.is_empty() {
                     return Ok(faults);
                 }
@@ -131,6 +245,70 @@ impl RunArgs {
                 Err(Failure::Usage(text.into()))
             }
         }
+    }
+
+    /// Notes what the cluster cannot do of what was asked for. It is an error where that was asked for by its
+    /// own name, or nothing is left of its kind.
+    fn leave_out(
+        &self,
+        possible: &FaultSet,
+        left_out: &[LeftOut],
+        notes: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for LeftOut { fault, lack } in left_out {
+            by_reason.entry(&lack.text).or_default().push(fault.to_string());
+        }
+        let texts: Vec<String> = by_reason
+            .iter()
+            .map(|(reason, faults)| format!("{} left out: {reason}", faults.join(", ")))
+            .collect();
+        let possible = possible.families();
+        let essential = |out: &&LeftOut| {
+            self.asks_for(&out.fault.to_string())
+                || (!self.asks_for_all() && !possible.contains(&out.fault.family()))
+        };
+        let essential: Vec<&LeftOut> = left_out.iter().filter(essential).collect();
+        if essential.is_empty() {
+            notes.extend(texts);
+            return Ok(());
+        }
+        let text = format!("--faults: {}", texts.join("; "));
+        match essential.iter().any(|out| !out.lack.of_machine) {
+            true => Err(Failure::Usage(text)),
+            false => Err(Failure::Unknown(text)),
+        }
+    }
+
+    fn asks_for_all(&self) -> bool {
+        self.asks_for("all")
+    }
+
+    fn asks_for(&self, name: &str) -> bool {
+        let named = self.scenario.map(|scenario| scenario.faults).or(self.faults.as_deref());
+        named.is_some_and(|names| names.split(',').any(|other| other.trim() == name))
+    }
+
+    /// The same as one run, with what a scenario or a profile stands for spelt out.
+    fn in_full(&self) -> RunArgs {
+        let mut full = RunArgs { time_limit: Some(self.time_limit()), profile: None, ..self.clone() };
+        if let Some(scenario) = full.scenario.take() {
+            full.workload = scenario.workloads.to_owned();
+            full.faults = Some(scenario.faults.to_owned());
+        }
+        full
+    }
+
+    /// Read before anything is started, since without it the run would be for nothing.
+    fn baseline(&self) -> Result<Option<(report::Results, report::Tolerance)>, Failure> {
+        let Some(dir) = &self.baseline else { return Ok(None) };
+        let results = report::read(dir).map_err(|error| {
+            let dir = dir.display();
+            Failure::Usage(format!(
+                "--baseline {dir}: {error}; name the folder of a run, one with results.json"
+            ))
+        })?;
+        Ok(Some((results, report::Tolerance { share: f64::from(self.baseline_tolerance) / 100.0 })))
     }
 
     fn system(&self) -> Result<System, Failure> {
@@ -214,8 +392,11 @@ impl RunArgs {
         if !(1..=1000).contains(&self.concurrency) {
             return refuse(format!("--concurrency {}: choose 1 to 1000 processes", self.concurrency));
         }
-        if self.deadline.is_zero() || self.time_limit.is_zero() {
+        if self.deadline.is_zero() || self.time_limit().is_zero() {
             return refuse("--time-limit and --deadline must be longer than 0".into());
+        }
+        if !(1..=8).contains(&self.overlap) {
+            return refuse(format!("--overlap {}: choose 1 to 8 faults at a time", self.overlap));
         }
         Ok(())
     }
@@ -258,7 +439,9 @@ fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
 
 pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
     args.bounds()?;
-    let workloads = args.workloads()?;
+    // Whatever is wrong with the arguments is found before anything is made.
+    args.workloads()?;
+    let baseline = args.baseline()?;
     let mut notes = Vec::new();
     let target = if args.endpoints.is_empty() {
         let system = args.system()?;
@@ -268,52 +451,110 @@ pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
             Member::at(&args.endpoints).map_err(|error| Failure::Usage(format!("--endpoints: {error}")))?;
         Target::Running { members, prefix: format!("assay-{:x}/", fresh_number()) }
     };
-    let faults = args.faults(&target, &mut notes)?;
+    args.faults(&target, &mut Vec::new())?;
     if let Target::Start { kind: Kind::Compose, system, nodes } = &target
         && !compose::inside()
     {
         let store = args.out.as_deref().unwrap_or(Path::new(out::STORE));
         return containers::front(system, *nodes, store, program);
     }
-    let program = &containers::program(program);
-    let txn_revisions = match workloads.contains(&WorkloadName::Kv) {
-        true => args.txn_revisions(&target, &mut notes),
-        false => TxnRevisions::Any,
-    };
+    let setting = Setting { target, notes, baseline, program: containers::program(program) };
     let seed = args.seed.unwrap_or_else(|| fresh_number() % 1_000_000_000);
-    let name = if workloads.len() == WorkloadName::ALL.len() {
-        "all".to_string()
-    } else {
-        workloads.iter().map(|workload| workload.name()).collect::<Vec<_>>().join("+")
+    let outcome = match args.profile {
+        None | Some(Profile::Smoke) => once(args, &setting, seed),
+        Some(Profile::Regression) => series::regression(args, &setting),
+        Some(Profile::Soak) => series::soak(args, &setting, seed),
     };
-    let config = Config {
-        command: command(args, &target, program, seed),
-        target,
-        workloads,
-        faults,
-        txn_revisions,
-        time_limit: args.time_limit,
-        rate: args.rate,
-        concurrency: args.concurrency,
-        deadline: args.deadline,
-        seed,
-        out: out::make(args.out.as_deref(), &name)?,
-        notes,
-        quiet: false,
-    };
-    let outcome = carry_out(config, args.format);
     if compose::inside() {
         containers::leave();
     }
     outcome
 }
 
-fn carry_out(config: Config, format: Format) -> Result<u8, Failure> {
+/// What all runs of one call share.
+pub(super) struct Setting {
+    target: Target,
+    notes: Vec<String>,
+    baseline: Option<(report::Results, report::Tolerance)>,
+    program: String,
+}
+
+impl Setting {
+    /// A run with these arguments, into a folder that is there.
+    pub(super) fn config(&self, args: &RunArgs, seed: u64, out: PathBuf) -> Result<Config, Failure> {
+        let mut target = self.target.clone();
+        if let (Target::Start { system: System::Assay { plant, .. }, .. }, Some(bug)) =
+            (&mut target, &args.plant)
+        {
+            *plant = Some(bug.clone());
+        }
+        let workloads = args.workloads()?;
+        let mut notes = self.notes.clone();
+        let faults = args.faults(&target, &mut notes)?;
+        let txn_revisions = match workloads.contains(&WorkloadName::Kv) {
+            true => args.txn_revisions(&target, &mut notes),
+            false => TxnRevisions::Any,
+        };
+        let replay = args.replay.as_deref().map(PlanFile::read).transpose();
+        let replay = replay.map_err(|error| Failure::Usage(format!("--replay: {error}")))?;
+        let tuning = args.settings.tuning(seed, &mut notes);
+        Ok(Config {
+            command: command(&self.program, &words(args, &target, seed)),
+            args: words(&args.in_full(), &target, seed),
+            faults_named: !args.asks_for_all(),
+            overlap: args.overlap,
+            fault_time: args.fault_time,
+            replay,
+            tuning,
+            target,
+            workloads,
+            faults,
+            txn_revisions,
+            time_limit: args.time_limit(),
+            rate: args.rate,
+            concurrency: args.concurrency,
+            deadline: args.deadline,
+            seed,
+            out,
+            notes,
+            baseline: self.baseline.clone(),
+            quiet: false,
+        })
+    }
+
+    /// The command that repeats all of it.
+    pub(super) fn command(&self, args: &RunArgs, seed: u64) -> String {
+        command(&self.program, &words(args, &self.target, seed))
+    }
+}
+
+fn once(args: &RunArgs, setting: &Setting, seed: u64) -> Result<u8, Failure> {
+    let workloads = args.workloads()?;
+    let name = if let Some(scenario) = args.scenario {
+        scenario.name.to_string()
+    } else if workloads == WorkloadName::ALL.into() {
+        "all".to_string()
+    } else {
+        workloads.iter().map(|workload| workload.name()).collect::<Vec<_>>().join("+")
+    };
+    let dir = out::make(args.out.as_deref(), &name)?;
     log();
-    let dir = config.out.clone();
-    let _ = writeln!(std::io::stderr(), "seed {}, results in {}", config.seed, dir.display());
+    let results = with_runtime(async |stop| carry_out(setting.config(args, seed, dir.clone())?, stop).await)?;
+    tell_ci(&report::summary(&results));
+    match args.format {
+        Format::Text => print(&report::text(&results, &dir, colour()))?,
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&results).map_err(std::io::Error::from)?;
+            print(&format!("{json}\n"))?;
+        }
+    }
+    Ok(results.verdict.exit_code())
+}
+
+/// Runs something that Ctrl-C stops.
+pub(super) fn with_runtime<T>(work: impl AsyncFnOnce(Stop) -> Result<T, Failure>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let results = runtime.block_on(async {
+    runtime.block_on(async {
         let stop = Stop::default();
         stop.on_signals(|times| {
             let text = if times == 1 {
@@ -323,24 +564,30 @@ fn carry_out(config: Config, format: Format) -> Result<u8, Failure> {
             };
             let _ = writeln!(std::io::stderr(), "\nassay: {text}");
         })?;
-        runner::run(config, stop).await.map_err(|error| match error {
-            RunError::Usage(text) => {
-                // Nothing was run: an empty folder would only be in the way.
-                let _ = std::fs::remove_dir_all(dir.join("nodes"));
-                let _ = std::fs::remove_dir(&dir);
-                Failure::Usage(text)
-            }
-            RunError::Report(_) => Failure::Unknown(error.to_string()),
-        })
-    })?;
-    match format {
-        Format::Text => print(&report::text(&results, &dir, colour()))?,
-        Format::Json => {
-            let json = serde_json::to_string_pretty(&results).map_err(std::io::Error::from)?;
-            print(&format!("{json}\n"))?;
+        work(stop).await
+    })
+}
+
+/// One run.
+pub(super) async fn carry_out(config: Config, stop: Stop) -> Result<report::Results, Failure> {
+    let dir = config.out.clone();
+    let _ = writeln!(std::io::stderr(), "seed {}, results in {}", config.seed, dir.display());
+    runner::run(config, stop).await.map_err(|error| match error {
+        RunError::Usage(text) => {
+            // Nothing was run: an empty folder would only be in the way.
+            let _ = std::fs::remove_dir_all(dir.join("nodes"));
+            let _ = std::fs::remove_dir(&dir);
+            Failure::Usage(text)
         }
+        RunError::Report(_) => Failure::Unknown(error.to_string()),
+    })
+}
+
+/// Puts a summary onto the page of the CI job, where there is one.
+pub(super) fn tell_ci(summary: &str) {
+    if let Err(error) = report::tell_ci(summary, |name| std::env::var(name).ok()) {
+        let _ = writeln!(std::io::stderr(), "assay: the summary is not on the job's page: {error}");
     }
-    Ok(results.verdict.exit_code())
 }
 
 /// A number that no other run is likely to have.
@@ -352,9 +599,15 @@ fn fresh_number() -> u64 {
     mixed ^ (mixed >> 27) ^ u64::from(std::process::id())
 }
 
-/// The command that repeats the run: every choice in it, whatever the defaults will be.
-fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String {
-    let mut words: Vec<String> = vec![program.into(), "run".into()];
+/// The command that repeats the run, as one types it.
+fn command(program: &str, words: &[String]) -> String {
+    let all = std::iter::once(program).chain(words.iter().map(String::as_str));
+    all.map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// The arguments that repeat the run: every choice in them, whatever the defaults will be.
+fn words(args: &RunArgs, target: &Target, seed: u64) -> Vec<String> {
+    let mut words: Vec<String> = vec!["run".into()];
     let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_string()]);
     match target {
         Target::Start { kind, system, nodes } => {
@@ -370,19 +623,39 @@ fn command(args: &RunArgs, target: &Target, program: &str, seed: u64) -> String 
         }
         Target::Running { .. } => flag("endpoints", &args.endpoints.join(",")),
     }
-    flag("workload", &args.workload);
+    let profile = args.profile.and_then(|profile| profile.to_possible_value());
+    if let Some(profile) = &profile {
+        flag("profile", profile.get_name());
+    }
+    match args.scenario {
+        Some(scenario) => flag("scenario", scenario.name),
+        None => flag("workload", &args.workload),
+    }
     if let Some(faults) = &args.faults {
         flag("faults", faults);
+    }
+    if args.overlap != 1 {
+        flag("overlap", &args.overlap.to_string());
+    }
+    if let Some(time) = args.fault_time {
+        flag("fault-time", &duration::format(time));
+    }
+    if args.settings != Settings::default() {
+        flag("settings", &args.settings.to_string());
     }
     if let Some(which) = args.txn_revisions.and_then(|which| which.to_possible_value()) {
         flag("txn-revisions", which.get_name());
     }
-    flag("time-limit", &duration::format(args.time_limit));
+    flag("time-limit", &duration::format(args.time_limit()));
     flag("rate", &args.rate.to_string());
     flag("concurrency", &args.concurrency.to_string());
     flag("deadline", &duration::format(args.deadline));
+    if let Some(baseline) = &args.baseline {
+        flag("baseline", &baseline.display().to_string());
+        flag("baseline-tolerance", &args.baseline_tolerance.to_string());
+    }
     flag("seed", &seed.to_string());
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    words
 }
 
 #[cfg(test)]
@@ -406,7 +679,7 @@ mod tests {
         let system = System::Etcd { dir: PathBuf::from("/opt/my etcd") };
         let target = Target::Start { kind: Kind::Local, system, nodes: 5 };
         assert_eq!(
-            command(&args, &target, "assay", 7),
+            command("assay", &words(&args, &target, 7)),
             "assay run --cluster local --system etcd --etcd-bin '/opt/my etcd' --nodes 5 --workload register,kv \
              --time-limit 25s --rate 300 --concurrency 9 --deadline 1s --seed 7"
         );
@@ -433,7 +706,7 @@ mod tests {
             (RunArgs { etcd_bin: Some("/x".into()), ..defaults() }, "--system etcd"),
             (RunArgs { nodes: 0, ..defaults() }, "1 to 99"),
             (RunArgs { concurrency: 0, ..defaults() }, "1 to 1000"),
-            (RunArgs { time_limit: Duration::ZERO, ..defaults() }, "longer than 0"),
+            (RunArgs { time_limit: Some(Duration::ZERO), ..defaults() }, "longer than 0"),
         ] {
             let text = usage(args);
             assert!(text.contains(say), "{text}");

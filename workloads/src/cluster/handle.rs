@@ -1,13 +1,18 @@
 //! The cluster itself.
 
 use super::{
-    Block, ClusterError, Cuts, Kind, Link, MemberStatus, Node, NodeIndex, Probe, Spec, netns::Why,
-    network::Network, node_process::NodeProcess, process::Process, status::MemberClient,
+    Block, ClusterError, Cuts, Disturbed, Hindrance, Kind, Link, MemberStatus, Node, NodeIndex, Probe, Spec,
+    netns::{Disk, Why},
+    network::Network,
+    node_process::NodeProcess,
+    process::Process,
+    status::MemberClient,
 };
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    sync::{Mutex as StdMutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -21,6 +26,20 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// How long a member may take to say whom it takes for the leader: one that is paused never does.
 const LEADER_TIMEOUT: Duration = Duration::from_millis(500);
+
+fn lock<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a node's data, where there is any.
+pub(super) fn remove_data(node: &Node) -> Result<(), ClusterError> {
+    match fs::remove_dir_all(&node.data) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(ClusterError::io(format!("clearing {}", node.data.display()))(e))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
 
 /// What a node's process is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +93,10 @@ pub struct Cluster {
     nodes: Vec<Node>,
     processes: Vec<Mutex<NodeProcess>>,
     clients: Vec<MemberClient>,
-    member_ids: BTreeMap<u64, NodeIndex>,
+    /// A member that was replaced has a new identity: the old ones stay known.
+    member_ids: StdMutex<BTreeMap<u64, NodeIndex>>,
+    /// Nodes that joined a cluster which was there before them.
+    joined: StdMutex<BTreeSet<NodeIndex>>,
     cuts: Mutex<Cuts>,
     network: Network,
 }
@@ -100,7 +122,7 @@ impl Cluster {
         if spec.kind == Kind::Netns && dir.starts_with("/run") {
             return Err(ClusterError::Namespaces(Why::Hidden { path: dir }));
         }
-        let (network, addresses) = Network::build(spec.kind, spec.nodes, spec.direct).await?;
+        let (network, addresses) = Network::build(&spec).await?;
         let version = network.version(&spec.system).await?;
         let nodes: Vec<Node> = addresses.into_iter().map(|address| address.into_node(&spec.dir)).collect();
         let clients = nodes
@@ -114,7 +136,8 @@ impl Cluster {
             nodes,
             processes,
             clients,
-            member_ids: BTreeMap::new(),
+            member_ids: StdMutex::default(),
+            joined: StdMutex::default(),
             cuts: Mutex::new(Cuts::default()),
             network,
         };
@@ -129,19 +152,14 @@ impl Cluster {
 
     async fn bring_up(&mut self) -> Result<(), ClusterError> {
         for node in &self.nodes {
-            match fs::remove_dir_all(&node.data) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(ClusterError::io(format!("clearing {}", node.data.display()))(e));
-                }
-                Ok(()) | Err(_) => {}
-            }
+            remove_data(node)?;
             self.start_node(node.index).await?;
         }
         self.wait_ready(self.spec.start_timeout).await?;
         for node in &self.nodes {
             let status =
                 self.status(node.index).await.map_err(|e| self.not_ready(node, Duration::ZERO, e))?;
-            self.member_ids.insert(status.member_id, node.index);
+            self.know(status.member_id, node.index);
         }
         Ok(())
     }
@@ -174,9 +192,9 @@ impl Cluster {
         &self.nodes[index.0]
     }
 
-    /// The node whose member identity is `member_id`, as it was told when the cluster had started.
+    /// The node whose member identity is, or was, `member_id`.
     pub fn node_of(&self, member_id: u64) -> Option<NodeIndex> {
-        self.member_ids.get(&member_id).copied()
+        lock(&self.member_ids).get(&member_id).copied()
     }
 }
 
@@ -189,9 +207,48 @@ impl Cluster {
     pub async fn start_node(&self, index: NodeIndex) -> Result<u32, ClusterError> {
         let node = self.node(index);
         let mut process = self.processes[index.0].lock().await;
+        let joins = lock(&self.joined).contains(&index);
         let command =
-            || self.spec.system.node_command(node, &self.nodes, &self.spec.token, &self.spec.tuning);
+            || self.spec.system.node_command(node, &self.nodes, &self.spec.token, &self.spec.tuning, joins);
         process.start(node, command, &self.network).await
+    }
+
+    /// Asks a node's process to end with SIGTERM, and waits until it is gone.
+    ///
+    /// Returns the process that ended; `None` when there was none.
+    ///
+    /// # Errors
+    /// When the process does not end within ten seconds.
+    pub async fn terminate(&self, index: NodeIndex) -> Result<Option<Ended>, ClusterError> {
+        let node = self.node(index);
+        self.processes[index.0].lock().await.terminate(node).await
+    }
+
+    /// Says that a node's process may end by itself, for a fault is about to see to it. An end from here to
+    /// the next [`Cluster::start_node`] is no crash, and shows as [`ProcessState::Killed`].
+    pub async fn expect_end(&self, index: NodeIndex) {
+        self.processes[index.0].lock().await.expect_end();
+    }
+
+    /// How a process ended whose end was expected, once it has.
+    pub async fn expected_end(&self, index: NodeIndex) -> Option<Ended> {
+        self.processes[index.0].lock().await.expected_end().await
+    }
+
+    /// Removes a node's data, and has it join the cluster that is there at its next start. Its process must
+    /// not run, and it must be no member.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub async fn wipe(&self, index: NodeIndex) -> Result<(), ClusterError> {
+        self.network.wipe(self.node(index)).await?;
+        lock(&self.joined).insert(index);
+        Ok(())
+    }
+
+    /// Notes a node's member identity.
+    pub fn know(&self, member_id: u64, index: NodeIndex) {
+        lock(&self.member_ids).insert(member_id, index);
     }
 
     /// Ends a node's process with SIGKILL, paused or not, and waits until it is gone. What it had not
@@ -256,6 +313,67 @@ impl Cluster {
         }
     }
 
+    /// Cuts the power of a node's disk: what was not synced is lost, and nothing works there until
+    /// [`Cluster::replug_disk`].
+    ///
+    /// # Errors
+    /// When nodes have no disks of their own, or the system refuses; so for all that is done to disks.
+    pub fn cut_disk_power(&self, index: NodeIndex) -> Result<(), ClusterError> {
+        self.disk(index)?.cut_power()
+    }
+
+    /// Mounts a node's disk anew. The node's process must not run.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn replug_disk(&self, index: NodeIndex) -> Result<(), ClusterError> {
+        self.disk(index)?.replug().await
+    }
+
+    /// Fills a node's disk; gives by how many bytes.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn fill_disk(&self, index: NodeIndex) -> Result<u64, ClusterError> {
+        self.disk(index)?.fill()
+    }
+
+    /// Makes the room again that was taken.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn unfill_disk(&self, index: NodeIndex) -> Result<(), ClusterError> {
+        self.disk(index)?.unfill()
+    }
+
+    /// Makes a node's disk read-only, until [`Cluster::replug_disk`].
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn make_disk_read_only(&self, index: NodeIndex) -> Result<(), ClusterError> {
+        self.disk(index)?.make_read_only().await
+    }
+
+    /// What the system says when somebody writes to a node's disk; `None` when that works.
+    ///
+    /// # Errors
+    /// When nodes have no disks of their own.
+    pub fn disk_complaint(&self, index: NodeIndex) -> Result<Option<String>, ClusterError> {
+        Ok(self.disk(index)?.trial().err().map(|error| error.to_string()))
+    }
+
+    fn disk(&self, index: NodeIndex) -> Result<&Disk, ClusterError> {
+        self.network
+            .disk(index)
+            .ok_or_else(|| ClusterError::Spec("nodes of this cluster have no disks of their own".to_owned()))
+    }
+
+    /// Whether a connection to the node's client port comes about within 300 ms.
+    pub async fn connects(&self, index: NodeIndex) -> bool {
+        let address = self.node(index).client_url.trim_start_matches("http://");
+        matches!(timeout(Duration::from_millis(300), TcpStream::connect(address)).await, Ok(Ok(_)))
+    }
+
     /// Undoes every fault: opens all links, resumes what is paused, starts what does not run. Safe to call
     /// at any time, and again.
     ///
@@ -293,14 +411,26 @@ impl Cluster {
     /// The leader, as the member with the highest term says. `None` when no member knows of one. Takes up to
     /// half a second when a member does not answer.
     pub async fn leader(&self) -> Option<NodeIndex> {
+        self.leader_of(&self.statuses().await)
+    }
+
+    /// The leader, as the member with the highest term of these says.
+    pub fn leader_of(&self, statuses: &BTreeMap<NodeIndex, MemberStatus>) -> Option<NodeIndex> {
+        let knowing = statuses.values().filter(|status| status.leader.is_some());
+        knowing.max_by_key(|status| status.raft_term)?.leader.and_then(|id| self.node_of(id))
+    }
+
+    /// What each member says of itself, of those that answer within half a second.
+    pub async fn statuses(&self) -> BTreeMap<NodeIndex, MemberStatus> {
         let mut answers = tokio::task::JoinSet::new();
-        for client in &self.clients {
+        for (index, client) in self.clients.iter().enumerate() {
             let client = client.clone();
-            answers.spawn(async move { timeout(LEADER_TIMEOUT, client.status()).await });
+            answers.spawn(async move {
+                let status = timeout(LEADER_TIMEOUT, client.status()).await.ok()?.ok()?;
+                Some((NodeIndex(index), status))
+            });
         }
-        let statuses = answers.join_all().await.into_iter().flatten().flatten();
-        let newest = statuses.filter(|status| status.leader.is_some()).max_by_key(|s| s.raft_term)?;
-        newest.leader.and_then(|id| self.node_of(id))
+        answers.join_all().await.into_iter().flatten().collect()
     }
 
     /// Waits until every node answers a linearizable read.
@@ -354,7 +484,16 @@ impl Cluster {
     /// # Errors
     /// When the rules could not be put in place; then they are as before.
     pub async fn cut(&self, fault: u64, links: BTreeMap<Link, Block>) -> Result<(), ClusterError> {
-        self.change_cuts(|cuts| cuts.insert(fault, links)).await
+        self.hinder(fault, Hindrance { links, ..Hindrance::default() }).await
+    }
+
+    /// Does to the traffic what a fault asks for, in place of what it asked for before; what other faults do
+    /// stays. All of it takes effect at once.
+    ///
+    /// # Errors
+    /// When the rules could not be put in place, or this kind of cluster cannot; then they are as before.
+    pub async fn hinder(&self, fault: u64, hindrance: Hindrance) -> Result<(), ClusterError> {
+        self.change_cuts(|cuts| cuts.insert(fault, hindrance)).await
     }
 
     /// Takes back what a fault blocked. A link that another fault blocks too stays blocked.
@@ -377,14 +516,24 @@ impl Cluster {
         let mut cuts = self.cuts.lock().await;
         let mut changed = cuts.clone();
         change(&mut changed);
-        self.network.apply(&changed.blocked()).await?;
+        self.network.apply(&changed.total()).await?;
         *cuts = changed;
         Ok(())
     }
 
     /// What is blocked now, by all faults together.
     pub async fn blocked(&self) -> BTreeMap<Link, Block> {
-        self.cuts.lock().await.blocked()
+        self.cuts.lock().await.total().links
+    }
+
+    /// Nodes that no client reaches now.
+    pub async fn unreachable(&self) -> BTreeSet<NodeIndex> {
+        self.cuts.lock().await.total().unreachable
+    }
+
+    /// What became of the packets of disturbed links since the start.
+    pub fn disturbed(&self) -> BTreeMap<Link, Disturbed> {
+        self.network.disturbed()
     }
 
     /// Sends a few bytes over a link, and tells what became of them. The system under test has no part in

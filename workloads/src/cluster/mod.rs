@@ -7,8 +7,11 @@
 //! either system on a docker network.
 //!
 //! A cluster knows no plan and writes no history: that is the nemesis's work.
+mod ability;
+mod admin;
 pub mod compose;
 mod error;
+mod failpoint;
 mod handle;
 mod links;
 pub mod local;
@@ -18,14 +21,17 @@ mod node_process;
 mod place;
 mod probe;
 mod process;
+mod shape;
 mod spec;
 mod status;
 mod system;
 mod tool;
 
+pub use ability::{Ability, Lack};
 pub use error::{ClusterError, Tool};
+pub use failpoint::{Armed, Failpoint, Tampering};
 pub use handle::{Cluster, Crash, Ended, ProcessState};
-pub use links::{Block, Cuts, Link, Probe};
+pub use links::{Block, Cuts, Disturbance, Disturbed, Hindrance, Link, Probe};
 pub(crate) use process::is_panic;
 pub use spec::{Kind, Node, NodeIndex, Spec, Tuning};
 pub use status::MemberStatus;

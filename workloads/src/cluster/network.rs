@@ -1,8 +1,9 @@
 //! The network of a cluster, of whichever kind.
 
 use super::{
-    Block, ClusterError, Kind, Link, Node, NodeIndex, Probe, System, compose::Fleet, local::Loopback,
-    netns::Lab, node_process::NodeProcess, process::Process,
+    ClusterError, Disturbed, Hindrance, Kind, Link, Node, NodeIndex, Probe, Spec, System, compose::Fleet,
+    handle::remove_data, local::Loopback, netns::Disk, netns::Lab, node_process::NodeProcess,
+    process::Process,
 };
 use std::{
     collections::BTreeMap,
@@ -48,19 +49,16 @@ pub(super) enum Network {
 }
 
 impl Network {
-    /// Makes a network for `nodes` nodes; `direct` is for [`Kind::Local`] alone.
-    pub(super) async fn build(
-        kind: Kind,
-        nodes: usize,
-        direct: bool,
-    ) -> Result<(Network, Vec<Address>), ClusterError> {
-        match kind {
+    /// Makes the network of a cluster.
+    pub(super) async fn build(spec: &Spec) -> Result<(Network, Vec<Address>), ClusterError> {
+        let nodes = spec.nodes;
+        match spec.kind {
             Kind::Netns => {
-                let (lab, addresses) = Lab::build(nodes).await?;
+                let (lab, addresses) = Lab::build(nodes, spec.disks.then_some(&*spec.dir)).await?;
                 Ok((Network::Netns(lab), addresses))
             }
             Kind::Local => {
-                let (loopback, addresses) = Loopback::build(nodes, direct).await?;
+                let (loopback, addresses) = Loopback::build(nodes, spec.direct).await?;
                 Ok((Network::Local(loopback), addresses))
             }
             Kind::Compose => {
@@ -103,15 +101,44 @@ impl Network {
         }
     }
 
-    /// Makes `blocked` all that is blocked.
-    pub(super) async fn apply(&self, blocked: &BTreeMap<Link, Block>) -> Result<(), ClusterError> {
+    /// Makes `all` everything that is done to the traffic.
+    pub(super) async fn apply(&self, all: &Hindrance) -> Result<(), ClusterError> {
+        let refuse = |what: &str| Err(ClusterError::Spec(format!("such a cluster cannot {what}")));
         match self {
-            Network::Netns(lab) => lab.apply(blocked).await,
+            Network::Netns(lab) => lab.apply(all).await,
+            Network::Local(_) if !all.unreachable.is_empty() => refuse("keep clients from a node"),
+            Network::Local(_) | Network::Compose(_) if !all.disturbed.is_empty() => {
+                refuse("delay or lose packets")
+            }
             Network::Local(loopback) => {
-                loopback.apply(blocked);
+                loopback.apply(&all.links);
                 Ok(())
             }
-            Network::Compose(fleet) => fleet.apply(blocked).await,
+            Network::Compose(fleet) => fleet.apply(all).await,
+        }
+    }
+
+    /// What became of the packets of disturbed links since the start.
+    pub(super) fn disturbed(&self) -> BTreeMap<Link, Disturbed> {
+        match self {
+            Network::Netns(lab) => lab.disturbed(),
+            Network::Local(_) | Network::Compose(_) => BTreeMap::new(),
+        }
+    }
+
+    /// Removes a node's data.
+    pub(super) async fn wipe(&self, node: &Node) -> Result<(), ClusterError> {
+        match self {
+            Network::Netns(_) | Network::Local(_) => remove_data(node),
+            Network::Compose(fleet) => fleet.wipe(node.index).await,
+        }
+    }
+
+    /// The disk of a node, where nodes have disks of their own.
+    pub(super) fn disk(&self, index: NodeIndex) -> Option<&Disk> {
+        match self {
+            Network::Netns(lab) => lab.disk(index),
+            Network::Local(_) | Network::Compose(_) => None,
         }
     }
 

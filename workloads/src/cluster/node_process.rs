@@ -67,6 +67,30 @@ impl NodeProcess {
         }
     }
 
+    /// Asks the server to end with SIGTERM and waits for it.
+    pub(super) async fn terminate(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        match self {
+            NodeProcess::Child(process) => process.terminate(node).await,
+            NodeProcess::Container(server) => server.terminate(node).await,
+        }
+    }
+
+    /// From here to the next start an end is no crash.
+    pub(super) fn expect_end(&mut self) {
+        match self {
+            NodeProcess::Child(process) => process.expect_end(),
+            NodeProcess::Container(server) => server.expect_end(),
+        }
+    }
+
+    /// How the server ended, where that was expected.
+    pub(super) async fn expected_end(&mut self) -> Option<Ended> {
+        match self {
+            NodeProcess::Child(process) => process.expected_end(),
+            NodeProcess::Container(server) => server.expected_end().await,
+        }
+    }
+
     /// Stops the server in its tracks.
     pub(super) async fn pause(&mut self) -> Result<ProcessState, ClusterError> {
         match self {

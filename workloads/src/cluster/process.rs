@@ -19,6 +19,9 @@ use tokio::{
 /// How long a signal may take to show its effect.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a process may take to end once it was asked to: a leader may hand over first.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How much of a log is shown with an error.
 const LOG_TAIL_LINES: usize = 20;
 const LOG_TAIL_BYTES: u64 = 64 * 1024;
@@ -27,11 +30,17 @@ const LOG_TAIL_BYTES: u64 = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Process {
     child: Option<Child>,
+    /// Of the present child, or the last.
+    pid: u32,
     paused: bool,
     starts: u32,
     /// Whether the end of the present child is among the crashes.
     noted: bool,
     crashes: Vec<Crash>,
+    /// Whether a fault is about to make it end by itself.
+    end_expected: bool,
+    /// How it then did.
+    expected_end: Option<Ended>,
 }
 
 impl Process {
@@ -44,6 +53,8 @@ impl Process {
         network: &Network,
     ) -> Result<u32, ClusterError> {
         if let ProcessState::Running { pid } | ProcessState::Paused { pid } = self.state() {
+            // What was expected did not come, and is expected no more.
+            self.end_expected = false;
             return Ok(pid);
         }
         self.note_crash(node);
@@ -64,6 +75,9 @@ impl Process {
         self.child = Some(child);
         self.paused = false;
         self.noted = false;
+        self.end_expected = false;
+        self.expected_end = None;
+        self.pid = pid;
         Ok(pid)
     }
 
@@ -90,13 +104,44 @@ impl Process {
                 let pid = child.id().expect("a child that has not ended has its id");
                 if self.paused { ProcessState::Paused { pid } } else { ProcessState::Running { pid } }
             }
+            Ok(Some(status)) if self.end_expected => {
+                self.expected_end = Some(Ended { pid: self.pid, status: status.to_string() });
+                self.child = None;
+                self.paused = false;
+                ProcessState::Killed
+            }
             Ok(Some(status)) => ProcessState::Exited { status: status.to_string() },
             Err(e) => ProcessState::Exited { status: format!("cannot be waited for: {e}") },
         }
     }
 
+    /// From here to the next start an end is no crash.
+    pub(super) fn expect_end(&mut self) {
+        self.end_expected = true;
+    }
+
+    /// How it ended, where that was expected.
+    pub(super) fn expected_end(&mut self) -> Option<Ended> {
+        self.state();
+        self.expected_end.clone()
+    }
+
     /// Ends the process with SIGKILL and waits for it.
     pub(super) async fn kill(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        self.end(node, Signal::SIGKILL, SIGNAL_TIMEOUT).await
+    }
+
+    /// Asks the process to end with SIGTERM and waits for it.
+    pub(super) async fn terminate(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        self.end(node, Signal::SIGTERM, TERMINATE_TIMEOUT).await
+    }
+
+    async fn end(
+        &mut self,
+        node: &Node,
+        by: Signal,
+        within: Duration,
+    ) -> Result<Option<Ended>, ClusterError> {
         let pid = match self.state() {
             ProcessState::Running { pid } | ProcessState::Paused { pid } => pid,
             ProcessState::Killed => return Ok(None),
@@ -107,8 +152,8 @@ impl Process {
         };
         let child = self.child.as_mut().expect("a process that runs is there");
         let doing = || ClusterError::io(format!("ending {}, process {pid}", node.name));
-        child.start_kill().map_err(doing())?;
-        let status = match timeout(SIGNAL_TIMEOUT, child.wait()).await {
+        signal(pid, by)?;
+        let status = match timeout(within, child.wait()).await {
             Ok(status) => status.map_err(doing())?,
             Err(_) => return Err(doing()(timed_out())),
         };

@@ -1,10 +1,11 @@
 //! What a cluster is to be made of.
 
 use super::System;
+use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 /// Position of a node in its cluster, from 0; the node's name counts from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeIndex(pub usize);
 
 impl NodeIndex {
@@ -66,6 +67,11 @@ pub struct Tuning {
     pub election: Duration,
     /// Applied entries between two snapshots; `None` leaves it to the system.
     pub snapshot_count: Option<u64>,
+    /// How long etcd's back end may wait before it writes what was applied; `None` leaves it to etcd, and
+    /// our own server has no such thing.
+    pub batch_interval: Option<Duration>,
+    /// After how many changes it writes at the latest; as above.
+    pub batch_limit: Option<u64>,
 }
 
 impl Default for Tuning {
@@ -74,6 +80,8 @@ impl Default for Tuning {
             heartbeat: Duration::from_millis(100),
             election: Duration::from_millis(1000),
             snapshot_count: None,
+            batch_interval: None,
+            batch_limit: None,
         }
     }
 }
@@ -99,6 +107,8 @@ pub struct Spec {
     /// Whether the nodes of a `local` cluster reach each other without the proxies: for measuring. Links cannot
     /// be cut then.
     pub direct: bool,
+    /// Whether each node has its data on a disk of its own, which a fault can fill or cut the power of.
+    pub disks: bool,
 }
 
 impl Spec {
@@ -116,6 +126,7 @@ impl Spec {
             tuning: Tuning::default(),
             start_timeout: Duration::from_secs(30),
             direct: false,
+            disks: false,
         }
     }
 }

@@ -114,7 +114,16 @@ impl System {
 
     /// The command that runs `node` as a member of the cluster `token` of `nodes`, new or as its data
     /// directory says.
-    pub fn node_command(&self, node: &Node, nodes: &[Node], token: &str, tuning: &Tuning) -> Command {
+    ///
+    /// `joins`: the cluster is there already, and has been told of the node.
+    pub fn node_command(
+        &self,
+        node: &Node,
+        nodes: &[Node],
+        token: &str,
+        tuning: &Tuning,
+        joins: bool,
+    ) -> Command {
         let members: Vec<String> = nodes.iter().map(|n| format!("{}={}", n.name, n.peer_url)).collect();
         let mut command = self.command();
         let mut flag = |name: &str, value: &str| {
@@ -126,15 +135,28 @@ impl System {
         flag("listen-peer-urls", &node.peer_listen_url);
         flag("initial-advertise-peer-urls", &node.peer_url);
         flag("initial-cluster", &members.join(","));
-        flag("initial-cluster-state", "new");
+        flag("initial-cluster-state", if joins { "existing" } else { "new" });
         flag("initial-cluster-token", token);
         flag("heartbeat-interval", &tuning.heartbeat.as_millis().to_string());
         flag("election-timeout", &tuning.election.as_millis().to_string());
         if let Some(count) = tuning.snapshot_count {
             flag("snapshot-count", &count.to_string());
         }
-        if let System::Assay { plant: Some(plant), .. } = self {
-            flag("plant", plant);
+        match self {
+            System::Assay { plant, .. } => {
+                if let Some(plant) = plant {
+                    flag("plant", plant);
+                }
+            }
+            System::Etcd { .. } => {
+                // How much of what was applied waits in memory for the back end to write it.
+                if let Some(interval) = tuning.batch_interval {
+                    flag("backend-batch-interval", &format!("{}ms", interval.as_millis()));
+                }
+                if let Some(limit) = tuning.batch_limit {
+                    flag("backend-batch-limit", &limit.to_string());
+                }
+            }
         }
         command.arg("--data-dir").arg(&node.data);
         command
@@ -196,7 +218,7 @@ mod tests {
         let nodes = [node(1), node(2)];
         let assay = System::Assay { program: "assay".into(), plant: Some("stale-read".to_owned()) };
         let tuning = Tuning { snapshot_count: Some(50), ..Tuning::default() };
-        let command = assay.node_command(&nodes[1], &nodes, "token", &tuning);
+        let command = assay.node_command(&nodes[1], &nodes, "token", &tuning, false);
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         for word in [
             "--name=n2",
@@ -213,7 +235,7 @@ mod tests {
             assert!(words.iter().any(|given| given == word), "no {word} in {words:?}");
         }
         let etcd = System::Etcd { dir: "bin".into() };
-        let command = etcd.node_command(&nodes[0], &nodes, "token", &Tuning::default());
+        let command = etcd.node_command(&nodes[0], &nodes, "token", &Tuning::default(), true);
         assert_eq!(command.get_program(), "bin/etcd");
         assert!(!command.get_args().any(|word| word.to_string_lossy().starts_with("--plant")));
     }

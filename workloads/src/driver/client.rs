@@ -125,6 +125,35 @@ impl Client {
         .await
     }
 
+    /// Where requests go.
+    pub(super) fn origin(&self) -> Uri {
+        self.origin.clone()
+    }
+
+    /// When the operation under way must be over.
+    pub(super) fn until(&self) -> Instant {
+        self.until.unwrap_or(Instant::now() + self.deadline)
+    }
+
+    /// The connection, made if there is none that may still work.
+    pub(super) async fn connected(&mut self, until: Instant) -> Result<Connection, DriverError> {
+        match &self.connection {
+            Some(connection) if !connection.is_closed() => Ok(connection.clone()),
+            Some(_) | None => {
+                let within = until.saturating_duration_since(Instant::now());
+                self.connection = None;
+                Ok(self.connection.insert(Connection::open(&self.authority, within).await?).clone())
+            }
+        }
+    }
+
+    /// Gives the connection up if an error shows that it is of no more use.
+    pub(super) fn after(&mut self, error: &DriverError) {
+        if error.breaks_connection() {
+            self.connection = None;
+        }
+    }
+
     async fn kv<Q, A>(
         &mut self,
         message: Q,
@@ -150,21 +179,14 @@ impl Client {
         .await
     }
 
-    async fn call<Q, A>(
+    pub(super) async fn call<Q, A>(
         &mut self,
         message: Q,
         send: impl AsyncFnOnce(Connection, Uri, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, DriverError> {
         let start = Instant::now();
-        let until = self.until.unwrap_or(start + self.deadline);
-        let connection = match &self.connection {
-            Some(connection) if !connection.is_closed() => connection.clone(),
-            Some(_) | None => {
-                let within = until.saturating_duration_since(start);
-                self.connection = None;
-                self.connection.insert(Connection::open(&self.authority, within).await?).clone()
-            }
-        };
+        let until = self.until();
+        let connection = self.connected(until).await?;
         let mut request = Request::new(message);
         // The server is told too, so that it need not work for nobody.
         request.set_timeout(until.saturating_duration_since(Instant::now()));
@@ -174,14 +196,11 @@ impl Client {
             Ok(Err(status)) => Err(DriverError::from_status(&status)),
             Ok(Ok(answer)) => Ok(answer.into_inner()),
         };
-        if result.as_ref().is_err_and(DriverError::breaks_connection) {
-            self.connection = None;
-        }
-        result
+        result.inspect_err(|error| self.after(error))
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

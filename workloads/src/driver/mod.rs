@@ -7,6 +7,9 @@
 mod client;
 mod connection;
 mod error;
+mod lease;
+mod watch;
 
 pub use client::{Client, revision};
 pub use error::{Certainty, DriverError};
+pub use watch::WatchStream;

@@ -16,6 +16,18 @@ pub enum Purpose {
     Append,
     /// Operations of the `set` workload.
     Set,
+    /// Operations of the `txn` workload.
+    Txn,
+    /// Operations of the `bank` workload.
+    Bank,
+    /// Operations of the `watch` workload.
+    Watch,
+    /// Operations of the `lock` workloads.
+    Lock,
+    /// Operations of the `election` workload.
+    Election,
+    /// Operations of the `lease` workload.
+    Lease,
 }
 
 /// The stream of random numbers for `purpose` in the run with this seed.
@@ -26,6 +38,12 @@ pub fn rng(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Kv => 3,
         Purpose::Append => 4,
         Purpose::Set => 5,
+        Purpose::Txn => 20,
+        Purpose::Bank => 21,
+        Purpose::Watch => 22,
+        Purpose::Lock => 23,
+        Purpose::Election => 24,
+        Purpose::Lease => 25,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);

@@ -37,11 +37,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins the files in `dir`.
+    /// Begins the files in `dir`; `date` is the start in words.
     ///
     /// # Errors
     /// When they cannot be made.
-    pub fn create(dir: &Path, names: Vec<&'static str>, started: SystemTime) -> io::Result<Journal> {
+    pub fn create(
+        dir: &Path,
+        names: Vec<&'static str>,
+        started: SystemTime,
+        date: &str,
+    ) -> io::Result<Journal> {
         let file = |name: &str| File::create(dir.join(name)).map(BufWriter::new);
         let start_s = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let mut journal = Journal {
@@ -51,7 +56,6 @@ impl Journal {
             start_s,
             names,
         };
-        let date = crate::report::rfc3339(started);
         writeln!(journal.hlog, "#[Response and service times of an assay bench, in ns]")?;
         writeln!(journal.hlog, "#[Histogram log format version 1.3]")?;
         writeln!(journal.hlog, "#[StartTime: {start_s:.3} (seconds since epoch), {date}]")?;
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn a_histogram_log_comes_back_from_the_standard_reader() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(dir.path(), vec!["put"], UNIX_EPOCH).unwrap();
+        let mut journal = Journal::create(dir.path(), vec!["put"], UNIX_EPOCH, "1970").unwrap();
         for index in 0..3 {
             let interval = interval(index);
             journal.add(&interval, &Row::of(&interval, &["put"], 1.0, false)).unwrap();

@@ -6,10 +6,16 @@
 //! Proof: the kernel says how each process ended, and its client port refuses connections. Undone when each
 //! node answers for itself again.
 
-use super::strike::FaultError;
-use crate::cluster::{Cluster, NodeIndex};
+use super::{
+    Target,
+    strike::{Active, FaultError, Scene, Strike, Undoing, names},
+};
+use crate::cluster::{Cluster, Ended, NodeIndex};
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant as Clock},
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -21,6 +27,28 @@ const REFUSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a node may take from its start until it answers. After the kill of a majority that includes an
 /// election.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Nodes whose processes have been ended.
+#[derive(Debug)]
+pub(super) struct Killed(pub(super) Vec<NodeIndex>);
+
+impl Active for Killed {
+    fn undo<'a>(&'a mut self, scene: &'a Scene) -> Undoing<'a> {
+        Box::pin(revive_all(scene, &self.0))
+    }
+}
+
+/// Ends the processes of a target.
+pub(super) async fn strike(scene: &mut Scene, target: Target) -> Result<Option<Strike>, FaultError> {
+    let nodes = scene.take(target);
+    if nodes.is_empty() {
+        return Ok(None);
+    }
+    let act_at = Clock::now();
+    let proof = start(&scene.cluster, &nodes).await;
+    let detail = json!({"nodes": names(&nodes)});
+    Ok(Some(Strike { active: Box::new(Killed(nodes)), detail, act_at, proof }))
+}
 
 /// Ends the processes of `nodes`, and proves it.
 pub(super) async fn start(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value, FaultError> {
@@ -34,29 +62,30 @@ pub(super) async fn start(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Valu
     }
     let mut proof = Map::new();
     for (node, end) in ended {
-        let start = Instant::now();
-        while !cluster.refuses(node).await {
-            if start.elapsed() > REFUSE_TIMEOUT {
-                let status = end.status;
-                return Err(FaultError::NotProved(format!("{node}'s port does not refuse, after {status}")));
-            }
-        }
-        proof.insert(node.to_string(), json!({"pid": end.pid, "ended": end.status, "port": "refuses"}));
+        proof.insert(node.to_string(), prove_end(cluster, node, &end).await?);
     }
     Ok(Value::Object(proof))
 }
 
+/// Shows that a process which is said to have ended serves no more.
+pub(super) async fn prove_end(cluster: &Cluster, node: NodeIndex, end: &Ended) -> Result<Value, FaultError> {
+    let (start, status) = (Instant::now(), &end.status);
+    // Packets to a node that clients are kept from do not come back as refusals.
+    while !cluster.unreachable().await.contains(&node) && !cluster.refuses(node).await {
+        if start.elapsed() > REFUSE_TIMEOUT {
+            return Err(FaultError::NotProved(format!("{node}'s port does not refuse, after {status}")));
+        }
+    }
+    Ok(json!({"pid": end.pid, "ended": status, "port": "refuses"}))
+}
+
 /// Starts the processes again, and waits until each answers for itself. While other faults are `active` a
 /// node need only run: etcd, for one, answers nothing before it has found a quorum.
-pub(super) async fn undo(
-    cluster: &Arc<Cluster>,
-    nodes: &[NodeIndex],
-    others_active: impl Fn() -> bool + Clone + Send + 'static,
-) -> Result<Value, FaultError> {
+pub(super) async fn revive_all(scene: &Scene, nodes: &[NodeIndex]) -> Result<Value, FaultError> {
     let mut starts = JoinSet::new();
     for &node in nodes {
-        let (cluster, others_active) = (Arc::clone(cluster), others_active.clone());
-        starts.spawn(async move { (node, revive(&cluster, node, others_active).await) });
+        let (cluster, others_active) = (Arc::clone(&scene.cluster), Arc::clone(&scene.others_active));
+        starts.spawn(async move { (node, revive(&cluster, node, &*others_active).await) });
     }
     let mut proof = Map::new();
     for (node, outcome) in starts.join_all().await {
@@ -65,10 +94,11 @@ pub(super) async fn undo(
     Ok(Value::Object(proof))
 }
 
-async fn revive(
+/// Starts one process again, and waits until it answers.
+pub(super) async fn revive(
     cluster: &Cluster,
     node: NodeIndex,
-    others_active: impl Fn() -> bool,
+    others_active: &(dyn Fn() -> bool + Send + Sync),
 ) -> Result<Value, FaultError> {
     let start = Instant::now();
     let pid = cluster.start_node(node).await?;

@@ -9,8 +9,14 @@
 //! and the link's drop counter has moved; one-way, a probe the other way arrives. Undone when probes arrive
 //! again; what was dropped in all goes into the history then.
 
-use super::strike::FaultError;
+use super::{
+    Shape,
+    repeat::Repeating,
+    shape::{self, Cut},
+    strike::{Active as Undo, FaultError, Scene, Strike, Undoing, names},
+};
 use crate::cluster::{Block, Cluster, Link, Probe};
+use rand::RngExt;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +30,69 @@ use tokio::{
 
 /// How long an open link may take until a probe arrives.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the links of a node that flaps stay as they are, in ms: long enough for a heartbeat or two, and at
+/// times for an election.
+const FLAP_MS: std::ops::RangeInclusive<u64> = 150..=1500;
+
+/// A cut of links.
+#[derive(Debug)]
+struct Partition {
+    number: u64,
+    active: Active,
+    /// What opens and blocks the links in turns, and how often it did.
+    flapping: Option<Repeating<u64>>,
+}
+
+impl Undo for Partition {
+    fn undo<'a>(&'a mut self, scene: &'a Scene) -> Undoing<'a> {
+        Box::pin(async move {
+            let flaps = match &mut self.flapping {
+                Some(flapping) => Some(flapping.end().await?),
+                None => None,
+            };
+            let mut proof = undo(&scene.cluster, self.number, &self.active).await?;
+            if let (Some(flaps), Value::Object(proof)) = (flaps, &mut proof) {
+                proof.insert("turns".to_owned(), json!(flaps));
+            }
+            Ok(proof)
+        })
+    }
+}
+
+/// Blocks the links of a shape.
+pub(super) async fn strike(scene: &mut Scene, shape: Shape) -> Result<Option<Strike>, FaultError> {
+    let nodes = scene.cluster.nodes().len();
+    let Cut { links, groups } = shape::draw(shape, nodes, scene.view.leader, &mut scene.rng);
+    let number = scene.planned.number;
+    let act_at = std::time::Instant::now();
+    let (active, proof) = start(&scene.cluster, number, links.clone()).await?;
+    let named: Vec<_> = links.keys().map(Link::to_string).collect();
+    let groups: Vec<_> = groups.iter().map(|group| names(group)).collect();
+    let flapping = (shape == Shape::Flapping && proof.is_ok()).then(|| flap(scene, links));
+    let detail = json!({"groups": groups, "links": named});
+    Ok(Some(Strike { active: Box::new(Partition { number, active, flapping }), detail, act_at, proof }))
+}
+
+/// Opens the links and blocks them again, in turns. Gives how often.
+fn flap(scene: &Scene, links: BTreeMap<Link, Block>) -> Repeating<u64> {
+    let (cluster, number, mut rng) = (Arc::clone(&scene.cluster), scene.planned.number, scene.rng.clone());
+    Repeating::start(|mut until| async move {
+        let mut turns = 0;
+        while until.wait(Duration::from_millis(rng.random_range(FLAP_MS))).await {
+            let changed = match turns % 2 {
+                0 => cluster.mend(number).await,
+                _ => cluster.cut(number, links.clone()).await,
+            };
+            if let Err(error) = changed {
+                tracing::warn!(%error, "a link does not flap");
+                break;
+            }
+            turns += 1;
+        }
+        turns
+    })
+}
 
 /// What the undoing needs to know.
 #[derive(Debug)]
@@ -74,7 +143,7 @@ pub(super) async fn undo(cluster: &Arc<Cluster>, number: u64, active: &Active) -
 }
 
 /// Waits until a probe has arrived over each of `links` that no fault blocks: what arrived, or what did not.
-async fn await_open(
+pub(super) async fn await_open(
     cluster: &Arc<Cluster>,
     links: BTreeSet<Link>,
 ) -> Result<Result<Map<String, Value>, String>, FaultError> {
@@ -110,7 +179,7 @@ fn hindered(blocked: &BTreeMap<Link, Block>, link: Link) -> bool {
     blocked.contains_key(&link) || blocked.get(&Link::new(link.to, link.from)) == Some(&Block::Packets)
 }
 
-async fn probe_all(
+pub(super) async fn probe_all(
     cluster: &Arc<Cluster>,
     links: impl Iterator<Item = Link>,
 ) -> Result<BTreeMap<Link, Probe>, FaultError> {

@@ -10,9 +10,34 @@
 //! Proof: the state that /proc/PID/stat shows, `T` while stopped and another after; of a container, the state
 //! that docker tells.
 
-use super::strike::FaultError;
+use super::{
+    Target,
+    strike::{Active, FaultError, Scene, Strike, Undoing, names},
+};
 use crate::cluster::{Cluster, NodeIndex, ProcessState};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use std::time::Instant;
+
+#[derive(Debug)]
+struct Paused(Vec<NodeIndex>);
+
+impl Active for Paused {
+    fn undo<'a>(&'a mut self, scene: &'a Scene) -> Undoing<'a> {
+        Box::pin(undo(&scene.cluster, &self.0))
+    }
+}
+
+/// Stops the processes of a target.
+pub(super) async fn strike(scene: &mut Scene, target: Target) -> Result<Option<Strike>, FaultError> {
+    let nodes = scene.take(target);
+    if nodes.is_empty() {
+        return Ok(None);
+    }
+    let act_at = Instant::now();
+    let proof = start(&scene.cluster, &nodes).await;
+    let detail = json!({"nodes": names(&nodes)});
+    Ok(Some(Strike { active: Box::new(Paused(nodes)), detail, act_at, proof }))
+}
 
 /// Stops the processes of `nodes`, and proves it.
 pub(super) async fn start(cluster: &Cluster, nodes: &[NodeIndex]) -> Result<Value, FaultError> {

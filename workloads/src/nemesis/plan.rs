@@ -1,9 +1,9 @@
 //! When which fault strikes: drawn from the seed before the run.
 
-use super::{Family, Fault, FaultSet};
+use super::{Family, Fault, FaultSet, View};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 /// The nemesis's own stream of the run's generator, so that a change in what the workload draws does not
@@ -57,7 +57,7 @@ impl Options {
 }
 
 /// One fault of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// Its number, from 0, by which a history's events refer to it.
     pub number: u64,
@@ -69,6 +69,10 @@ pub struct Planned {
     pub duration_ms: u64,
     /// What its choice of nodes is drawn from.
     pub choice: u64,
+    /// Who led and who lagged when it began, in a plan that has been carried out: carried out again, it hits
+    /// the same nodes. Without it whoever leads and lags then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<View>,
 }
 
 /// What strikes when.
@@ -117,7 +121,14 @@ impl Plan {
             free_ms[lane] = end_ms;
             // With every family busy the lane stays empty for as long as the fault would have lasted.
             if let Some(fault) = turns.next(&busy, &mut rng) {
-                plan.faults.push(Planned { number: 0, fault, start_ms, duration_ms, choice: rng.random() });
+                plan.faults.push(Planned {
+                    number: 0,
+                    fault,
+                    start_ms,
+                    duration_ms,
+                    choice: rng.random(),
+                    view: None,
+                });
             }
         }
         plan.faults.sort_by_key(|planned| planned.start_ms);
@@ -125,6 +136,16 @@ impl Plan {
             planned.number = number;
         }
         plan
+    }
+
+    /// The plan of these faults, as they were carried out before.
+    pub fn again(faults: Vec<Planned>, time_limit: Duration) -> Plan {
+        Plan {
+            overlap: faults.len().max(1),
+            faults,
+            time_limit_ms: u64::try_from(time_limit.as_millis()).unwrap_or(u64::MAX),
+            gap_min_ms: 0,
+        }
     }
 
     /// How many faults of each family are planned.
@@ -232,8 +253,8 @@ mod tests {
     #[test]
     fn every_fault_comes_up_before_any_comes_up_again() {
         let plan = Plan::draw(&options(3, 600, "partition", 5));
-        let first: std::collections::BTreeSet<_> = plan.faults[..6].iter().map(|p| p.fault).collect();
-        assert_eq!(first.len(), 6, "{:?}", &plan.faults[..6]);
+        let first: std::collections::BTreeSet<_> = plan.faults[..8].iter().map(|p| p.fault).collect();
+        assert_eq!(first.len(), 8, "{:?}", &plan.faults[..8]);
     }
 
     #[test]

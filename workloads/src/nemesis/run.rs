@@ -27,7 +27,7 @@ struct Shared {
     cluster: Arc<Cluster>,
     sink: Sink,
     start: Instant,
-    held: Held,
+    held: Arc<Held>,
     /// Faults under way.
     active: Arc<AtomicUsize>,
 }
@@ -43,7 +43,7 @@ pub async fn run(plan: &Plan, cluster: Arc<Cluster>, sink: Sink, stop: impl Futu
         cluster,
         sink,
         start: Instant::now(),
-        held: Held::default(),
+        held: Arc::default(),
         active: Arc::default(),
     });
     let crashes_before = shared.cluster.crashes().await;
@@ -63,9 +63,9 @@ pub async fn run(plan: &Plan, cluster: Arc<Cluster>, sink: Sink, stop: impl Futu
             Some(lane) => {
                 let (shared, stopped) = (Arc::clone(&shared), stopping.subscribe());
                 under_way.spawn(async move {
-                    let result = shared.carry_out(planned, stopped).await;
+                    let outcome = shared.carry_out(planned, stopped).await;
                     drop(lane);
-                    Outcome { planned, result }
+                    outcome
                 });
             }
             None => summary.outcomes.push(Outcome { planned, result: FaultResult::NotReached }),
@@ -140,8 +140,9 @@ impl Shared {
         (self.now_ms() + planned.duration_ms <= plan.time_limit_ms).then_some(lane)
     }
 
-    /// One fault from its beginning to its end.
-    async fn carry_out(&self, planned: Planned, mut stopped: watch::Receiver<bool>) -> FaultResult {
+    /// One fault from its beginning to its end. The plan in the outcome tells when it began and what its choice
+    /// was made from.
+    async fn carry_out(&self, mut planned: Planned, mut stopped: watch::Receiver<bool>) -> Outcome {
         let (f, fault) = (planned.fault.family().to_string(), planned.number);
         let failed = |error: FaultError| {
             let error = error.to_string();
@@ -150,10 +151,14 @@ impl Shared {
             FaultResult::Failed { error }
         };
         self.active.fetch_add(1, Ordering::SeqCst);
-        let result = match strike::begin(&self.cluster, &self.held, planned).await {
+        let active = Arc::clone(&self.active);
+        let others_active = Arc::new(move || active.load(Ordering::SeqCst) > 1);
+        let began_ms = self.now_ms();
+        let result = match strike::begin(&self.cluster, &self.held, planned, others_active).await {
             Err(error) => failed(error),
             Ok(None) => FaultResult::Skipped,
-            Ok(Some(struck)) => {
+            Ok(Some(mut struck)) => {
+                (planned.view, planned.start_ms) = (Some(struck.view()), began_ms);
                 let start_ms = self.now_ms();
                 let (value, proof) = (struck.value.clone(), struck.proof.clone());
                 (self.sink)(What::NemesisStart { f: f.clone(), fault, value, proof });
@@ -161,9 +166,7 @@ impl Shared {
                     () = sleep(Duration::from_millis(planned.duration_ms)) => {}
                     _ = stopped.wait_for(|&stopped| stopped) => {}
                 }
-                let active = Arc::clone(&self.active);
-                let others_active = move || active.load(Ordering::SeqCst) > 1;
-                match strike::undo(&self.cluster, &self.held, &struck, others_active).await {
+                match strike::undo(&mut struck).await {
                     Ok(proof) => {
                         (self.sink)(What::NemesisEnd { f, fault, proof });
                         FaultResult::Proved { start_ms, end_ms: self.now_ms() }
@@ -173,7 +176,7 @@ impl Shared {
             }
         };
         self.active.fetch_sub(1, Ordering::SeqCst);
-        result
+        Outcome { planned, result }
     }
 
     fn now_ms(&self) -> u64 {

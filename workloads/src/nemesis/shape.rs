@@ -31,7 +31,7 @@ pub(super) fn draw(shape: Shape, nodes: usize, leader: Option<NodeIndex>, rng: &
     let mut order: Vec<NodeIndex> = (0..nodes).map(NodeIndex).collect();
     order.shuffle(rng);
     match shape {
-        Shape::One => split(&order[..1], &order[1..]),
+        Shape::One | Shape::Flapping => split(&order[..1], &order[1..]),
         Shape::Leader => {
             bring_forward(&mut order, leader);
             split(&order[..1], &order[1..])
@@ -42,12 +42,13 @@ pub(super) fn draw(shape: Shape, nodes: usize, leader: Option<NodeIndex>, rng: &
         }
         Shape::Ring => ring(&order),
         Shape::Bridge => bridge(&order),
-        Shape::OneWay => {
+        Shape::OneWay | Shape::OneWayPackets => {
             // Half of them hit the leader: a deaf or a mute one is what elections must get right.
             if rng.random() {
                 bring_forward(&mut order, leader);
             }
-            one_way(&order, rng.random())
+            let block = if shape == Shape::OneWay { Block::Payload } else { Block::Packets };
+            one_way(&order, rng.random(), block)
         }
     }
 }
@@ -101,11 +102,11 @@ fn bridge(order: &[NodeIndex]) -> Cut {
     cut
 }
 
-/// The first node and the others: its payload does not reach them (`mute`), or theirs does not reach it.
-fn one_way(order: &[NodeIndex], mute: bool) -> Cut {
+/// The first node and the others: what is blocked of its packets does not reach them (`mute`), or theirs does not reach it.
+fn one_way(order: &[NodeIndex], mute: bool, block: Block) -> Cut {
     let (&victim, others) = order.split_first().expect("a partition needs two nodes");
     let link = |&other: &NodeIndex| if mute { Link::new(victim, other) } else { Link::new(other, victim) };
-    let links = others.iter().map(|other| (link(other), Block::Payload)).collect();
+    let links = others.iter().map(|other| (link(other), block)).collect();
     let mut others = others.to_vec();
     others.sort();
     Cut { links, groups: vec![vec![victim], others] }

@@ -1,6 +1,7 @@
 //! Latencies, counted in histograms.
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ fn to_ms(us: u64) -> f64 {
 }
 
 /// How long operations took, in ms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Percentiles {
     /// How many there were; with none, all else is 0.
     pub count: u64,

@@ -8,6 +8,7 @@ use crate::{
 use checker::history::event::What;
 use serde_json::Value;
 use std::{
+    collections::VecDeque,
     io::{self, IsTerminal, Write},
     sync::{
         Arc, Mutex, PoisonError,
@@ -76,6 +77,10 @@ struct State {
     doing: String,
     tallies: Vec<Arc<Tally>>,
     active: Vec<String>,
+    /// When what is being done will be over, where that is known.
+    ends: Option<Instant>,
+    /// How many operations had ended, at the last few looks.
+    looks: VecDeque<(Instant, u64)>,
     /// Whether a line is drawn on the terminal that must be wiped before the next.
     drawn: bool,
 }
@@ -84,6 +89,10 @@ struct State {
 const REDRAW: Duration = Duration::from_millis(200);
 /// Between two lines elsewhere.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// The rate that is shown is that of so long.
+const RATE_OVER: Duration = Duration::from_secs(2);
+/// Of a terminal that does not tell.
+const WIDTH_DEFAULT: usize = 100;
 
 impl Progress {
     /// Shows progress from `start` on; not at all if `quiet`.
@@ -107,9 +116,20 @@ impl Progress {
 
     /// What is being done now; operations are counted from `tallies`.
     pub fn phase(&self, doing: &str, tallies: Vec<Arc<Tally>>) {
+        self.begin(doing, tallies, None);
+    }
+
+    /// The same for what lasts for a known time.
+    pub fn phase_of(&self, doing: &str, tallies: Vec<Arc<Tally>>, lasts: Duration) {
+        self.begin(doing, tallies, Some(Instant::now() + lasts));
+    }
+
+    fn begin(&self, doing: &str, tallies: Vec<Arc<Tally>>, ends: Option<Instant>) {
         let mut state = self.shared.lock();
         state.doing = doing.to_string();
         state.tallies = tallies;
+        state.ends = ends;
+        state.looks.clear();
         drop(state);
         if !self.shared.terminal {
             self.shared.tick();
@@ -195,9 +215,11 @@ pub(super) fn plain(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
-            fields.join(" ")
+            let field = |(name, value): (&String, &Value)| match value {
+                Value::Object(_) => format!("{name}({})", plain(value)),
+                _ => format!("{name}={}", plain(value)),
+            };
+            fields.iter().map(field).collect::<Vec<String>>().join(" ")
         }
         other => other.to_string(),
     }
@@ -230,13 +252,18 @@ impl Shared {
             self.wipe(&mut state);
             self.draw(&mut state);
         } else if !state.doing.is_empty() {
-            let _ = writeln!(io::stderr(), "{}", self.line(&state));
+            let line = self.line(&mut state);
+            let _ = writeln!(io::stderr(), "{line}");
         }
     }
 
     fn draw(&self, state: &mut State) {
         if !state.doing.is_empty() {
-            let _ = write!(io::stderr(), "{}", self.line(state));
+            // A line that wraps could not be wiped.
+            let width =
+                terminal_size::terminal_size_of(io::stderr()).map_or(WIDTH_DEFAULT, |(w, _)| w.0.into());
+            let line: String = self.line(state).chars().take(width.saturating_sub(1)).collect();
+            let _ = write!(io::stderr(), "{line}");
             state.drawn = true;
         }
     }
@@ -248,17 +275,39 @@ impl Shared {
         }
     }
 
-    fn line(&self, state: &State) -> String {
+    fn line(&self, state: &mut State) -> String {
+        let now = Instant::now();
         let mut line = format!("{:7.1}s  {}", self.start.elapsed().as_secs_f64(), state.doing);
+        if let Some(left) = state.ends.and_then(|ends| ends.checked_duration_since(now)) {
+            line.push_str(&format!(", {} s left", left.as_secs()));
+        }
         if !state.tallies.is_empty() {
             let sum = state.tallies.iter().fold(Counts::default(), |sum, tally| sum.plus(tally.counts()));
-            line.push_str(&format!("  {} ok, {} fail, {} info", sum.ok, sum.fail, sum.info));
+            let rate = rate(&mut state.looks, now, sum.total());
+            line.push_str(&format!("  {} ok, {} fail, {} info{rate}", sum.ok, sum.fail, sum.info));
         }
         if !state.active.is_empty() {
             line.push_str(&format!("  [{}]", state.active.join(", ")));
         }
         line
     }
+}
+
+/// Operations per second, by the looks of the last [`RATE_OVER`], to which this one is added.
+fn rate(looks: &mut VecDeque<(Instant, u64)>, now: Instant, total: u64) -> String {
+    looks.push_back((now, total));
+    // One that is older stays, for the time between two looks may be longer.
+    while looks.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= RATE_OVER) {
+        looks.pop_front();
+    }
+    let (at, before) = looks[0];
+    let passed = now.duration_since(at);
+    if passed.is_zero() {
+        return String::new();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "operations of a few seconds")]
+    let per_s = total.saturating_sub(before) as f64 / passed.as_secs_f64();
+    format!(" ({per_s:.0}/s)")
 }
 
 #[cfg(test)]
@@ -280,6 +329,12 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_is_told_without_json() {
+        let proof = json!({ "n2": { "ended": "signal: 9", "pid": 7 }, "after_ms": 5 });
+        assert_eq!(plain(&proof), "after_ms=5 n2(ended=signal: 9 pid=7)");
+    }
+
+    #[test]
     fn a_tally_counts_every_outcome() {
         use checker::history::event::OpError;
         let tally = Tally::default();
@@ -289,5 +344,20 @@ mod tests {
         tally.completed(&Completion::Info(error("malformed")));
         assert_eq!(tally.counts(), Counts { ok: 1, fail: 1, info: 1 });
         assert_eq!(tally.malformed(), 1);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let (mut looks, start) = (VecDeque::new(), Instant::now());
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert_eq!(rate(&mut looks, at(0), 0), "");
+        assert_eq!(rate(&mut looks, at(500), 50), " (100/s)");
+        assert_eq!(rate(&mut looks, at(1000), 100), " (100/s)");
+        // Whatever was long ago no longer counts.
+        for ms in (1500..6000).step_by(500) {
+            rate(&mut looks, at(ms), 100);
+        }
+        assert_eq!(rate(&mut looks, at(6000), 100), " (0/s)");
+        assert!(looks.len() < 8, "{}", looks.len());
     }
 }

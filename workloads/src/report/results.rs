@@ -1,6 +1,11 @@
 //! What a run came to, as `results.json` holds it.
 
-use super::latency::Percentiles;
+use super::{
+    availability::{Availability, Impact},
+    doubt::Doubt,
+    latency::Percentiles,
+};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -15,7 +20,7 @@ pub const VERSION: u32 = 1;
 pub const FILE: &str = "results.json";
 
 /// The verdict of a run, a workload or a check. The worst of several is theirs together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Conclusion {
     /// Every promise that was checked was kept.
@@ -49,7 +54,7 @@ impl fmt::Display for Conclusion {
 }
 
 /// What a run came to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
     /// Version of the format: [`VERSION`].
     pub v: u32,
@@ -57,6 +62,9 @@ pub struct Results {
     pub verdict: Conclusion,
     /// Why it is not valid, one sentence each.
     pub reasons: Vec<String>,
+    /// Those of the reasons that lie in the run and not in the store, with their kinds.
+    #[serde(default)]
+    pub doubts: Vec<Doubt>,
     /// What was run.
     pub run: Run,
     /// Each workload's part.
@@ -64,6 +72,9 @@ pub struct Results {
     /// Checks of the run as a whole.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// How many of the operations that were due the store served, under faults and without.
+    #[serde(default)]
+    pub availability: Availability,
     /// The faults, in order.
     pub faults: Vec<FaultResult>,
     /// Faults or clusters that were not to be had here, and why.
@@ -74,11 +85,11 @@ pub struct Results {
 }
 
 /// What was run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// The command that repeats it.
     pub command: String,
-    /// When it began, RFC 3339.
+    /// When it began, RFC 3339, to the ms: what all times in s count from.
     pub started: String,
     /// How long it took in all, in s.
     pub duration_s: f64,
@@ -99,10 +110,13 @@ pub struct Run {
 }
 
 /// A workload's part of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadResult {
     /// Its name.
     pub name: String,
+    /// In which phase it ran, counted from 1; those of one phase ran at the same time.
+    #[serde(default)]
+    pub phase: usize,
     /// Its history, relative to the run's folder.
     pub history: PathBuf,
     /// Its share of the rate, per s.
@@ -124,7 +138,7 @@ pub struct WorkloadResult {
 }
 
 /// How many operations ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Surely took effect.
     pub ok: u64,
@@ -148,7 +162,7 @@ impl Counts {
 }
 
 /// What one check concluded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// Its name.
     pub name: String,
@@ -172,7 +186,7 @@ pub struct Check {
 }
 
 /// A broken promise, with its evidence.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Anomaly {
     /// What kind of promise.
     pub kind: String,
@@ -184,10 +198,16 @@ pub struct Anomaly {
     /// The witness, drawn as lanes per process: a file relative to the run's folder.
     #[serde(default)]
     pub drawing: Option<PathBuf>,
+    /// The witness's operations: their numbers in the workload's history, in order of invocation.
+    #[serde(default)]
+    pub operations: Vec<u32>,
+    /// From the first invocation to the last answer of the witness, in s from the start of the run.
+    #[serde(default)]
+    pub span_s: Option<[f64; 2]>,
 }
 
 /// A fault, from its effect to its undoing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultResult {
     /// In which phase, counted from 1.
     pub phase: usize,
@@ -209,6 +229,9 @@ pub struct FaultResult {
     /// What went wrong with it.
     #[serde(default)]
     pub errors: Vec<String>,
+    /// What it did to the service.
+    #[serde(default)]
+    pub impact: Option<Impact>,
 }
 
 impl FaultResult {
@@ -219,7 +242,7 @@ impl FaultResult {
 }
 
 /// A member.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeResult {
     /// Its name.
     pub name: String,
@@ -232,9 +255,42 @@ pub struct NodeResult {
 
 impl Results {
     /// Takes note that the run proves less than it should.
-    pub fn doubt(&mut self, reason: String) {
+    pub fn doubt(&mut self, doubt: Doubt) {
         self.verdict = self.verdict.max(Conclusion::Unknown);
-        self.reasons.push(reason);
+        self.reasons.push(doubt.sentence.clone());
+        self.doubts.push(doubt);
+    }
+
+    /// Adds a check of the run as a whole, with what follows from it.
+    pub fn add_check(&mut self, check: Check) {
+        self.verdict = self.verdict.max(check.verdict);
+        let found = check.anomalies.iter().map(|anomaly| (anomaly.kind.as_str(), &anomaly.sentence));
+        self.reasons.extend(found.map(|(kind, sentence)| format!("{} ({kind}): {sentence}", check.name)));
+        self.reasons.extend(check.reasons.iter().map(|reason| format!("{}: {reason}", check.name)));
+        self.checks.push(check);
+    }
+
+    /// The verdict and why, in one sentence.
+    pub fn sentence(&self) -> String {
+        let more = |first: &str, count: usize| match count {
+            0 | 1 => first.to_string(),
+            count => format!("{first} (and {} more)", count - 1),
+        };
+        match self.verdict {
+            Conclusion::Valid if self.faults.is_empty() => "every check passed; there were no faults".into(),
+            Conclusion::Valid => "every check passed, and every fault is proved to have taken effect".into(),
+            Conclusion::Anomaly => match self.anomalies().next() {
+                Some((name, _, anomaly)) => more(
+                    &format!("{} in {name}: {}", anomaly.kind, anomaly.sentence),
+                    self.anomalies().count(),
+                ),
+                None => "a promise was broken".into(),
+            },
+            Conclusion::Unknown => match self.reasons.first() {
+                Some(first) => more(first, self.reasons.len()),
+                None => "nothing can be said".into(),
+            },
+        }
     }
 
     /// Every anomaly, with the name of what it was found in, and the check that found it.
@@ -287,6 +343,7 @@ pub fn write(dir: &Path, results: &Results) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::DoubtKind;
 
     #[test]
     fn the_worst_verdict_wins_and_has_its_exit_code() {
@@ -294,8 +351,8 @@ mod tests {
         assert!(Valid < Unknown && Unknown < Anomaly);
         assert_eq!([Valid, Anomaly, Unknown].map(Conclusion::exit_code), [0, 1, 3]);
         let mut results = Results { verdict: Anomaly, ..Results::default() };
-        results.doubt("a fault did not take effect".into());
-        assert_eq!((results.verdict, results.reasons.len()), (Anomaly, 1));
+        results.doubt(Doubt::new(DoubtKind::FaultWithoutEffect, "a fault did not take effect"));
+        assert_eq!((results.verdict, results.reasons.len(), results.doubts.len()), (Anomaly, 1, 1));
     }
 
     #[test]

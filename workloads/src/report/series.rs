@@ -49,6 +49,7 @@ pub(crate) fn faults(history: &History, phase: usize) -> Vec<FaultResult> {
         end_s: fault.end.map(|end| seconds(end.t)),
         proof: fault.proof.clone(),
         errors: fault.errors.clone(),
+        impact: None,
     });
     results.collect()
 }
@@ -75,7 +76,7 @@ fn count(operation: &Operation, result: &mut WorkloadResult) {
 }
 
 /// From the phase `load` to the next phase, in ns.
-fn load_span(history: &History) -> (u64, u64) {
+pub(super) fn load_span(history: &History) -> (u64, u64) {
     let phases = history.phases();
     let Some(index) = phases.iter().position(|phase| phase.f == "load") else { return (0, u64::MAX) };
     (phases[index].at.t, phases.get(index + 1).map_or(u64::MAX, |next| next.at.t))
@@ -108,7 +109,7 @@ const WIDTHS_MS: [u64; 9] = [250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000,
 const BUCKETS_MAX: u64 = 160;
 
 /// The series of all these histories, which share one clock.
-pub(super) fn series(histories: &[History]) -> Series {
+pub(super) fn series(histories: &[&History]) -> Series {
     let operations = || histories.iter().flat_map(|history| history.operations());
     let end_ns = operations().filter_map(Operation::ended).map(|at| at.t).max().unwrap_or(0);
     let end_ms = end_ns / 1_000_000;
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_series_counts_what_ended_in_each_bucket() {
-        let series = series(&[sample(), sample()]);
+        let series = series(&[&sample(), &sample()]);
         assert_eq!((series.bucket_s, series.buckets.len()), (0.25, 4));
         assert_eq!(series.buckets[0].counts, Counts { ok: 2, fail: 0, info: 0 });
         assert_eq!(series.buckets[0].latency_ms, Some([10.0, 10.0, 10.0]));
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn long_runs_have_wider_buckets() {
         let hour = history(vec![(0, invoke(0)), (3_600_000, ok(0))]);
-        let series = series(&[hour]);
+        let series = series(&[&hour]);
         assert_eq!((series.bucket_s, series.buckets.len()), (30.0, 121));
     }
 }

@@ -1,9 +1,11 @@
 //! A run's results as text, for the terminal.
 
 use super::{
+    availability::Availability,
     latency::Percentiles,
     progress::{describe, plain},
     results::{Anomaly, Check, Conclusion, FaultResult, Results, WorkloadResult},
+    summary::percent,
 };
 use std::{
     collections::BTreeMap,
@@ -13,6 +15,11 @@ use std::{
 
 /// Lines of a witness that the terminal shows; the rest is in the report.
 const WITNESS_LINES: usize = 40;
+
+/// Of a fault's name and whom it hit, what most take.
+const FAULT_WIDTH: usize = 44;
+/// Of a proof, what the terminal shows; the report has all.
+const PROOF_CHARS: usize = 150;
 
 /// The results as text; `dir` is the run's folder. The last line is the command that repeats the run.
 pub fn text(results: &Results, dir: &Path, colour: bool) -> String {
@@ -65,8 +72,21 @@ fn write(out: &mut String, results: &Results, dir: &Path, colour: bool) -> fmt::
         results.run.cluster,
         results.run.duration_s
     )?;
-    for reason in &results.reasons {
+    let doubtful = |reason: &String| results.doubts.iter().any(|doubt| doubt.sentence == *reason);
+    for reason in results.reasons.iter().filter(|reason| !doubtful(reason)) {
         writeln!(out, "  {reason}")?;
+    }
+    for doubt in &results.doubts {
+        writeln!(out, "  {}: {}", doubt.kind, doubt.sentence)?;
+    }
+    if results.availability.due > 0 {
+        let Availability { due, served } = results.availability;
+        writeln!(
+            out,
+            "  available to {} of {due} operations that were due: {}",
+            served,
+            percent(results.availability.share())
+        )?;
     }
     writeln!(out, "\nreport    {}", dir.join("report.html").display())?;
     writeln!(out, "results   {}", dir.join("results.json").display())?;
@@ -118,11 +138,28 @@ fn write_faults(out: &mut String, faults: &[FaultResult]) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "\nfaults")?;
+    writeln!(
+        out,
+        "  {:>8} {:>8}  {:<FAULT_WIDTH$} {:>9} {:>9} {:>9}",
+        "at", "lasted", "", "served", "outage", "recovery"
+    )?;
+    let seconds = |s: Option<f64>| s.map_or("-".to_string(), |s| format!("{s:.1} s"));
     for fault in faults {
-        let end = fault.end_s.map_or("never healed".to_string(), |end| format!("{end:.1} s"));
-        writeln!(out, "  {:>6.1} s - {end}  {}", fault.start_s, describe(&fault.f, &fault.value))?;
+        let impact = fault.impact;
+        writeln!(
+            out,
+            "  {:>8} {:>8}  {:<FAULT_WIDTH$} {:>9} {:>9} {:>9}",
+            seconds(Some(fault.start_s)),
+            fault.end_s.map_or("for good".to_string(), |end| format!("{:.1} s", end - fault.start_s)),
+            describe(&fault.f, &fault.value),
+            percent(impact.and_then(|impact| impact.during.share())),
+            seconds(impact.map(|impact| impact.outage_s)),
+            seconds(impact.and_then(|impact| impact.recovery_s)),
+        )?;
         if !fault.proof.is_null() {
-            writeln!(out, "      proof: {}", plain(&fault.proof))?;
+            let proof = plain(&fault.proof);
+            let cut = proof.char_indices().nth(PROOF_CHARS).map_or("", |_| " ...");
+            writeln!(out, "      proof: {}{cut}", proof.chars().take(PROOF_CHARS).collect::<String>())?;
         }
         for error in &fault.errors {
             writeln!(out, "      ERROR: {error}")?;
@@ -152,7 +189,8 @@ fn by_count(errors: &BTreeMap<String, u64>) -> String {
     all.join(", ")
 }
 
-fn paint(verdict: Conclusion, colour: bool) -> String {
+/// A verdict, in its colour where colours are wanted.
+pub(crate) fn paint(verdict: Conclusion, colour: bool) -> String {
     if !colour {
         return verdict.to_string();
     }
@@ -175,7 +213,7 @@ mod tests {
             kind: "stale-read".into(),
             sentence: "n2 answered 4 after 5 was read".into(),
             text: (0..50).map(|n| format!("line {n}\n")).collect(),
-            drawing: None,
+            ..Anomaly::default()
         };
         let check = Check {
             name: "linearizable".into(),

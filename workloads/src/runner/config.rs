@@ -2,9 +2,10 @@
 
 use super::member::Member;
 use crate::{
-    cluster::{Kind, System},
+    cluster::{Kind, System, Tuning},
     generator::Rate,
-    nemesis::FaultSet,
+    nemesis::{Family, FaultSet, PlanFile},
+    report::{Results, Tolerance},
     scenario::WorkloadName,
     workload::TxnRevisions,
 };
@@ -21,6 +22,17 @@ pub struct Config {
     pub txn_revisions: TxnRevisions,
     /// What may strike while the load goes on; nothing, where the store is not this run's own.
     pub faults: FaultSet,
+    /// Whether these were named one by one: each kind of them must strike then, while of all that a cluster can
+    /// do some may not have their turn in a short run.
+    pub faults_named: bool,
+    /// How many faults may be under way at a time, at least 1.
+    pub overlap: usize,
+    /// How long each fault lasts, where that is not drawn.
+    pub fault_time: Option<Duration>,
+    /// What an earlier run did, to be done again in place of a plan of this run's own.
+    pub replay: Option<PlanFile>,
+    /// Settings of every node.
+    pub tuning: Tuning,
     /// Time under load, shared by all phases.
     pub time_limit: Duration,
     /// Operations per second, shared by the workloads of a phase.
@@ -35,10 +47,24 @@ pub struct Config {
     pub out: PathBuf,
     /// The command that repeats the run.
     pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
     /// What the user should know of how the run was set up.
     pub notes: Vec<String>,
+    /// An earlier run that this one must not serve worse than, and by how much it may.
+    pub baseline: Option<(Results, Tolerance)>,
     /// Whether to keep progress to itself.
     pub quiet: bool,
+}
+
+impl Config {
+    /// The kinds of faults that are to strike.
+    pub fn families(&self) -> BTreeSet<Family> {
+        match &self.replay {
+            Some(file) => file.lines.iter().map(|line| line.planned.fault.family()).collect(),
+            None => self.faults.families(),
+        }
+    }
 }
 
 /// The store under test.

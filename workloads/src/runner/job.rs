@@ -10,7 +10,10 @@ use crate::{
     recorder::Recorder,
     report::Tally,
     scenario::WorkloadName,
-    workload::{Append, Generator, Kv, Register, Set, Space, TxnRevisions, Workload},
+    workload::{
+        Append, Bank, Election, Generator, Kv, Lease, Lock, Register, Set, Space, Txn, TxnRevisions, Watch,
+        Workload,
+    },
 };
 use checker::history::event::ProcessId;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
@@ -58,6 +61,16 @@ impl JobPlan {
             WorkloadName::Register => self.of(Register::new(space)),
             WorkloadName::Append => self.of(Append::new(space)),
             WorkloadName::Set => self.of(Set::new(space)),
+            WorkloadName::Txn => self.of(Txn::new(space)),
+            WorkloadName::Bank => self.of(Bank::new(space)),
+            WorkloadName::Watch => {
+                let base = self.base;
+                self.of(Watch::new(space, base))
+            }
+            WorkloadName::Lease => self.of(Lease::new(space)),
+            WorkloadName::Lock => self.of(Lock::new(space, true)),
+            WorkloadName::LockUnfenced => self.of(Lock::new(space, false)),
+            WorkloadName::Election => self.of(Election::new(space)),
         }
     }
 

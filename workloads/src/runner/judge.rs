@@ -1,7 +1,7 @@
 //! From a stored history to a verdict, in the terms of the results.
 
 use crate::report::{Anomaly, Check, Conclusion, WorkloadResult};
-use checker::{CheckReport, History, Options, Verdict, render};
+use checker::{CheckReport, History, Options, Verdict, history::Operation, render};
 use std::{fs, path::Path};
 
 /// So many operations must have succeeded, whatever the share.
@@ -98,7 +98,23 @@ fn evidence(anomaly: &checker::Anomaly) -> Anomaly {
     let text = render::anomaly(anomaly);
     // Its first line is the sentence.
     let text = text.split_once('\n').map_or("", |(_, witness)| witness).to_string();
-    Anomaly { kind: anomaly.kind.to_string(), sentence: anomaly.sentence.clone(), text, drawing: None }
+    let operations = &anomaly.witness.operations;
+    let ended = |operation: &Operation| operation.ended().unwrap_or(operation.invoked).t;
+    let from = operations.iter().map(|operation| operation.invoked.t).min();
+    let span = from.zip(operations.iter().map(ended).max());
+    Anomaly {
+        kind: anomaly.kind.to_string(),
+        sentence: anomaly.sentence.clone(),
+        text,
+        drawing: None,
+        operations: operations.iter().map(|operation| operation.id.0).collect(),
+        span_s: span.map(|(from, to)| [seconds(from), seconds(to)]),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a run is far shorter than 2^52 ns")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 #[cfg(test)]

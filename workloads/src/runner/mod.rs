@@ -3,7 +3,7 @@
 //! ```text
 //! start the cluster
 //! each phase:  base revision -> load beside faults -> heal -> wait for agreement -> final reads -> observe
-//! stop the cluster -> check every history -> results.json, report.html
+//! stop the cluster -> check every history -> results and report
 //! ```
 //!
 //! Whatever goes wrong on the way, panics included, ends up as a doubt in the results: the verdict is then
@@ -15,6 +15,7 @@ mod judge;
 mod load;
 mod member;
 mod phase;
+mod roles;
 mod run;
 mod settle;
 mod stop;
@@ -22,5 +23,5 @@ mod stop;
 pub use config::{Config, Target};
 pub use judge::judge;
 pub use member::Member;
-pub use run::{RunError, finish, run};
+pub use run::{RunError, run};
 pub use stop::Stop;

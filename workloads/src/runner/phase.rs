@@ -5,20 +5,29 @@ use super::{
     job::{Job, JobPlan, Work},
     load::LoadOutcome,
     member::Member,
+    roles::observe_roles,
     settle::{newest_revision, settle},
     stop::Stop,
 };
 use crate::{
     cluster::{Cluster, NodeIndex, ProcessState},
     generator::Rate,
-    nemesis::{self, Plan},
+    nemesis::{self, Family, Plan, PlanFile, Summary},
     recorder::{Record, Recorder},
-    report::{Progress, Tally},
+    report::{Doubt, DoubtKind, Progress, Tally},
     scenario::{PhasePlan, WorkloadName},
 };
 use checker::history::event::{Header, VERSION, What};
 use serde_json::json;
-use std::{fs, future::Future, io, path::PathBuf, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fs,
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 
 /// How long a cluster may take, once healed, until all its members agree; and to answer the final reads.
@@ -44,6 +53,8 @@ pub(super) struct Env {
     pub start: Instant,
     pub progress: Arc<Progress>,
     pub stop: Stop,
+    /// What the faults of all phases were.
+    pub plan_file: Arc<Mutex<PlanFile>>,
 }
 
 /// What a phase left behind, beside its histories.
@@ -51,7 +62,9 @@ pub(super) struct Env {
 pub(super) struct PhaseOutcome {
     pub parts: Vec<Part>,
     /// Why the phase proves less than it should.
-    pub doubts: Vec<String>,
+    pub doubts: Vec<Doubt>,
+    /// Kinds of faults that were proved.
+    pub proved: BTreeSet<Family>,
 }
 
 /// A workload's part of a phase.
@@ -97,7 +110,7 @@ impl Env {
         let steps = self.steps(jobs, &recorders, number, duration, base, &mut phase).await;
         let flushed: io::Result<()> = recorders.iter().try_for_each(|recorder| recorder.flush());
         if let Err(error) = steps.and(flushed) {
-            phase.doubts.push(error.to_string());
+            phase.doubts.push(Doubt::new(DoubtKind::HarnessError, error.to_string()));
         }
         Ok(phase)
     }
@@ -168,7 +181,7 @@ impl Env {
         })?;
 
         recorders.record(What::Phase { f: "load".into() })?;
-        self.progress.phase(&name, tallies);
+        self.progress.phase_of(&name, tallies, duration);
         let loads = self.each(jobs, |job| job.load());
         let (jobs, errors) = self.load_beside_faults(loads, recorders, number, duration, phase).await;
 
@@ -177,7 +190,7 @@ impl Env {
         self.progress.phase(&format!("{name}: healing"), Vec::new());
         self.heal(&mut phase.doubts).await;
         if self.stop.is_stopped() || !errors.is_empty() {
-            phase.doubts.extend(errors);
+            phase.doubts.extend(harness_errors(errors));
             return Ok(());
         }
         let settled = self.settle(recorders, phase, SETTLE_LIMIT).await?;
@@ -187,7 +200,7 @@ impl Env {
         let limit = if settled { SETTLE_LIMIT } else { UNSETTLED_LIMIT };
         let patience = self.patience(limit).await;
         let (_, errors, _) = self.each(jobs, move |job| job.final_reads(patience)).await;
-        phase.doubts.extend(errors);
+        phase.doubts.extend(errors.into_iter().map(|error| Doubt::new(DoubtKind::NotSettled, error)));
         // Again, for what the reads may have brought about.
         self.settle(recorders, phase, limit).await?;
         Ok(())
@@ -209,31 +222,33 @@ impl Env {
             loaded.stop();
             done
         };
-        let ((jobs, errors, outcomes), doubts) =
-            tokio::join!(load, self.faults(recorders, number, duration, &loaded));
-        phase.doubts.extend(doubts);
+        let ((jobs, errors, outcomes), summary, ()) = tokio::join!(
+            load,
+            self.faults(recorders, number, duration, &loaded),
+            observe_roles(&self.members, recorders, &loaded)
+        );
+        phase.proved = summary.proved().into_keys().collect();
+        phase.doubts.extend(self.doubts_of(summary));
         for (index, outcome) in outcomes {
             phase.parts[index].outcome = Some(outcome);
         }
         (jobs, errors)
     }
 
-    /// Carries out the phase's faults until the load is over, or the run is told to stop. Gives why they
-    /// prove less than they should.
+    /// Carries out the phase's faults until the load is over, or the run is told to stop.
     async fn faults(
         &self,
         recorders: &[Arc<Recorder>],
         number: usize,
         duration: Duration,
         loaded: &Stop,
-    ) -> Vec<String> {
-        let Some(cluster) = &self.cluster else { return Vec::new() };
-        if self.config.faults.is_empty() {
-            return Vec::new();
+    ) -> Summary {
+        let Some(cluster) = &self.cluster else { return Summary::default() };
+        let plan = self.plan(number, duration, recorders.len());
+        if plan.faults.is_empty() {
+            return Summary::default();
         }
-        // Each phase has a plan of its own, all from the one seed.
-        let seed = self.config.seed.wrapping_add(number as u64);
-        let plan = Plan::draw(&nemesis::Options::new(seed, duration, self.config.faults.clone()));
+        self.note(|file| file.plan(number, &plan));
         let watched = self.progress.watch(recorders.to_vec());
         let sink: nemesis::Sink = Arc::new(move |what| {
             // The recorders tell of it again when the phase ends.
@@ -248,12 +263,52 @@ impl Env {
             }
         };
         let mut summary = nemesis::run(&plan, Arc::clone(cluster), sink, stop).await;
-        if self.stop.is_stopped() {
-            return summary.heal_errors;
-        }
         // The load's end is the plan's end too.
         summary.stopped = false;
-        summary.doubts(&plan)
+        self.note(|file| file.carried_out(number, &summary));
+        summary
+    }
+
+    /// Why the faults prove less than they should.
+    fn doubts_of(&self, mut summary: Summary) -> Vec<Doubt> {
+        let not_healed = std::mem::take(&mut summary.heal_errors).into_iter();
+        let mut doubts: Vec<Doubt> =
+            not_healed.map(|error| Doubt::new(DoubtKind::NotHealed, error)).collect();
+        if !self.stop.is_stopped() {
+            let vain = summary.doubts().into_iter();
+            doubts.extend(vain.map(|error| Doubt::new(DoubtKind::FaultWithoutEffect, error)));
+        }
+        doubts
+    }
+
+    /// What is to strike in a phase of so many workloads: the same again, or what the seed gives.
+    fn plan(&self, number: usize, duration: Duration, workloads: usize) -> Plan {
+        if let Some(file) = &self.config.replay {
+            return Plan::again(file.of_phase(number), duration);
+        }
+        // Each phase has a plan of its own, all from the one seed.
+        let seed = self.config.seed.wrapping_add(number as u64);
+        // A workload that is alone accounts for every revision.
+        let faults = match workloads {
+            1 => self.config.faults.without_compaction(),
+            _ => self.config.faults.clone(),
+        };
+        let mut options = nemesis::Options::new(seed, duration, faults);
+        options.overlap = self.config.overlap;
+        if let Some(time) = self.config.fault_time {
+            let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            options.pace.fault_ms = ms..=ms;
+        }
+        Plan::draw(&options)
+    }
+
+    /// Notes something in the file of faults, and writes it.
+    fn note(&self, what: impl FnOnce(&mut PlanFile)) {
+        let mut file = self.plan_file.lock().unwrap_or_else(PoisonError::into_inner);
+        what(&mut file);
+        if let Err(error) = file.write(&self.config.out) {
+            tracing::warn!(%error, "{} cannot be written", PlanFile::NAME);
+        }
     }
 
     /// Does the same with every job at the same time. A job that panics is lost, and leaves an error.
@@ -286,11 +341,11 @@ impl Env {
         (jobs, errors, outcomes)
     }
 
-    async fn heal(&self, doubts: &mut Vec<String>) {
+    async fn heal(&self, doubts: &mut Vec<Doubt>) {
         if let Some(cluster) = &self.cluster
             && let Err(error) = cluster.heal().await
         {
-            doubts.push(format!("healing failed: {error}"));
+            doubts.push(Doubt::new(DoubtKind::NotHealed, format!("healing failed: {error}")));
         }
     }
 
@@ -321,7 +376,8 @@ impl Env {
                 Ok(true)
             }
             Err(missing) => {
-                phase.doubts.push(format!("the members did not come to agree after healing: {missing}"));
+                let sentence = format!("the members did not come to agree after healing: {missing}");
+                phase.doubts.push(Doubt::new(DoubtKind::NotSettled, sentence));
                 Ok(false)
             }
         }
@@ -347,4 +403,8 @@ impl Env {
         }
         None
     }
+}
+
+fn harness_errors(errors: Vec<String>) -> impl Iterator<Item = Doubt> {
+    errors.into_iter().map(|error| Doubt::new(DoubtKind::HarnessError, error))
 }

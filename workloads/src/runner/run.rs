@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Crash, Spec, is_panic},
-    report::{self, Anomaly, Check, Conclusion, NodeResult, Progress, Results, Run, WorkloadResult},
+    nemesis::{Family, PlanFile},
+    report::{
+        self, Anomaly, Check, Conclusion, Doubt, DoubtKind, FaultResult, NodeResult, Progress, Results, Run,
+        Service, WorkloadResult,
+    },
     scenario::phases,
 };
 use checker::History;
@@ -50,7 +54,7 @@ struct Known {
     nodes: Vec<NodeResult>,
     phases: Vec<PhaseOutcome>,
     crashes: Vec<Crash>,
-    doubts: Vec<String>,
+    doubts: Vec<Doubt>,
     usage: Option<String>,
 }
 
@@ -60,7 +64,7 @@ fn lock(known: &SharedKnown) -> std::sync::MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs everything, and writes `results.json` and `report.html` into the run's folder.
+/// Runs everything, and writes the results and the report into the run's folder.
 ///
 /// # Errors
 /// [`RunError`]; everything that goes wrong later than the start is a doubt in the results.
@@ -77,7 +81,7 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
         Arc::clone(&known),
     ));
     if let Err(error) = body.await {
-        lock(&known).doubts.push(format!("the harness failed: {error}"));
+        lock(&known).doubts.push(Doubt::new(DoubtKind::HarnessError, format!("the harness failed: {error}")));
     }
     let known = std::mem::take(&mut *lock(&known));
     if let Some(usage) = known.usage {
@@ -85,6 +89,8 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
     }
     progress.phase("checking", Vec::new());
     let mut results = skeleton(&config, &known, started);
+    // Whatever becomes of the checks, there is a report.
+    write_early(&config.out, &results, &[]);
     let cancel = checker::Cancel::default();
     let checking = tokio::task::spawn_blocking({
         let (config, cancel, stopped) = (Arc::clone(&config), cancel.clone(), stop.is_stopped());
@@ -100,13 +106,19 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
     };
     let mut results = judged.map_err(|error| RunError::Report(io::Error::other(error)))?;
     if stop.is_stopped() {
-        results.doubt("the run was interrupted: faults are healed and all processes ended".into());
+        let sentence = "the run was interrupted: faults are healed and all processes ended";
+        results.doubt(Doubt::new(DoubtKind::Interrupted, sentence));
     }
     results.run.duration_s = start.elapsed().as_secs_f64();
+    if let Some((baseline, tolerance)) = &config.baseline
+        && !stop.is_stopped()
+    {
+        results.add_check(report::compare(&results, baseline, *tolerance));
+    }
     if results.verdict == Conclusion::Valid {
         remove_data(&config);
     }
-    finish(&config.out, &results).map_err(RunError::Report)?;
+    report::write_all(&config.out, &results).map_err(RunError::Report)?;
     Ok(results)
 }
 
@@ -114,21 +126,15 @@ pub async fn run(config: Config, stop: Stop) -> Result<Results, RunError> {
 fn remove_data(config: &Config) {
     let Target::Start { nodes, .. } = &config.target else { return };
     for number in 1..=*nodes {
-        let data = config.out.join("nodes").join(format!("n{number}.data"));
-        if let Err(error) = std::fs::remove_dir_all(&data) {
-            tracing::debug!(data = %data.display(), %error, "data of a node stays");
+        let nodes = config.out.join("nodes");
+        // Either of the two, with a disk of its own or without.
+        for folder in ["data", "disk"].map(|what| nodes.join(format!("n{number}.{what}"))) {
+            if let Err(error) = std::fs::remove_dir_all(&folder) {
+                tracing::debug!(folder = %folder.display(), %error, "data of a node stays");
+            }
         }
+        let _ = std::fs::remove_file(nodes.join(format!("n{number}.disk.img")));
     }
-}
-
-/// Writes `results.json` and `report.html` into a run's folder.
-///
-/// # Errors
-/// Whatever the file system says; the one is written even where the other cannot be.
-pub fn finish(out: &Path, results: &Results) -> io::Result<()> {
-    let json = report::write(out, results);
-    let page = std::fs::write(out.join("report.html"), report::html(results, out));
-    json.and(page)
 }
 
 async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop: Stop, known: SharedKnown) {
@@ -145,6 +151,7 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
         start,
         progress: Arc::clone(&progress),
         stop: stop.clone(),
+        plan_file: Arc::new(Mutex::new(PlanFile::new(config.args.clone()))),
     };
     let plan = phases(&config.workloads);
     let duration = config.time_limit / u32::try_from(plan.len()).unwrap_or(u32::MAX);
@@ -154,7 +161,10 @@ async fn body(config: Arc<Config>, start: Instant, progress: Arc<Progress>, stop
         }
         match env.phase(phase, index + 1, duration).await {
             Ok(outcome) => lock(&known).phases.push(outcome),
-            Err(error) => lock(&known).doubts.push(format!("phase {}: {error}", index + 1)),
+            Err(error) => {
+                let doubt = Doubt::new(DoubtKind::NoStore, format!("phase {}: {error}", index + 1));
+                lock(&known).doubts.push(doubt);
+            }
         }
         // What a broken cluster does further says little.
         if let Some(cluster) = &cluster
@@ -193,7 +203,9 @@ async fn reach(
     progress.phase(&format!("starting {nodes} nodes of {system} ({kind})"), Vec::new());
     let dir = config.out.join("nodes");
     // Node programs get their folders as arguments, and must not depend on where they run.
-    let spec = Spec::new(kind, system.clone(), nodes, std::path::absolute(&dir).unwrap_or(dir));
+    let mut spec = Spec::new(kind, system.clone(), nodes, std::path::absolute(&dir).unwrap_or(dir));
+    spec.tuning = config.tuning;
+    spec.disks = config.families().contains(&Family::Disk);
     lock(known).system = Some(system.to_string());
     let cluster = tokio::select! {
         cluster = Cluster::start(spec) => cluster,
@@ -220,7 +232,8 @@ async fn reach(
             None
         }
         Err(error) => {
-            lock(known).doubts.push(format!("the cluster did not start: {error}"));
+            let doubt = Doubt::new(DoubtKind::NoStore, format!("the cluster did not start: {error}"));
+            lock(known).doubts.push(doubt);
             None
         }
     }
@@ -237,7 +250,7 @@ fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
         verdict: Conclusion::Valid,
         run: Run {
             command: config.command.clone(),
-            started: report::rfc3339(started),
+            started: report::rfc3339_ms(started),
             duration_s: 0.0,
             seed: config.seed,
             system: known.system.clone().unwrap_or_default(),
@@ -256,10 +269,15 @@ fn skeleton(config: &Config, known: &Known, started: SystemTime) -> Results {
 /// Looks at every history there is, and takes all doubts together.
 fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: bool, results: &mut Results) {
     known.doubts.into_iter().for_each(|doubt| results.doubt(doubt));
+    if !stopped {
+        never_struck(config, &known.phases, results);
+    }
     for (index, phase) in known.phases.into_iter().enumerate() {
+        let (mut service, mut faults, mut not_begun) = (Service::default(), Vec::new(), 0);
         for (n, part) in phase.parts.iter().enumerate() {
             let mut workload = WorkloadResult {
                 name: part.workload.name().into(),
+                phase: index + 1,
                 history: part.history.clone(),
                 rate_per_s: part.rate.per_s(),
                 not_begun: part.outcome.map_or(0, |outcome| outcome.due - outcome.invoked),
@@ -269,8 +287,9 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
             match History::load(&config.out.join(&part.history)) {
                 Ok(history) => {
                     report::measure(&history, &mut workload);
+                    service.add(&history, workload.rate_per_s);
                     if n == 0 {
-                        results.faults.extend(report::faults(&history, index + 1));
+                        faults = report::faults(&history, index + 1);
                     }
                     if !stopped {
                         let options = checker::Options {
@@ -281,25 +300,67 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
                         judge_guarded(&history, &options, &mut workload, &config.out, results);
                     }
                 }
-                Err(error) => {
-                    results.doubt(format!("{}: its history cannot be read: {error}", workload.name))
-                }
+                Err(error) => results.doubt(Doubt::new(
+                    DoubtKind::HarnessError,
+                    format!("{}: its history cannot be read: {error}", workload.name),
+                )),
             }
             doubts_of(part, &workload, results);
             results.verdict = results.verdict.max(workload.verdict);
+            not_begun += workload.not_begun;
+            let broken = workload.verdict == Conclusion::Anomaly;
             results.workloads.push(workload);
+            if broken {
+                write_early(&config.out, results, &faults);
+            }
         }
-        phase.doubts.into_iter().for_each(|doubt| results.doubt(format!("phase {}: {doubt}", index + 1)));
+        service.impacts(&mut faults);
+        results.faults.extend(faults);
+        results.availability = results.availability.plus(service.availability(not_begun));
+        for Doubt { kind, sentence } in phase.doubts {
+            results.doubt(Doubt::new(kind, format!("phase {}: {sentence}", index + 1)));
+        }
     }
     let stayed_up = members_stay_up(&known.crashes);
     results.verdict = results.verdict.max(stayed_up.verdict);
     results.checks.push(stayed_up);
     if results.workloads.is_empty() {
-        results.doubt("no operation was done".into());
+        results.doubt(Doubt::new(DoubtKind::NoStore, "no operation was done"));
     }
     let problems = std::mem::take(&mut results.reasons);
     results.reasons = verdict_reasons(results);
     results.reasons.extend(problems);
+}
+
+/// Tells of the kinds of faults that were asked for and did not come: a run without them proves less.
+fn never_struck(config: &Config, phases: &[PhaseOutcome], results: &mut Results) {
+    let Target::Start { .. } = config.target else { return };
+    let proved = |family: &Family| phases.iter().any(|phase| phase.proved.contains(family));
+    let missing: Vec<String> =
+        config.families().iter().filter(|family| !proved(family)).map(ToString::to_string).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let text = format!(
+        "no fault of the kind {} took effect; a longer --time-limit has room for more",
+        missing.join(", ")
+    );
+    match config.faults_named {
+        true => results.doubt(Doubt::new(DoubtKind::FaultWithoutEffect, text)),
+        false => results.notes.push(text),
+    }
+}
+
+/// Writes what is known so far, for evidence is not to be lost with a check that takes the whole program down.
+fn write_early(out: &Path, results: &Results, faults: &[FaultResult]) {
+    let mut early = results.clone();
+    early.faults.extend_from_slice(faults);
+    early.reasons.splice(0..0, verdict_reasons(results));
+    let sentence = "this was written before all checks had ended: the harness has not come to its end since";
+    early.doubt(Doubt::new(DoubtKind::HarnessError, sentence));
+    if let Err(error) = report::write_all(out, &early) {
+        tracing::warn!(%error, "the early report is not written");
+    }
 }
 
 /// The check that every member's process ran until it was told to end. One that ends by itself broke a
@@ -321,7 +382,7 @@ fn members_stay_up(crashes: &[Crash]) -> Check {
                 "a member runs until it is told to end, but {node} ended by itself ({status}): {words}"
             ),
             text: log_tail.clone(),
-            drawing: None,
+            ..Anomaly::default()
         });
     }
     check
@@ -351,17 +412,22 @@ fn judge_guarded(
     }));
     match judged {
         Ok(judged) => *workload = judged,
-        Err(_) => results.doubt(format!("{}: the checker failed; its message is on stderr", workload.name)),
+        Err(_) => results.doubt(Doubt::new(
+            DoubtKind::HarnessError,
+            format!("{}: the checker failed; its message is on stderr", workload.name),
+        )),
     }
 }
 
 fn doubts_of(part: &Part, workload: &WorkloadResult, results: &mut Results) {
     if part.outcome.is_none() {
-        results.doubt(format!("{}: the load did not come to its end", workload.name));
+        let sentence = format!("{}: the load did not come to its end", workload.name);
+        results.doubt(Doubt::new(DoubtKind::HarnessError, sentence));
     }
     let malformed = part.tally.malformed();
     if malformed > 0 {
-        results.doubt(format!("{}: {malformed} answers break the contract of etcd's API", workload.name));
+        let sentence = format!("{}: {malformed} answers break the contract of etcd's API", workload.name);
+        results.doubt(Doubt::new(DoubtKind::MalformedAnswers, sentence));
     }
 }
 

@@ -6,23 +6,41 @@
 //! | [`kv`](Kv) | puts, deletes, ranges, nested transactions, compaction on ten keys | the whole store, revisions included, against a sequential reference |
 //! | [`append`](Append) | transactions that read lists and append to them | isolation: strict serializability of transactions |
 //! | [`set`](Set) | elements added to a set by guarded writes | lost, stale and phantom elements |
+//! | [`txn`](Txn) | transactions that read and write several keys in one request | isolation, with the order of versions known |
+//! | [`bank`](Bank) | transfers between accounts, reads of all | the total is kept, nothing is overdrawn |
+//! | [`watch`](Watch) | writes, and watches of ranges from old, new and future revisions | etcd's guarantees of watches |
+//! | [`lock`](Lock) | sections under a lock of a lease, fenced or not | mutual exclusion |
+//! | [`election`](Election) | campaigns and observations | one leader a term |
+//! | [`lease`](Lease) | leases kept alive and left to end | never early, in time, all keys at once |
 //!
 //! A workload says nothing about faults or time: [`crate::runner`] brings those. Its checks are named in
 //! [`crate::scenario`].
 
 mod append;
+mod bank;
+mod election;
 mod kv;
 mod kv_convert;
 mod kv_generator;
 mod kv_seen;
+mod lease;
 mod list;
+mod lock;
 mod register;
 mod set;
+mod txn;
+mod watch;
 
 pub use append::Append;
+pub use bank::Bank;
+pub use election::Election;
 pub use kv::{Kv, TxnRevisions};
+pub use lease::Lease;
+pub use lock::Lock;
 pub use register::Register;
 pub use set::Set;
+pub use txn::Txn;
+pub use watch::Watch;
 
 use crate::driver::{Certainty, Client, DriverError};
 use checker::history::event::OpError;
@@ -122,11 +140,30 @@ impl Space {
         &self.0
     }
 
+    /// The workload's name of a store's key.
+    ///
+    /// # Errors
+    /// [`DriverError::Malformed`] for a key of somebody else.
+    pub fn strip(&self, key: &[u8]) -> Result<String, DriverError> {
+        let name = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(&self.0));
+        name.map(str::to_owned).ok_or_else(|| DriverError::Malformed {
+            text: format!("`{}` is none of the keys under `{}`", String::from_utf8_lossy(key), self.0),
+        })
+    }
+
     /// The exclusive end of the range of all keys.
     pub fn end(&self) -> String {
         // The prefix ends with `/`, and `0` is the character after it.
         format!("{}0", self.0.trim_end_matches('/'))
     }
+}
+
+/// A value that is a number in decimal digits.
+fn number(value: &[u8]) -> Result<i64, DriverError> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| DriverError::Malformed {
+        text: format!("`{}` is not a number", String::from_utf8_lossy(value)),
+    })
 }
 
 #[cfg(test)]

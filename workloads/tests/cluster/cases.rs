@@ -110,11 +110,15 @@ pub(crate) fn side_by_side() {
     });
 }
 
+/// Faults that ask nothing of the system but to run: what stands in for etcd here can do no more.
+pub(crate) const PROCESSES_AND_LINKS: &str = "kill-leader,kill-follower,kill-lagging,kill-one,kill-minority,\
+     kill-majority,kill-all,kill-loop,stop,pause,vanish,partition,cpu";
+
 /// A plan of the named faults, fast, and long enough for each to come up.
 fn plan(seed: u64, faults: &str, nodes: usize, overlap: usize) -> Plan {
     let faults = FaultSet::parse(faults).expect("known faults").for_nodes(nodes).0;
     let pace = Pace { fault_ms: 100..=250, gap_ms: 20..=80 };
-    let time_limit = Duration::from_millis(if overlap == 1 { 5000 } else { 2500 });
+    let time_limit = Duration::from_millis(if overlap == 1 { 14_000 } else { 3000 });
     let mut plan = Plan::draw(&Options { seed, time_limit, faults, pace, overlap });
     plan.time_limit_ms = 120_000;
     plan
@@ -125,7 +129,7 @@ pub(crate) async fn carry_out(kind: Kind, faults: &str, overlap: usize, dir: &Pa
     let cluster = start(kind, 5, dir).await;
     let plan = plan(11, faults, 5, overlap);
     let (summary, events) = run(&plan, &cluster, std::future::pending()).await;
-    assert_eq!(summary.doubts(&plan), Vec::<String>::new(), "{events:#?}");
+    assert_eq!(summary.doubts(), Vec::<String>::new(), "{events:#?}");
     let mut seen = BTreeSet::new();
     for Outcome { planned, result } in &summary.outcomes {
         match result {
@@ -185,12 +189,12 @@ async fn assert_healed(cluster: &Cluster) {
 
 pub(crate) fn local_all_faults() {
     let bench = Bench::new();
-    runtime().block_on(carry_out(Kind::Local, "all", 1, bench.dir()));
+    runtime().block_on(carry_out(Kind::Local, PROCESSES_AND_LINKS, 1, bench.dir()));
 }
 
 pub(crate) fn local_overlapping_faults() {
     let bench = Bench::new();
-    runtime().block_on(carry_out(Kind::Local, "all", 3, bench.dir()));
+    runtime().block_on(carry_out(Kind::Local, PROCESSES_AND_LINKS, 3, bench.dir()));
 }
 
 pub(crate) fn stop_heals() {
@@ -261,7 +265,7 @@ pub(crate) fn unproved() {
         };
         assert!(error.contains("n2 did not run"), "{error}");
         assert!(matches!(&events[..], [What::NemesisError { fault: 0, .. }]), "{events:?}");
-        assert!(summary.doubts(&plan).iter().any(|doubt| doubt.contains("kill-all")), "{summary:?}");
+        assert!(summary.doubts().iter().any(|doubt| doubt.contains("kill-all")), "{summary:?}");
         assert_healed(&cluster).await;
     });
 }

@@ -18,7 +18,9 @@ pub(crate) fn main(part: &str, dir: &Path) -> i32 {
     }
     runtime().block_on(async {
         match part {
-            "faults" => cases::carry_out(kind, "all", 1, dir).await,
+            "faults" => {
+                cases::carry_out(kind, &format!("{},client,packet", cases::PROCESSES_AND_LINKS), 1, dir).await
+            }
             "basics" => cases::basics(kind, dir).await,
             "hold" | "hold-local" => return hold(kind, dir).await,
             other => panic!("no part {other}"),

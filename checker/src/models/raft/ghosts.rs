@@ -1,79 +1,120 @@
 //! What an all-seeing observer remembers, to judge what no single node can.
 
-use raft::{Entry, LogIndex, NodeId, Payload, Term};
+use super::{Broken, local, local::Node};
+use raft::{Entry, LogIndex, NodeId, Payload, Rename, Role, Term};
 use stateright::semantics::{
     ConsistencyTester, LinearizabilityTester,
     register::{Register, RegisterOp, RegisterRet},
 };
 
+/// What of an act concerns the observer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Effect {
+    /// The node leads this term.
+    Leads(Term),
+    /// An entry was given out for applying, by a node in `term`.
+    Applied { entry: Entry, term: Term },
+    /// An image replaced a node's state.
+    Installed,
+    /// A client asked for a write.
+    AskedPut { client: u8, value: u8 },
+    /// A client asked for a read.
+    AskedRead { client: u8 },
+    /// A write was answered.
+    PutDone { client: u8 },
+    /// A read was answered from a state that held everything up to `applied`, by a node in `term`.
+    ReadDone { client: u8, applied: LogIndex, term: Term },
+    /// The node itself shows a broken promise.
+    Broke(Broken),
+}
+
 /// An entry that was given out for applying, and the smallest term of a node that gave it out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Committed {
-    pub(super) entry: Entry,
-    pub(super) in_term: Term,
+struct Committed {
+    entry: Entry,
+    in_term: Term,
 }
 
-/// A client's write that waits for its entry to be applied where it was proposed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Put {
-    pub(super) client: u8,
-    pub(super) node: NodeId,
-    pub(super) index: LogIndex,
-    pub(super) term: Term,
-}
-
-/// A client's read that waits to be decided, then to be served.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Read {
-    pub(super) client: u8,
-    pub(super) node: NodeId,
-    pub(super) index: Option<LogIndex>,
+/// What shows that a model is not empty, as bits.
+pub(super) mod mark {
+    pub(in crate::models::raft) const LED: u8 = 1;
+    pub(in crate::models::raft) const PUT_ANSWERED: u8 = 2;
+    pub(in crate::models::raft) const OLD_ENTRY_COMMITTED: u8 = 4;
+    pub(in crate::models::raft) const READ_BY_NEW_LEADER: u8 = 8;
+    pub(in crate::models::raft) const INSTALLED: u8 = 16;
 }
 
 /// The observer's memory.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Ghosts {
     /// Leader of each term that had one; index 0 is term 1.
-    pub(super) leaders: Vec<Option<NodeId>>,
+    leaders: Vec<Option<NodeId>>,
     /// Entries given out for applying; index 0 is log index 1.
-    pub(super) committed: Vec<Committed>,
-    pub(super) puts: Vec<Put>,
-    pub(super) reads: Vec<Read>,
+    committed: Vec<Committed>,
     /// What clients asked and were answered.
-    pub(super) clients: LinearizabilityTester<u8, Register<u8>>,
-    /// An image was installed.
-    pub(super) installed: bool,
-    /// A read was answered by the leader of a term after the first that had one.
-    pub(super) read_by_new_leader: bool,
+    clients: LinearizabilityTester<u8, Register<u8>>,
+}
+
+impl Rename for Ghosts {
+    fn rename(&mut self, name: &dyn Fn(NodeId) -> NodeId) {
+        self.leaders.iter_mut().for_each(|leader| leader.rename(name));
+        self.committed.iter_mut().for_each(|known| known.entry.rename(name));
+    }
 }
 
 impl Ghosts {
     pub(super) fn new() -> Ghosts {
-        Ghosts {
-            leaders: Vec::new(),
-            committed: Vec::new(),
-            puts: Vec::new(),
-            reads: Vec::new(),
-            clients: LinearizabilityTester::new(Register(0)),
-            installed: false,
-            read_by_new_leader: false,
-        }
+        let clients = LinearizabilityTester::new(Register(0));
+        Ghosts { leaders: Vec::new(), committed: Vec::new(), clients }
     }
 
-    /// Takes note of a leader. Returns false when its term has another.
-    pub(super) fn saw_leader(&mut self, term: Term, id: NodeId) -> bool {
+    /// Takes note of what an act at `id` did. Gives what it showed ([`mark`]), and what it broke.
+    pub(super) fn absorb(&mut self, id: NodeId, effects: &[Effect]) -> (u8, Option<Broken>) {
+        let (mut marks, mut broken, mut asked) = (0, None, false);
+        for effect in effects {
+            let (mark, fault) = match effect {
+                Effect::Leads(term) => (mark::LED, self.leads(*term, id)),
+                Effect::Applied { entry, term } => self.applied(entry, *term),
+                Effect::Installed => (mark::INSTALLED, None),
+                Effect::AskedPut { client, value } => self.invoke(*client, RegisterOp::Write(*value)),
+                Effect::AskedRead { client } => self.invoke(*client, RegisterOp::Read),
+                Effect::PutDone { client } => {
+                    asked = true;
+                    self.returned(*client, RegisterRet::WriteOk);
+                    (mark::PUT_ANSWERED, None)
+                }
+                Effect::ReadDone { client, applied, term } => {
+                    asked = true;
+                    let held = self.committed.iter().map(|known| &known.entry);
+                    let count = usize::try_from(applied.0).expect("short logs").min(held.len());
+                    let value = local::value_of(self.committed[..count].iter().map(|known| &known.entry));
+                    self.returned(*client, RegisterRet::ReadOk(value));
+                    let first = self.leaders.iter().position(Option::is_some).map_or(0, |at| at as u64 + 1);
+                    (if term.0 > first { mark::READ_BY_NEW_LEADER } else { 0 }, None)
+                }
+                Effect::Broke(fault) => (0, Some(fault.clone())),
+            };
+            marks |= mark;
+            broken = broken.or(fault);
+        }
+        if asked && broken.is_none() && !self.clients.is_consistent() {
+            broken = Some(Broken::Linearizability);
+        }
+        (marks, broken)
+    }
+
+    fn leads(&mut self, term: Term, id: NodeId) -> Option<Broken> {
         let at = usize::try_from(term.0).expect("few terms") - 1;
         if self.leaders.len() <= at {
             self.leaders.resize(at + 1, None);
         }
-        *self.leaders[at].get_or_insert(id) == id
+        (*self.leaders[at].get_or_insert(id) != id).then_some(Broken::ElectionSafety)
     }
 
-    /// Takes note of an entry given out in `term`. Returns false when it contradicts what was.
-    pub(super) fn saw_committed(&mut self, entry: &Entry, term: Term) -> bool {
+    fn applied(&mut self, entry: &Entry, term: Term) -> (u8, Option<Broken>) {
         let at = usize::try_from(entry.index.0).expect("short logs") - 1;
         let held = self.committed.len();
-        match self.committed.get_mut(at) {
+        let agrees = match self.committed.get_mut(at) {
             Some(known) => {
                 known.in_term = known.in_term.min(term);
                 known.entry == *entry
@@ -82,63 +123,36 @@ impl Ghosts {
                 self.committed.push(Committed { entry: entry.clone(), in_term: term });
                 held == at
             }
-        }
+        };
+        let mark = if term > entry.term { mark::OLD_ENTRY_COMMITTED } else { 0 };
+        (mark, (!agrees).then_some(Broken::StateMachineSafety))
     }
 
-    /// The register after applying everything up to `index`.
-    pub(super) fn value_at(&self, index: LogIndex) -> Option<u8> {
-        let until = usize::try_from(index.0).expect("short logs").min(self.committed.len());
-        self.committed[..until].iter().rev().find_map(|known| command_value(&known.entry))
+    fn invoke(&mut self, client: u8, op: RegisterOp<u8>) -> (u8, Option<Broken>) {
+        self.clients.on_invoke(client, op).expect("each client acts once");
+        (0, None)
     }
 
-    pub(super) fn invoke_put(&mut self, client: u8, value: u8) {
-        self.clients.on_invoke(client, RegisterOp::Write(value)).expect("each client acts once");
+    fn returned(&mut self, client: u8, answer: RegisterRet<u8>) {
+        self.clients.on_return(client, answer).expect("it was invoked");
     }
 
-    pub(super) fn invoke_read(&mut self, client: u8) {
-        self.clients.on_invoke(client, RegisterOp::Read).expect("each client acts once");
-    }
-
-    /// Answers the writes that wait for `entry` at `node`, and forgets those that lost their place to it.
-    pub(super) fn applied_at(&mut self, node: NodeId, entry: &Entry) {
-        let clients = &mut self.clients;
-        self.puts.retain(|put| {
-            if put.node != node || put.index != entry.index {
-                return true;
-            }
-            if put.term == entry.term {
-                clients.on_return(put.client, RegisterRet::WriteOk).expect("it was invoked");
-            }
-            false
-        });
-    }
-
-    /// Answers the reads at `node` whose index is applied. Returns how many.
-    pub(super) fn serve_reads(&mut self, node: NodeId, applied: LogIndex, value: Option<u8>) -> usize {
-        let clients = &mut self.clients;
-        let before = self.reads.len();
-        self.reads.retain(|read| {
-            let due = read.node == node && read.index.is_some_and(|index| index <= applied);
-            if due {
-                let answer = RegisterRet::ReadOk(value.unwrap_or(0));
-                clients.on_return(read.client, answer).expect("it was invoked");
-            }
-            !due
-        });
-        before - self.reads.len()
-    }
-
-    /// Whoever waited at a node that crashed never gets an answer.
-    pub(super) fn crashed(&mut self, node: NodeId) {
-        self.puts.retain(|put| put.node != node);
-        self.reads.retain(|read| read.node != node);
+    /// Whether a leader lacks an entry that was committed in an earlier term. Raft paper, section 5.4.
+    pub(super) fn contradicts(&self, node: &Node) -> bool {
+        let raft = &node.raft;
+        raft.role() == Role::Leader
+            && self.committed.iter().any(|known| {
+                known.in_term < raft.term()
+                    && known.entry.index > raft.log().base_index()
+                    && raft.log().term_at(known.entry.index) != Some(known.entry.term)
+            })
     }
 }
 
 /// What a command writes.
 pub(super) fn command_value(entry: &Entry) -> Option<u8> {
     match &entry.payload {
-        Payload::Command(bytes) => bytes.first().copied(),
+        Payload::Command(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
         Payload::Empty | Payload::Membership { .. } => None,
     }
 }

@@ -2,9 +2,11 @@
 
 use super::{
     Bounds,
+    ghosts::mark,
     state::{RaftModel, State},
 };
-use stateright::{Property, semantics::ConsistencyTester as _};
+use stateright::Property;
+use std::fmt;
 
 /// A promise that a step broke.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,76 +21,102 @@ pub enum Broken {
     StateMachineSafety,
     /// A node promised what its disk does not hold.
     DurableBeforeSent,
-    /// A node cannot start from what it made durable.
-    Restart,
+    /// A node cannot start from what it made durable, and says why.
+    Restart(String),
     /// What clients saw has no sequential explanation.
     Linearizability,
-    /// An invariant of the core itself, with the panic's message.
+    /// An invariant of the core itself, with the panic's message: monotonic term and commit, one vote a term,
+    /// and the others that it asserts.
     Invariant(String),
 }
 
-/// All properties of the model within `bounds`.
-pub(super) fn all(bounds: &Bounds) -> Vec<Property<RaftModel>> {
-    let mut properties = vec![
-        Property::<RaftModel>::always("election safety", |_, state: &State| {
-            state.broken() != Some(&Broken::ElectionSafety)
-        }),
-        Property::<RaftModel>::always("log matching", |_, state: &State| {
-            state.broken() != Some(&Broken::LogMatching)
-        }),
-        Property::<RaftModel>::always("leader completeness", |_, state: &State| {
-            state.broken() != Some(&Broken::LeaderCompleteness)
-        }),
-        Property::<RaftModel>::always("state machine safety", |_, state: &State| {
-            state.broken() != Some(&Broken::StateMachineSafety)
-        }),
-        Property::<RaftModel>::always("durable before sent", |_, state: &State| {
-            state.broken() != Some(&Broken::DurableBeforeSent)
-        }),
-        Property::<RaftModel>::always("restart", |_, state: &State| state.broken() != Some(&Broken::Restart)),
-        Property::<RaftModel>::always("invariants of the core", |_, state: &State| {
-            !matches!(state.broken(), Some(Broken::Invariant(_)))
-        }),
-        Property::<RaftModel>::always("linearizability", |_, state: &State| {
-            state.broken() != Some(&Broken::Linearizability)
-        }),
-        Property::<RaftModel>::sometimes("a leader is elected", |_, state: &State| {
-            !state.ghosts().leaders.is_empty()
-        }),
-    ];
-    if bounds.puts > 0 {
-        properties.push(Property::<RaftModel>::sometimes("a put is answered", |_, state: &State| {
-            state.answered_puts()
-        }));
+impl Broken {
+    /// The property's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Broken::ElectionSafety => "election safety",
+            Broken::LogMatching => "log matching",
+            Broken::LeaderCompleteness => "leader completeness",
+            Broken::StateMachineSafety => "state machine safety",
+            Broken::DurableBeforeSent => "durable before sent",
+            Broken::Restart(_) => "restart",
+            Broken::Linearizability => "linearizability",
+            Broken::Invariant(_) => "invariants of the core",
+        }
     }
-    if bounds.terms > 1 {
-        properties.push(Property::<RaftModel>::sometimes(
-            "an entry of an earlier term is committed",
-            |_, state: &State| state.ghosts().committed.iter().any(|known| known.in_term > known.entry.term),
-        ));
-    }
-    if bounds.terms > 1 && bounds.reads > 0 {
-        properties.push(Property::<RaftModel>::sometimes(
-            "a read is served by a new leader",
-            |_, state: &State| state.ghosts().read_by_new_leader,
-        ));
-    }
-    if bounds.snapshots > 0 {
-        properties.push(Property::<RaftModel>::sometimes("an image is installed", |_, state: &State| {
-            state.ghosts().installed
-        }));
-    }
-    properties
 }
 
-impl State {
-    fn answered_puts(&self) -> bool {
-        let ghosts = self.ghosts();
-        ghosts.committed.iter().any(|known| super::ghosts::command_value(&known.entry).is_some())
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Broken::ElectionSafety => "two nodes lead one term (Raft paper, section 5.2)",
+            Broken::LogMatching => {
+                "two logs agree at an index, and differ before it (Raft paper, section 5.3)"
+            }
+            Broken::LeaderCompleteness => {
+                "a leader lacks an entry that was committed in an earlier term (Raft paper, section 5.4)"
+            }
+            Broken::StateMachineSafety => {
+                "two nodes applied different entries at one index (Raft paper, section 5.4.3)"
+            }
+            Broken::DurableBeforeSent => "a node promised what its disk does not hold",
+            Broken::Restart(why) => return write!(f, "restart: a node cannot start from its disk: {why}"),
+            Broken::Linearizability => "no order of the clients' operations explains what they saw",
+            Broken::Invariant(text) => return write!(f, "invariants of the core: {text}"),
+        };
+        write!(f, "{}: {what}", self.name())
     }
+}
 
-    /// Whether what clients saw has a sequential explanation.
-    pub(super) fn clients_are_consistent(&self) -> bool {
-        self.ghosts().clients.is_consistent()
+/// What must happen somewhere, within bounds that allow it: its bit and its name.
+pub(super) fn sometimes(bounds: &Bounds) -> Vec<(u8, &'static str)> {
+    let elections = bounds.terms > 1;
+    [
+        (true, mark::LED, "a leader is elected"),
+        (bounds.puts > 0, mark::PUT_ANSWERED, "a write is answered"),
+        (elections, mark::OLD_ENTRY_COMMITTED, "an entry of an earlier term is committed"),
+        (elections && bounds.reads > 0, mark::READ_BY_NEW_LEADER, "a read is served by a new leader"),
+        (bounds.snapshots > 0 && bounds.nodes > 1, mark::INSTALLED, "an image is installed"),
+    ]
+    .into_iter()
+    .filter_map(|(possible, mark, name)| possible.then_some((mark, name)))
+    .collect()
+}
+
+/// The names of what must always hold.
+pub const ALWAYS: [&str; 8] = [
+    "election safety",
+    "log matching",
+    "leader completeness",
+    "state machine safety",
+    "durable before sent",
+    "restart",
+    "invariants of the core",
+    "linearizability",
+];
+
+type Condition = fn(&RaftModel, &State) -> bool;
+
+/// All properties of the model within `bounds`, for stateright.
+pub(super) fn all(bounds: &Bounds) -> Vec<Property<RaftModel>> {
+    fn holds<const AT: usize>(_: &RaftModel, state: &State) -> bool {
+        state.broken().is_none_or(|broken| broken.name() != ALWAYS[AT])
     }
+    const HOLDS: [Condition; 8] =
+        [holds::<0>, holds::<1>, holds::<2>, holds::<3>, holds::<4>, holds::<5>, holds::<6>, holds::<7>];
+    fn marked<const BIT: u8>(_: &RaftModel, state: &State) -> bool {
+        state.marks() & BIT != 0
+    }
+    let always = ALWAYS.into_iter().zip(HOLDS).map(|(name, holds)| Property::always(name, holds));
+    let sometimes = sometimes(bounds).into_iter().map(|(bit, name)| {
+        let condition: Condition = match bit {
+            mark::LED => marked::<{ mark::LED }>,
+            mark::PUT_ANSWERED => marked::<{ mark::PUT_ANSWERED }>,
+            mark::OLD_ENTRY_COMMITTED => marked::<{ mark::OLD_ENTRY_COMMITTED }>,
+            mark::READ_BY_NEW_LEADER => marked::<{ mark::READ_BY_NEW_LEADER }>,
+            _ => marked::<{ mark::INSTALLED }>,
+        };
+        Property::sometimes(name, condition)
+    });
+    always.chain(sometimes).collect()
 }

@@ -1,18 +1,110 @@
 use super::*;
 use stateright::{Checker, Model};
 
-/// A bounded look; the exhaustive runs take minutes.
+fn search(bounds: Bounds, symmetry: bool) -> Report {
+    let search =
+        Search { bounds, symmetry, threads: 2, states_max: Some(1_000_000), ..Search::of(Named::Smoke) };
+    search.run(|_| {})
+}
+
+/// Small enough for stateright, with a crash and a slow disk.
+fn small() -> Bounds {
+    let smoke = Named::Smoke.bounds();
+    Bounds { nodes: 2, terms: 2, crashes: 1, slow_disk: true, puts: 1, reads: 1, ..smoke }
+}
+
 #[test]
-fn the_first_states_of_the_smoke_model_hold() {
-    let model = RaftModel { bounds: Bounds::smoke() };
-    let checker = model.checker().target_state_count(30_000).spawn_bfs().join();
-    assert!(checker.unique_state_count() > 1_000, "the model has states");
-    checker.assert_no_discovery("election safety");
-    checker.assert_no_discovery("log matching");
-    checker.assert_no_discovery("leader completeness");
-    checker.assert_no_discovery("state machine safety");
-    checker.assert_no_discovery("durable before sent");
-    checker.assert_no_discovery("restart");
-    checker.assert_no_discovery("invariants of the core");
-    checker.assert_no_discovery("linearizability");
+fn stateright_and_the_own_search_count_the_same_states() {
+    let bounds = small();
+    let checker =
+        RaftModel { bounds: bounds.clone() }.checker().target_state_count(3_000_000).spawn_bfs().join();
+    checker.assert_properties();
+    let own = search(bounds.clone(), false);
+    assert_eq!(own.end, End::Exhausted, "{own:?}");
+    assert_eq!(own.progress.distinct, checker.unique_state_count());
+    let deep =
+        Search { bounds: bounds.clone(), symmetry: false, depth_first: true, ..Search::of(Named::Smoke) };
+    assert_eq!(deep.run(|_| {}).progress.distinct, own.progress.distinct);
+    let mirrored = search(bounds, true);
+    let (less, all) = (mirrored.progress.distinct, own.progress.distinct);
+    assert!(less < all * 6 / 10, "{less} of {all} states: two nodes have two names");
+    assert!(own.sometimes.iter().all(|(_, seen)| *seen), "{:?}", own.sometimes);
+}
+
+#[test]
+fn walks_go_where_they_are_told() {
+    let walks = Walks {
+        bounds: Named::Deep.bounds(),
+        seed: 7,
+        steps_max: 60,
+        walks_max: 300,
+        time_max: None,
+        threads: 1,
+    };
+    let (one, two) = (walks.run(), Walks { threads: 2, ..walks.clone() }.run());
+    assert_eq!((one.walks, one.steps), (two.walks, two.steps));
+    assert!(one.counterexample.is_none(), "{:?}", one.counterexample);
+}
+
+/// A script's commands are the actions that it was written from.
+#[test]
+fn scripts_are_read_back() {
+    let bounds = small();
+    let walks =
+        Walks { bounds: bounds.clone(), seed: 1, steps_max: 1, walks_max: 1, time_max: None, threads: 1 };
+    assert!(walks.run().counterexample.is_none());
+    let text = "# why\ncluster nodes=3 pre_vote=false check_quorum=false\nhold 1 sync=true\ncampaign 1\n\
+                persist 1 1\nreceive 1 2 1\n---\nn1 is candidate\n\nreceive 2 1 1\npersist 1\npropose 1 7\n";
+    let script = Script::parse(text).unwrap();
+    let actions: Vec<Action> = script.play().0.into_iter().map(|(action, _)| action).collect();
+    let shown: Vec<String> = actions.iter().map(ToString::to_string).collect();
+    assert_eq!(actions.len(), 6, "{shown:#?}");
+    let broken = Broken::Linearizability;
+    let bounds = Bounds { nodes: 3, crashes: 1, slow_disk: true, ..bounds };
+    let again = Script::write(&bounds, &Counterexample { actions: actions.clone(), broken });
+    let back: Vec<Action> =
+        Script::parse(&again).unwrap().play().0.into_iter().map(|(action, _)| action).collect();
+    assert_eq!(back, actions, "{again}");
+    for (bad, why) in [
+        ("campaign 1", "begins with"),
+        ("cluster nodes=9", "9 nodes"),
+        ("cluster nodes=3\nfly 1", "`fly`"),
+        ("cluster nodes=3\ncampaign 4", "no node 4"),
+    ] {
+        let error = Script::parse(bad).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[cfg(feature = "plant")]
+mod plants {
+    use super::*;
+    use raft::Mutation;
+
+    fn walk(mutation: Mutation) -> Option<(Bounds, Counterexample)> {
+        let mut bounds = Named::Deep.bounds();
+        bounds.mutation = Some(mutation);
+        let walks = Walks {
+            bounds: bounds.clone(),
+            seed: 1,
+            steps_max: 120,
+            walks_max: 200_000,
+            time_max: None,
+            threads: 2,
+        };
+        walks.run().counterexample.map(|(_, found)| (bounds.clone(), shrink(&bounds, &found)))
+    }
+
+    #[test]
+    fn walks_find_the_classic_mistakes_and_their_scripts_break_again() {
+        for mutation in [Mutation::CommitsOldTerm, Mutation::VoteNotPersisted, Mutation::AckBeforeDurable] {
+            let (bounds, found) = walk(mutation).unwrap_or_else(|| panic!("{mutation} is not found"));
+            let text = Script::write(&bounds, &found);
+            let mut script =
+                Script::parse(&text).unwrap_or_else(|error| panic!("{mutation}: {error}\n{text}"));
+            script.bounds.mutation = Some(mutation);
+            let broken = script.play().0.pop().and_then(|(_, replayed)| replayed.broken);
+            assert_eq!(broken.map(|broken| broken.name()), Some(found.broken.name()), "{mutation}:\n{text}");
+        }
+    }
 }

@@ -69,8 +69,9 @@ impl SequentialSpec for Kv {
         }
     }
 
-    fn part<'a>(&self, _op: &'a KvOp) -> Option<&'a str> {
-        None
+    fn touches<'a>(&self, _op: &'a KvOp, _parts: &mut Vec<&'a str>) -> bool {
+        // Revisions tie all keys together.
+        false
     }
 
     fn observes(&self, op: &KvOp, write: &KvOp) -> bool {

@@ -14,6 +14,8 @@ pub struct Server {
     turns: VecDeque<Ready>,
     /// The disk waits to be told to write.
     pub held: bool,
+    /// Only turns that must reach the disk wait, and what comes after them.
+    pub held_for_sync: bool,
     role: (Role, Term),
 }
 
@@ -22,6 +24,8 @@ pub struct Cluster {
     pub servers: BTreeMap<NodeId, Server>,
     /// Messages under way, per link in the order in which they were sent.
     pub network: BTreeMap<(NodeId, NodeId), VecDeque<Message>>,
+    /// All messages ever sent, per link in the order in which they were sent.
+    sent: BTreeMap<(NodeId, NodeId), Vec<Message>>,
     /// Links that lose what is delivered over them, from and to.
     pub cut: BTreeSet<(NodeId, NodeId)>,
     pub lines: Vec<String>,
@@ -41,7 +45,10 @@ impl Cluster {
         let raft = Raft::new(config.clone(), durable.clone())?;
         let role = (raft.role(), raft.term());
         let (disk, turns) = (Disk::new(durable), VecDeque::new());
-        self.servers.insert(config.id, Server { raft: Some(raft), disk, config, turns, held: false, role });
+        self.servers.insert(
+            config.id,
+            Server { raft: Some(raft), disk, config, turns, held: false, held_for_sync: false, role },
+        );
         Ok(())
     }
 
@@ -74,7 +81,9 @@ impl Cluster {
             while self.raft(id)?.has_ready() {
                 self.give_out(id)?;
             }
-            if self.server(id)?.held || self.server(id)?.turns.is_empty() {
+            let server = self.server(id)?;
+            let Some(oldest) = server.turns.front() else { return Ok(()) };
+            if server.held && (!server.held_for_sync || oldest.write().must_sync) {
                 return Ok(());
             }
             self.persist_one(id)?;
@@ -129,7 +138,9 @@ impl Cluster {
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
             self.lines.push(format::message(&message));
-            self.network.entry((message.from, message.to)).or_default().push_back(message);
+            let link = (message.from, message.to);
+            self.sent.entry(link).or_default().push(message.clone());
+            self.network.entry(link).or_default().push_back(message);
         }
     }
 
@@ -149,6 +160,13 @@ impl Cluster {
             self.step_all(from, [Input::SnapshotReport { to, ok: arrives }])?;
         }
         Ok(())
+    }
+
+    /// The message that was the `number`th on a link, counted from 1, arrives, whatever became of it before.
+    pub fn receive(&mut self, link: (NodeId, NodeId), number: usize) -> Outcome {
+        let sent = self.sent.get(&link).and_then(|sent| sent.get(number.checked_sub(1)?)).cloned();
+        let message = sent.ok_or_else(|| format!("{} sent {} no message {number}", link.0, link.1))?;
+        self.step_all(link.1, [Input::Receive(message)])
     }
 
     /// What is under way arrives; answers to it do not yet.
@@ -191,7 +209,7 @@ impl Cluster {
         let server = self.server(id)?;
         server.raft = None;
         server.turns.clear();
-        server.held = false;
+        (server.held, server.held_for_sync) = (false, false);
         server.disk.crash(0);
         Ok(())
     }

@@ -91,8 +91,14 @@ enum Command {
     },
     /// All links work again.
     Heal,
-    /// The node's disk waits for `persist`.
-    Hold(u64),
+    /// A message that was sent once arrives, by its number on the link; it stays under way as it is.
+    Receive(u64, u64, usize),
+    /// The node's disk waits for `persist`; with `sync`, only from a turn on that must reach the disk.
+    Hold {
+        node: u64,
+        #[arg(key)]
+        sync: Option<bool>,
+    },
     /// The node's disk writes what waits: as many turns as given, or all, and from then on at once.
     Persist(u64, Option<usize>),
     /// The node loses what is not durable.
@@ -195,8 +201,10 @@ impl Runner {
             Command::Unreachable(id, peer) => {
                 cluster.step_all(NodeId(*id), [Input::Unreachable(NodeId(*peer))])
             }
-            Command::Hold(id) => {
-                cluster.server(NodeId(*id))?.held = true;
+            Command::Receive(from, to, number) => cluster.receive((NodeId(*from), NodeId(*to)), *number),
+            Command::Hold { node, sync } => {
+                let server = cluster.server(NodeId(*node))?;
+                (server.held, server.held_for_sync) = (true, sync.unwrap_or(false));
                 Ok(())
             }
             Command::Persist(id, Some(turns)) => {

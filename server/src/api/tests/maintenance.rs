@@ -2,14 +2,16 @@
 
 use super::Server;
 use crate::{
-    api::ETCD_VERSION,
+    api::{ETCD_VERSION, Limits},
     fake::MEMBER,
     proto::{
         etcdserverpb::{
-            AlarmRequest, DefragmentRequest, DowngradeRequest, HashKvRequest, HashRequest, MemberAddRequest,
-            MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
-            MoveLeaderRequest, PutRequest, SnapshotRequest, StatusRequest, cluster_client::ClusterClient,
-            kv_client::KvClient, maintenance_client::MaintenanceClient,
+            AlarmMember, AlarmRequest, AlarmType, CompactionRequest, DefragmentRequest, DeleteRangeRequest,
+            DowngradeRequest, HashKvRequest, HashRequest, MemberAddRequest, MemberListRequest,
+            MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest,
+            RangeRequest, SnapshotRequest, StatusRequest, TxnRequest, alarm_request::AlarmAction,
+            cluster_client::ClusterClient, downgrade_request::DowngradeAction, kv_client::KvClient,
+            maintenance_client::MaintenanceClient,
         },
         health::{HealthCheckRequest, health_client::HealthClient},
     },
@@ -162,34 +164,135 @@ async fn leadership_moves_from_the_leader_to_a_voter() {
 }
 
 #[tokio::test]
-async fn there_are_no_alarms_and_nothing_to_defragment() {
+async fn defragmentation_has_nothing_to_do() {
     let server = Server::start().await;
     let mut maintenance = MaintenanceClient::new(server.channel().await);
-    let response = maintenance.alarm(AlarmRequest::default()).await.expect("a list").into_inner();
-    assert_eq!((response.alarms.len(), response.header.map(|header| header.revision)), (0, Some(1)));
     let response = maintenance.defragment(DefragmentRequest {}).await.expect("done").into_inner();
     assert_eq!(response.header, None);
 }
 
 #[tokio::test]
-async fn what_is_not_implemented_says_so() {
+async fn a_full_store_raises_the_alarm_and_refuses_what_takes_space_until_it_is_disarmed() {
+    let quota_bytes = Some(20_000);
+    let server = Server::with(Limits { quota_bytes, ..Limits::default() }).await;
+    let channel = server.channel().await;
+    let (mut kv, mut maintenance) = (KvClient::new(channel.clone()), MaintenanceClient::new(channel));
+    let put =
+        |key: String| PutRequest { key: key.into(), value: vec![0; 1000].into(), ..PutRequest::default() };
+    let mut written = 0;
+    let refused = loop {
+        match kv.put(put(format!("k{written}"))).await {
+            Ok(_) => written += 1,
+            Err(status) => break status,
+        }
+    };
+    let no_space = (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded".to_string());
+    let told = |status: Status| (status.code(), status.message().to_string());
+    assert_eq!(told(refused), no_space);
+    assert!((5..20).contains(&written), "{written} fitted");
+    let get = AlarmRequest::default();
+    let alarms = maintenance.alarm(get).await.expect("a list").into_inner();
+    let alarm = AlarmMember { member_id: MEMBER.0, alarm: AlarmType::Nospace.into() };
+    assert_eq!(alarms.alarms, [alarm]);
+    assert!(alarms.header.is_some_and(|header| header.revision > 1));
+    let status = maintenance.status(StatusRequest {}).await.expect("a status").into_inner();
+    assert_eq!(status.errors, [format!("memberID:{} alarm:NOSPACE ", MEMBER.0)]);
+    let delete = DeleteRangeRequest { key: "k".into(), range_end: "l".into(), prev_kv: false };
+    kv.delete_range(delete).await.expect("what frees space passes");
+    let small = PutRequest { key: "s".into(), ..PutRequest::default() };
+    assert_eq!(told(kv.put(small.clone()).await.expect_err("the alarm is on")), no_space);
+    let compact = CompactionRequest { revision: i64::from(written) + 2, physical: true };
+    kv.compact(compact).await.expect("a compaction passes");
+    let disarm = AlarmRequest {
+        action: AlarmAction::Deactivate.into(),
+        member_id: MEMBER.0,
+        alarm: AlarmType::Nospace.into(),
+    };
+    assert_eq!(maintenance.alarm(disarm).await.expect("disarmed").into_inner().alarms, [alarm]);
+    assert_eq!(maintenance.alarm(disarm).await.expect("again").into_inner().alarms, []);
+    kv.put(small).await.expect("there is space again");
+}
+
+#[tokio::test]
+async fn while_members_differ_nobody_is_served() {
     let server = Server::start().await;
     let channel = server.channel().await;
-    let mut maintenance = MaintenanceClient::new(channel.clone());
-    let mut health = HealthClient::new(channel);
-    let alarm = |action| AlarmRequest { action, ..AlarmRequest::default() };
+    let (mut kv, mut maintenance) = (KvClient::new(channel.clone()), MaintenanceClient::new(channel));
+    let alarm = |action: AlarmAction| AlarmRequest {
+        action: action.into(),
+        member_id: 7,
+        alarm: AlarmType::Corrupt.into(),
+    };
+    maintenance.alarm(alarm(AlarmAction::Activate)).await.expect("raised");
+    let range = RangeRequest { key: "k".into(), ..RangeRequest::default() };
     for (what, outcome) in [
-        ("alarm activate", maintenance.alarm(alarm(1)).await.map(drop)),
-        ("alarm deactivate", maintenance.alarm(alarm(2)).await.map(drop)),
-        ("alarm of an unknown kind", maintenance.alarm(alarm(9)).await.map(drop)),
-        ("snapshot", maintenance.snapshot(SnapshotRequest {}).await.map(drop)),
-        ("downgrade", maintenance.downgrade(DowngradeRequest::default()).await.map(drop)),
-        ("watched health", health.watch(HealthCheckRequest::default()).await.map(drop)),
+        ("put", kv.put(PutRequest { key: "k".into(), ..PutRequest::default() }).await.map(drop)),
+        ("range", kv.range(range.clone()).await.map(drop)),
+        ("txn", kv.txn(TxnRequest::default()).await.map(drop)),
     ] {
         let status = outcome.expect_err(what);
-        assert_eq!(status.code(), Code::Unimplemented, "{what}");
-        assert!(status.message().starts_with("assay-server: "), "{what}: {status}");
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::DataLoss, "etcdserver: corrupt cluster"),
+            "{what}"
+        );
     }
+    maintenance.alarm(alarm(AlarmAction::Deactivate)).await.expect("disarmed");
+    kv.range(range).await.expect("served again");
+}
+
+#[tokio::test]
+async fn downgrades_are_answered_as_by_etcd() {
+    let server = Server::start().await;
+    let mut maintenance = MaintenanceClient::new(server.channel().await);
+    let mut ask = async |action: DowngradeAction, version: &str| {
+        let request = DowngradeRequest { action: action.into(), version: version.into() };
+        let answer = maintenance.downgrade(request).await;
+        answer.map(|answer| answer.into_inner().version).map_err(|status| status.message().to_string())
+    };
+    use DowngradeAction::{Cancel, Enable, Validate};
+    let ours = Ok(crate::api::CLUSTER_VERSION.to_string());
+    let refused = |text: &str| Err(format!("etcdserver: {text}"));
+    for (action, version, want) in [
+        (Validate, "3.4", ours.clone()),
+        (Validate, "3.4.0", ours.clone()),
+        (Validate, "3.3", refused("invalid downgrade target version")),
+        (Validate, "3.x", refused("wrong downgrade target version format")),
+        (Cancel, "", refused("no inflight downgrade job")),
+        (Enable, "3.4", ours.clone()),
+        (Enable, "3.4", refused("cluster has a downgrade job in progress")),
+        (Cancel, "", ours.clone()),
+    ] {
+        assert_eq!(ask(action, version).await, want, "{action:?} {version}");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_what_etcdctl_takes_for_one() {
+    let server = Server::start().await;
+    let channel = server.channel().await;
+    let put = PutRequest { key: "k".into(), value: vec![7; 100_000].into(), ..PutRequest::default() };
+    KvClient::new(channel.clone()).put(put).await.expect("a put");
+    let mut blobs =
+        MaintenanceClient::new(channel).snapshot(SnapshotRequest {}).await.expect("a stream").into_inner();
+    let (mut whole, mut last) = (Vec::new(), None);
+    while let Some(message) = blobs.message().await.expect("it goes on") {
+        whole.extend_from_slice(&message.blob);
+        last = Some((message.remaining_bytes, message.blob.len()));
+    }
+    assert_eq!((whole.len() % 512, last), (32, Some((0, 32))));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), whole).expect("a file");
+    let state = crate::snapshot_file::read(file.path()).expect("a snapshot");
+    assert_eq!((state.kv().revision(), state.kv().key_count()), (2, 1));
+}
+
+#[tokio::test]
+async fn health_cannot_be_watched() {
+    let server = Server::start().await;
+    let mut health = HealthClient::new(server.channel().await);
+    let status = health.watch(HealthCheckRequest::default()).await.expect_err("not there");
+    assert_eq!(status.code(), Code::Unimplemented);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The services over a loopback connection, through the generated client, on a store without a cluster.
 
+mod auth;
 mod kv;
 mod maintenance;
 mod server;

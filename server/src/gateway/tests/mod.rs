@@ -162,13 +162,6 @@ async fn refusals() {
         ("kv/rag", "{}", 404, 5, "Not Found"),
         ("kv/range/", "{}", 404, 5, "Not Found"),
         ("lease/grant", "{}", 404, 5, "Not Found"),
-        (
-            "maintenance/snapshot",
-            "{}",
-            501,
-            12,
-            "assay-server: snapshots in etcd's file format are not implemented",
-        ),
         ("cluster/member/add", "{}", 400, 3, "etcdserver: given member URLs are invalid"),
     ] {
         let answer = post(&server, &format!("/v3/{path}"), body).await;
@@ -242,7 +235,8 @@ async fn pages() {
     let not_found = "404 page not found\n";
     let not_allowed = "Method Not Allowed\n";
     let wrong_method = r#"{"code":12,"error":"Method Not Allowed","message":"Method Not Allowed"}"#;
-    let ready = "[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
+    let ready =
+        "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
     for (method, path, code, body) in [
         ("GET", "/health", 200, r#"{"health":"true","reason":""}"#),
         ("GET", "/health?serializable=true", 200, r#"{"health":"true","reason":""}"#),
@@ -279,8 +273,7 @@ async fn pages() {
 async fn pages_without_a_leader() {
     let server = Server::start().await;
     server.fake.set_leaderless(true);
-    let not_ready =
-        "[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: no leader\n[+]non_learner ok\n";
+    let not_ready = "[+]data_corruption ok\n[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: no leader\n[+]non_learner ok\n";
     for (path, code, body) in [
         ("/health", 503, r#"{"health":"false","reason":"RAFT NO LEADER"}"#),
         ("/health?serializable=true", 200, r#"{"health":"true","reason":""}"#),

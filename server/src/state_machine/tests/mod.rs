@@ -25,7 +25,7 @@ fn state() -> StateMachine {
 }
 
 fn command(request: Request) -> Command {
-    Command { origin: 1, epoch: 2, number: 3, request: Some(request) }
+    Command { origin: 1, epoch: 2, number: 3, request: Some(request), ..Command::default() }
 }
 
 fn attributes(member_id: u64, name: &str) -> Command {

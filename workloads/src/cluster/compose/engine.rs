@@ -176,9 +176,9 @@ impl Engine {
         self.post(&format!("/containers/{container}/start")).await
     }
 
-    /// Sends SIGKILL to a container's first process.
-    pub(super) async fn kill(&self, container: &str) -> Result<(), EngineError> {
-        self.post(&format!("/containers/{container}/kill?signal=KILL")).await
+    /// Sends a signal (`KILL`, `TERM`) to a container's first process.
+    pub(super) async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError> {
+        self.post(&format!("/containers/{container}/kill?signal={signal}")).await
     }
 
     /// Freezes every process of a container.
@@ -371,7 +371,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_keeps_the_engines_words() {
         let (engine, _asked, _dir) = answering("409 Conflict", r#"{"message":"is not running"}"#).await;
-        let error = engine.kill("n1").await.unwrap_err();
+        let error = engine.kill("n1", "KILL").await.unwrap_err();
         assert!(error.is_conflict() && !error.is_missing(), "{error:?}");
         assert!(error.during("killing n1").to_string().contains("killing n1: is not running"));
     }

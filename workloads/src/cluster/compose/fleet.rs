@@ -8,7 +8,7 @@ use super::{
     protocol::{Answer, Ask},
     server::{self, Server},
 };
-use crate::cluster::{Block, ClusterError, Link, NodeIndex, Probe, System, network::Address};
+use crate::cluster::{Block, ClusterError, Hindrance, Link, NodeIndex, Probe, System, network::Address};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -49,6 +49,8 @@ pub(in crate::cluster) struct Fleet {
     machines: Vec<Machine>,
     leashes: Vec<Arc<Leash>>,
     probes: AtomicU64,
+    /// The harness's own address, which clients have.
+    own: Ipv4Addr,
 }
 
 impl Fleet {
@@ -89,7 +91,11 @@ impl Fleet {
         let leash = |machine: &Machine| Arc::new(Leash::new(machine.node.clone(), machine.address));
         let leashes = machines.iter().map(leash).collect();
         let owner = own.label(labels::OWNER).unwrap_or("compose").to_owned();
-        Ok((Fleet { engine, project, owner, machines, leashes, probes: AtomicU64::new(0) }, addresses))
+        let own = own.address().ok_or_else(|| {
+            ClusterError::Spec("the harness's container must be on just one network, the nodes'".to_owned())
+        })?;
+        let probes = AtomicU64::new(0);
+        Ok((Fleet { engine, project, owner, machines, leashes, probes, own }, addresses))
     }
 
     /// The version that a system's program tells of itself, in the image that it will run from.
@@ -112,14 +118,16 @@ impl Fleet {
     }
 
     /// Makes `blocked` all that is blocked: on each machine in one step, on all of them at the same time.
-    pub(in crate::cluster) async fn apply(
-        &self,
-        blocked: &BTreeMap<Link, Block>,
-    ) -> Result<(), ClusterError> {
+    pub(in crate::cluster) async fn apply(&self, all: &Hindrance) -> Result<(), ClusterError> {
         let mut changes = JoinSet::new();
         for (index, leash) in self.leashes.iter().enumerate() {
-            let into = blocked.iter().filter(|(link, _)| link.to.0 == index);
-            let rules = into.map(|(link, &block)| (self.machines[link.from.0].address, block)).collect();
+            let into = all.links.iter().filter(|(link, _)| link.to.0 == index);
+            let mut rules: BTreeMap<Ipv4Addr, Block> =
+                into.map(|(link, &block)| (self.machines[link.from.0].address, block)).collect();
+            if all.unreachable.contains(&NodeIndex(index)) {
+                // The harness asks the machine itself through another port.
+                rules.insert(self.own, Block::ClientPort);
+            }
             let leash = Arc::clone(leash);
             changes.spawn(async move { leash.block(&rules).await });
         }
@@ -137,6 +145,11 @@ impl Fleet {
             }
         }
         Ok(dropped)
+    }
+
+    /// Empties a machine's disk.
+    pub(in crate::cluster) async fn wipe(&self, node: NodeIndex) -> Result<(), ClusterError> {
+        empty(&self.machines[node.0]).await
     }
 
     /// Sends a few bytes from one machine to another.

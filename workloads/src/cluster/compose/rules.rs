@@ -101,6 +101,7 @@ fn render(blocked: &BTreeMap<Ipv4Addr, Block>) -> String {
     let mut text = String::from("*filter\n:ASSAY - [0:0]\n");
     for (from, block) in blocked {
         let what = match block {
+            Block::ClientPort => " -p tcp --dport 2379".to_owned(),
             Block::Payload => format!(" -p tcp -m bpf --bytecode \"{PAYLOAD}\""),
             Block::Packets => String::new(),
         };

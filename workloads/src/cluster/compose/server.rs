@@ -61,6 +61,8 @@ impl Server {
         command: &Command,
     ) -> Result<u32, ClusterError> {
         if let ProcessState::Running { pid } | ProcessState::Paused { pid } = self.state().await {
+            // What was expected did not come, and is expected no more.
+            self.killed = false;
             return Ok(pid);
         }
         self.note_crash(node).await;
@@ -103,8 +105,28 @@ impl Server {
         self.image.create(&self.engine, &name, &container).await
     }
 
+    /// From here to the next start an end is no crash.
+    pub(in crate::cluster) fn expect_end(&mut self) {
+        self.killed = true;
+    }
+
+    /// How it ended, where that was expected.
+    pub(in crate::cluster) async fn expected_end(&mut self) -> Option<Ended> {
+        let state = self.engine.inspect(self.container.as_deref()?).await.ok()?.state;
+        (self.killed && !state.running).then(|| ended(0, &state))
+    }
+
     /// Ends the server with SIGKILL, and waits for it. `None` when it does not run.
     pub(in crate::cluster) async fn kill(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        self.end(node, "KILL").await
+    }
+
+    /// Asks the server to end with SIGTERM, and waits for it. `None` when it does not run.
+    pub(in crate::cluster) async fn terminate(&mut self, node: &Node) -> Result<Option<Ended>, ClusterError> {
+        self.end(node, "TERM").await
+    }
+
+    async fn end(&mut self, node: &Node, signal: &str) -> Result<Option<Ended>, ClusterError> {
         let pid = match self.state().await {
             ProcessState::Running { pid } | ProcessState::Paused { pid } => pid,
             ProcessState::Killed => return Ok(None),
@@ -113,9 +135,9 @@ impl Server {
                 return Ok(None);
             }
         };
-        let doing = || format!("killing the server of {}", node.name);
+        let doing = || format!("ending the server of {}", node.name);
         let container = self.container.as_deref().expect("a server that runs has a container");
-        match self.engine.kill(container).await {
+        match self.engine.kill(container, signal).await {
             // It ended by itself a moment ago: then that is how it ended.
             Err(error) if error.is_conflict() => {
                 self.note_crash(node).await;
@@ -134,7 +156,7 @@ impl Server {
             });
         }
         self.killed = true;
-        Ok(Some(Ended { pid, status: format!("docker: {}, exit status {}", state.status, state.exit_code) }))
+        Ok(Some(ended(pid, &state)))
     }
 
     /// Freezes the server.
@@ -175,10 +197,8 @@ impl Server {
             (true, false) => ProcessState::Running { pid: state.pid },
             (false, _) if self.killed => ProcessState::Killed,
             (false, _) => {
-                let out_of_memory = if state.out_of_memory { ", out of memory" } else { "" };
                 let error = if state.error.is_empty() { String::new() } else { format!(", {}", state.error) };
-                let status =
-                    format!("{}, exit status {}{out_of_memory}{error}", state.status, state.exit_code);
+                let status = format!("{}{error}", ended(state.pid, &state).status);
                 ProcessState::Exited { status }
             }
         }
@@ -225,6 +245,12 @@ impl Server {
         self.killed = true;
         Ok(())
     }
+}
+
+fn ended(pid: u32, state: &super::engine::State) -> Ended {
+    let out_of_memory = if state.out_of_memory { ", out of memory" } else { "" };
+    let status = format!("docker: {}, exit status {}{out_of_memory}", state.status, state.exit_code);
+    Ended { pid, status }
 }
 
 /// Removes the servers that an earlier run left in a project: it was not there any more to do so.

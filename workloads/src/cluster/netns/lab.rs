@@ -2,11 +2,13 @@
 
 use super::{
     Why,
+    disk::Disk,
     enter::entered,
     rules::{self, Counters},
+    shaper::Shaper,
 };
 use crate::cluster::{
-    Block, ClusterError, Link, NodeIndex, Probe,
+    ClusterError, Disturbed, Hindrance, Link, NodeIndex, Probe, Spec,
     network::Address,
     place::Place,
     probe::Responder,
@@ -17,12 +19,17 @@ use std::{
     fmt::Write,
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     process::Command,
 };
-use tokio::{net::TcpSocket, process::Child, sync::Mutex};
+use tokio::{
+    net::TcpSocket,
+    process::Child,
+    sync::{Mutex, OnceCell},
+};
 
 /// The hub's address.
-const HUB: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+pub(super) const HUB: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 
 /// Port of the responder in every namespace: echo's.
 const PROBE_PORT: u16 = 7;
@@ -33,6 +40,10 @@ pub(in crate::cluster) struct Lab {
     places: Vec<Place>,
     responder: Responder,
     counters: Mutex<Counters>,
+    /// Made when first needed.
+    shaper: OnceCell<Shaper>,
+    /// One for each node, or none at all.
+    disks: Vec<Disk>,
 }
 
 /// The address of a node.
@@ -41,10 +52,21 @@ pub(super) fn address(node: NodeIndex) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 0, last)
 }
 
+/// The node that has this address.
+pub(super) fn node_at(ip: Ipv4Addr) -> Option<NodeIndex> {
+    let index = NodeIndex(usize::from(ip.octets()[3]).checked_sub(11)?);
+    (index.number() <= Spec::NODES_MAX && address(index) == ip).then_some(index)
+}
+
 impl Lab {
     /// Makes the hub of this process's network namespace, which must be one that [`super::enter`] made, and
     /// a namespace for every node.
-    pub(in crate::cluster) async fn build(nodes: usize) -> Result<(Lab, Vec<Address>), ClusterError> {
+    ///
+    /// Given a folder for them, every node has its data on a disk of its own.
+    pub(in crate::cluster) async fn build(
+        nodes: usize,
+        disks_in: Option<&Path>,
+    ) -> Result<(Lab, Vec<Address>), ClusterError> {
         if !entered() {
             return Err(ClusterError::Namespaces(Why::NotEntered));
         }
@@ -82,6 +104,12 @@ impl Lab {
             };
             responder.listen(listen.await.map_err(listening)?);
         }
+        let mut disks = Vec::new();
+        if let Some(folder) = disks_in {
+            for node in (0..nodes).map(NodeIndex) {
+                disks.push(Disk::make(folder, node).await?);
+            }
+        }
         let addresses = (0..nodes).map(NodeIndex).map(|index| {
             let ip = address(index);
             let peer_url = format!("http://{ip}:2380");
@@ -90,11 +118,12 @@ impl Lab {
                 client_url: format!("http://{ip}:2379"),
                 peer_listen_url: peer_url.clone(),
                 peer_url,
-                data: None,
+                data: disks.get(index.0).map(Disk::data),
             }
         });
         let addresses = addresses.collect();
-        Ok((Lab { places, responder, counters: Mutex::default() }, addresses))
+        let (counters, shaper) = (Mutex::default(), OnceCell::new());
+        Ok((Lab { places, responder, counters, shaper, disks }, addresses))
     }
 
     /// Starts a process in a node's namespace.
@@ -102,15 +131,28 @@ impl Lab {
         self.places[node.0].spawn(command).await
     }
 
-    /// Makes `blocked` all that is blocked, in one step.
-    pub(in crate::cluster) async fn apply(
-        &self,
-        blocked: &BTreeMap<Link, Block>,
-    ) -> Result<(), ClusterError> {
+    /// The disk of a node.
+    pub(in crate::cluster) fn disk(&self, node: NodeIndex) -> Option<&Disk> {
+        self.disks.get(node.0)
+    }
+
+    /// What became of the packets of disturbed links.
+    pub(in crate::cluster) fn disturbed(&self) -> BTreeMap<Link, Disturbed> {
+        self.shaper.get().map(Shaper::counts).unwrap_or_default()
+    }
+
+    /// Makes `all` everything that is done to the traffic, in one step.
+    pub(in crate::cluster) async fn apply(&self, all: &Hindrance) -> Result<(), ClusterError> {
+        if !all.disturbed.is_empty() {
+            self.shaper.get_or_try_init(async || Shaper::start()).await?;
+        }
+        if let Some(shaper) = self.shaper.get() {
+            shaper.shape(&all.disturbed);
+        }
         let mut counters = self.counters.lock().await;
         // New rules count from zero.
         let seen = saved_rules().await?;
-        run(Command::new("iptables-restore").args(["-w", "-n"]), &rules::render(blocked)).await?;
+        run(Command::new("iptables-restore").args(["-w", "-n"]), &rules::render(all)).await?;
         counters.retire(&seen);
         Ok(())
     }

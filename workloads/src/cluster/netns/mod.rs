@@ -8,10 +8,14 @@
 //! bridged frames depends on a kernel module that only root can load.)
 //!
 //! Addresses: the hub is 10.99.0.1, node `nI` is 10.99.0.(10+I).
+mod disk;
 mod enter;
 mod lab;
 mod rules;
+mod shaper;
 
+pub(super) use disk::Disk;
 pub use enter::{Why, available, enter};
 pub(super) use lab::Lab;
 pub(super) use rules::PAYLOAD;
+pub(super) use shaper::available as packets_available;

@@ -1,11 +1,11 @@
 //! What is blocked, as iptables rules in a chain of our own.
 
-use super::lab::address;
-use crate::cluster::{Block, Link, NodeIndex};
-use std::{collections::BTreeMap, fmt::Write, net::Ipv4Addr};
+use super::lab::{HUB, address, node_at};
+use crate::cluster::{Block, Hindrance, Link, NodeIndex};
+use std::{collections::BTreeMap, fmt::Write};
 
-/// Makes the chain, and sends every packet between nodes through it.
-pub(super) const INSTALL: &str = "*filter\n:ASSAY - [0:0]\n-A FORWARD -j ASSAY\nCOMMIT\n";
+/// Makes the chain, and sends every packet between nodes, and from the hub to nodes, through it.
+pub(super) const INSTALL: &str = "*filter\n:ASSAY - [0:0]\n-A FORWARD -j ASSAY\n-A OUTPUT -j ASSAY\nCOMMIT\n";
 
 /// Matches TCP segments that carry payload: total length minus the lengths of both headers is not zero.
 /// The classic BPF program that
@@ -14,17 +14,31 @@ pub(in crate::cluster) const PAYLOAD: &str = "23,48 0 0 0,84 0 0 240,21 0 19 64,
      84 0 0 15,100 0 0 2,7 0 0 5,96 0 0 1,28 0 0 0,2 0 0 5,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,\
      7 0 0 9,96 0 0 5,29 1 0 0,6 0 0 262144,6 0 0 0";
 
-/// The input of `iptables-restore -n` that makes `blocked` all that the chain blocks: naming the chain
+/// The kernel's queue of packets that wait for the shaper.
+pub(super) const QUEUE: u16 = 7;
+
+/// The input of `iptables-restore -n` that makes `all` everything that the chain does: naming the chain
 /// empties it, and the commit swaps old for new in one step.
-pub(super) fn render(blocked: &BTreeMap<Link, Block>) -> String {
+pub(super) fn render(all: &Hindrance) -> String {
     let mut text = String::from("*filter\n:ASSAY - [0:0]\n");
-    for (link, block) in blocked {
+    for &node in &all.unreachable {
+        let to = address(node);
+        writeln!(text, "-A ASSAY -s {HUB} -d {to} -p tcp --dport 2379 -j DROP").expect("to a string");
+    }
+    for (link, block) in &all.links {
         let (from, to) = (address(link.from), address(link.to));
         let what = match block {
+            Block::ClientPort => " -p tcp --dport 2379".to_owned(),
             Block::Payload => format!(" -p tcp -m bpf --bytecode \"{PAYLOAD}\""),
             Block::Packets => String::new(),
         };
         writeln!(text, "-A ASSAY -s {from} -d {to}{what} -j DROP").expect("to a string");
+    }
+    for link in all.disturbed.keys() {
+        let (from, to) = (address(link.from), address(link.to));
+        // Without anybody who takes them out of the queue, packets pass.
+        writeln!(text, "-A ASSAY -s {from} -d {to} -j NFQUEUE --queue-num {QUEUE} --queue-bypass")
+            .expect("to a string");
     }
     text.push_str("COMMIT\n");
     text
@@ -33,7 +47,8 @@ pub(super) fn render(blocked: &BTreeMap<Link, Block>) -> String {
 /// Rules of each kind, installed from nothing: what a trial of this machine must accept.
 pub(super) fn trial() -> String {
     let link = |from, to| Link::new(NodeIndex(from), NodeIndex(to));
-    let rules = render(&BTreeMap::from([(link(0, 1), Block::Packets), (link(1, 0), Block::Payload)]));
+    let links = BTreeMap::from([(link(0, 1), Block::Packets), (link(1, 0), Block::Payload)]);
+    let rules = render(&Hindrance { links, ..Hindrance::default() });
     format!("{INSTALL}{rules}")
 }
 
@@ -49,6 +64,9 @@ pub(super) fn counters(saved: &str) -> BTreeMap<Link, u64> {
             continue;
         }
         let rest: Vec<&str> = words.collect();
+        if rest.last() != Some(&"DROP") {
+            continue;
+        }
         let value =
             |flag: &str| rest.iter().skip_while(|word| **word != flag).nth(1).and_then(|word| node(word));
         if let (Some(packets), Some(from), Some(to)) = (packets, value("-s"), value("-d")) {
@@ -60,9 +78,7 @@ pub(super) fn counters(saved: &str) -> BTreeMap<Link, u64> {
 
 /// The node whose address this is.
 fn node(address_text: &str) -> Option<NodeIndex> {
-    let ip: Ipv4Addr = address_text.split('/').next()?.parse().ok()?;
-    let index = NodeIndex(usize::from(ip.octets()[3]).checked_sub(11)?);
-    (index.number() <= crate::cluster::Spec::NODES_MAX && address(index) == ip).then_some(index)
+    node_at(address_text.split('/').next()?.parse().ok()?)
 }
 
 /// Packets dropped on each link, over all changes of the rules.
@@ -90,21 +106,31 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Disturbance;
 
     #[test]
     fn rules_name_one_link_each_and_counters_are_read_back() {
         let link = |from, to| Link::new(NodeIndex(from), NodeIndex(to));
-        let text = render(&BTreeMap::from([(link(0, 1), Block::Packets), (link(1, 2), Block::Payload)]));
+        let text = render(&Hindrance {
+            links: BTreeMap::from([(link(0, 1), Block::Packets), (link(1, 2), Block::Payload)]),
+            unreachable: [NodeIndex(2)].into(),
+            disturbed: BTreeMap::from([(link(2, 0), Disturbance::default())]),
+        });
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["*filter", ":ASSAY - [0:0]"]);
-        assert_eq!(lines[2], "-A ASSAY -s 10.99.0.11 -d 10.99.0.12 -j DROP");
-        assert!(lines[3].starts_with("-A ASSAY -s 10.99.0.12 -d 10.99.0.13 -p tcp -m bpf"), "{}", lines[3]);
-        assert_eq!(lines[4..], ["COMMIT"]);
+        assert_eq!(lines[2], "-A ASSAY -s 10.99.0.1 -d 10.99.0.13 -p tcp --dport 2379 -j DROP");
+        assert_eq!(lines[3], "-A ASSAY -s 10.99.0.11 -d 10.99.0.12 -j DROP");
+        assert!(lines[4].starts_with("-A ASSAY -s 10.99.0.12 -d 10.99.0.13 -p tcp -m bpf"), "{}", lines[4]);
+        assert_eq!(
+            lines[5..],
+            ["-A ASSAY -s 10.99.0.13 -d 10.99.0.11 -j NFQUEUE --queue-num 7 --queue-bypass", "COMMIT"]
+        );
 
         let saved = "# Generated by iptables-save\n*filter\n:FORWARD ACCEPT [9:9]\n:ASSAY - [0:0]\n\
             [7:70] -A FORWARD -j ASSAY\n[41:2460] -A ASSAY -s 10.99.0.11/32 -d 10.99.0.12/32 -j DROP\n\
             [0:0] -A ASSAY -s 10.99.0.12/32 -d 10.99.0.13/32 -p tcp -m bpf --bytecode \"1,6 0 0 0\" -j DROP\n\
-            [5:5] -A ASSAY -s 10.99.0.1/32 -d 10.99.0.13/32 -j DROP\nCOMMIT\n";
+            [5:5] -A ASSAY -s 10.99.0.1/32 -d 10.99.0.13/32 -j DROP\n\
+            [8:8] -A ASSAY -s 10.99.0.13/32 -d 10.99.0.11/32 -j NFQUEUE --queue-num 7\nCOMMIT\n";
         assert_eq!(counters(saved), BTreeMap::from([(link(0, 1), 41), (link(1, 2), 0)]));
 
         let mut total = Counters::default();

@@ -1,22 +1,18 @@
-//! The command line of `assay-server`: etcd's flags and `ETCD_*` variables.
+//! etcd's flags and `ETCD_*` variables, as far as they mean something here.
 
-use crate::{
-    config::{Config, ConfigError},
-    run, telemetry,
-};
 use clap::Parser;
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-    process::ExitCode,
-};
-use tokio::signal::unix::{SignalKind, signal};
+use std::path::PathBuf;
 
 /// A replicated key-value store that speaks etcd's v3 API.
 ///
 /// Flags and ETCD_* variables are etcd's; a flag wins over its variable.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "assay-server", disable_version_flag = true, max_term_width = 110)]
+#[command(
+    name = "assay-server",
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
 pub struct Flags {
     /// Name of this member.
     #[arg(long, env = "ETCD_NAME", default_value = "default")]
@@ -24,7 +20,7 @@ pub struct Flags {
 
     /// Where this member keeps its data. Default: NAME.etcd.
     #[arg(long, env = "ETCD_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<std::path::PathBuf>,
+    pub data_dir: Option<PathBuf>,
 
     /// URLs to listen at for peers.
     #[arg(long, env = "ETCD_LISTEN_PEER_URLS", value_name = "URLS", default_value = "http://localhost:2380")]
@@ -92,7 +88,8 @@ pub struct Flags {
     #[arg(long, env = "ETCD_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
 
-    /// Accepted, and without effect: the store is not limited.
+    /// Bytes that the store may take before it refuses writes and raises the alarm NOSPACE. 0: 2 GiB; negative: no
+    /// limit.
     #[arg(
         long,
         env = "ETCD_QUOTA_BACKEND_BYTES",
@@ -101,6 +98,73 @@ pub struct Flags {
         allow_hyphen_values = true
     )]
     pub quota_backend_bytes: i64,
+
+    /// What --auto-compaction-retention counts: `periodic`, time; `revision`, revisions.
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_MODE", value_name = "MODE", default_value = "periodic")]
+    pub auto_compaction_mode: String,
+
+    /// How much history is kept: a duration such as 30m, or hours; or a number of revisions. 0: all.
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", value_name = "RETENTION", default_value = "0")]
+    pub auto_compaction_retention: String,
+
+    /// Compare this member's data with the others' before it serves; if they differ, it does not start.
+    #[arg(
+        long,
+        alias = "initial-corrupt-check",
+        env = "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK",
+        value_name = "BOOL",
+        default_value_t = false,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set
+    )]
+    pub experimental_initial_corrupt_check: bool,
+
+    /// How often the leader compares the members' data, and raises the alarm CORRUPT if they differ, such as 10m. 0:
+    /// never.
+    #[arg(
+        long,
+        alias = "corrupt-check-time",
+        env = "ETCD_EXPERIMENTAL_CORRUPT_CHECK_TIME",
+        value_name = "DURATION",
+        default_value = "0s"
+    )]
+    pub experimental_corrupt_check_time: String,
+
+    /// What tokens are: `simple`, or `jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=10m`.
+    #[arg(long, env = "ETCD_AUTH_TOKEN", value_name = "SPEC", default_value = "simple")]
+    pub auth_token: String,
+
+    /// A simple token that is not used for so many seconds ends.
+    #[arg(long, env = "ETCD_AUTH_TOKEN_TTL", value_name = "S", default_value_t = 300)]
+    pub auth_token_ttl: u64,
+
+    /// How much work it is to hash a password: 2 to the power of this; from 4 to 31.
+    #[arg(long, env = "ETCD_BCRYPT_COST", value_name = "COST", default_value_t = 10)]
+    pub bcrypt_cost: u32,
+
+    /// Certificates of this server for clients, and the key of the first: PEM files, read again when they change.
+    #[arg(long, env = "ETCD_CERT_FILE", value_name = "FILE")]
+    pub cert_file: Option<PathBuf>,
+
+    /// See --cert-file.
+    #[arg(long, env = "ETCD_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Who signs the certificates of clients. Given alone it asks for nothing: see --client-cert-auth.
+    #[arg(long, env = "ETCD_TRUSTED_CA_FILE", value_name = "FILE")]
+    pub trusted_ca_file: Option<PathBuf>,
+
+    /// Serve only clients with a certificate of --trusted-ca-file. Its common name is a user, where there is no
+    /// token.
+    #[arg(long, env = "ETCD_CLIENT_CERT_AUTH", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub client_cert_auth: bool,
+
+    /// Make a certificate for clients that nobody has signed, in the data directory.
+    #[arg(long, env = "ETCD_AUTO_TLS", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub auto_tls: bool,
+
+    /// Read all of this from a YAML file with the flags' names instead.
+    #[arg(long, env = "ETCD_CONFIG_FILE", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
 
     /// Never flush to disk: a crash of the machine loses what was acknowledged.
     #[arg(long, env = "ETCD_UNSAFE_NO_FSYNC", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -113,84 +177,4 @@ pub struct Flags {
     /// Print the version of etcd that this server follows, then its own.
     #[arg(long)]
     pub version: bool,
-}
-
-/// Runs the program: `args` begin with its name. Ends with 2 for mistakes in flags, 1 for errors at run time.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let flags = match Flags::try_parse_from(args.into_iter().map(as_two_dashes)) {
-        Ok(flags) => flags,
-        Err(error) => {
-            // A closed pipe is no reason to complain.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
-    };
-    if flags.version {
-        let _ = writeln!(io::stdout(), "{}", version());
-        return ExitCode::SUCCESS;
-    }
-    let config = match Config::from_flags(&flags) {
-        Ok(config) => config,
-        Err(errors) => return refuse(&errors),
-    };
-    telemetry::start(config.log_level);
-    match serve(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// etcd's flags may be written with one dash.
-fn as_two_dashes(arg: OsString) -> OsString {
-    match arg.to_str() {
-        Some(text)
-            if text.len() > 2
-                && text.starts_with('-')
-                && text[1..].starts_with(|c: char| c.is_ascii_lowercase()) =>
-        {
-            format!("-{text}").into()
-        }
-        _ => arg,
-    }
-}
-
-fn version() -> String {
-    format!(
-        "etcd Version: {}\nassay-server Version: {}\nPlanted bugs: {}",
-        crate::api::ETCD_VERSION,
-        env!("CARGO_PKG_VERSION"),
-        if cfg!(feature = "plant") { "can be chosen with --plant" } else { "not in this build" },
-    )
-}
-
-fn refuse(errors: &[ConfigError]) -> ExitCode {
-    let mut stderr = io::stderr().lock();
-    for error in errors {
-        let _ = writeln!(stderr, "error: {error}");
-    }
-    let _ = writeln!(stderr, "\nFor more information, try '--help'.");
-    ExitCode::from(2)
-}
-
-fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    // Half the cores answer clients: the replica, applying and the peers have threads of their own, and
-    // handing a request from thread to thread costs more than carrying it out.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = (cores / 2).max(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
-    runtime.block_on(async {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let shutdown = async move {
-            let name = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            };
-            tracing::info!(signal = name, "stopping");
-        };
-        Ok(run(config, shutdown).await?)
-    })
 }

@@ -1,21 +1,16 @@
-//! Charts over time, as SVG inside the page: values in buckets, faults as bands behind them.
+//! Lines over time, as SVG that stretches: x is in seconds, so that to zoom is to set the view box.
 
-use super::{progress::describe, results::FaultResult};
 use maud::{Markup, html};
 
-const WIDTH: f64 = 1000.0;
-const HEIGHT: f64 = 230.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 8.0;
-const TOP: f64 = 8.0;
-const BOTTOM: f64 = 24.0;
+/// Units of height; the style sheet gives the height on the screen.
+pub(super) const HEIGHT: f64 = 100.0;
 /// About how many marks an axis has.
 const MARKS: f64 = 6.0;
 
 /// One line of a chart: a value for each bucket, where there is one.
 pub(super) struct Line {
     pub name: &'static str,
-    /// A class of the page's style sheet.
+    /// A class of the page's style sheet: it has a dash of its own too.
     pub class: &'static str,
     pub values: Vec<Option<f64>>,
 }
@@ -29,73 +24,31 @@ pub(super) enum Scale {
     Log,
 }
 
-/// A chart of `lines` over time, each value in the middle of its bucket.
+/// The lines, each value in the middle of its bucket, and the marks of the vertical axis.
 pub(super) fn chart(
     lines: &[Line],
     bucket_s: f64,
-    faults: &[FaultResult],
+    end_s: f64,
     scale: Scale,
-    unit: &str,
-) -> Markup {
-    let buckets = lines.iter().map(|line| line.values.len()).max().unwrap_or(0);
-    let end_s = (to_f64(buckets) * bucket_s).max(bucket_s);
+    inner: &Markup,
+) -> (Markup, Markup) {
     let y = Axis::over(lines, scale);
-    html! {
-        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" {
-            @for fault in faults { (band(fault, end_s)) }
+    let plot = html! {
+        svg.plot viewBox=(format!("0 0 {end_s:.3} {HEIGHT}")) preserveAspectRatio="none" aria-hidden="true" {
+            (inner)
             @for mark in y.marks() {
-                line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(round(y.at(mark))) y2=(round(y.at(mark))) {}
-                text.mark x=(LEFT - 6.0) y=(round(y.at(mark) + 4.0)) text-anchor="end" { (label(mark)) }
+                line.grid x1="0" x2=(format!("{end_s:.3}")) y1=(round(y.at(mark))) y2=(round(y.at(mark))) {}
             }
-            @for mark in steps(end_s) {
-                text.mark x=(round(x_at(mark, end_s))) y=(HEIGHT - 6.0) text-anchor="middle" { (label(mark)) "s" }
-            }
-            @for line in lines {
-                path class=(line.class) d=(path(line, bucket_s, end_s, &y)) {}
-            }
+            @for line in lines { path class=(line.class) d=(path(line, bucket_s, &y)) {} }
         }
-        p.legend {
-            span { (unit) }
-            @for line in lines { span class=(line.class) { (line.name) } " " }
-            @for f in kinds(faults) { span class={ "fault " (fault_class(f)) } { (f) } " " }
-        }
-    }
+    };
+    let marks = html! {
+        @for mark in y.marks() { span.ymark style=(format!("top:{}%", round(y.at(mark)))) { (label(mark)) } }
+    };
+    (plot, marks)
 }
 
-fn band(fault: &FaultResult, end_s: f64) -> Markup {
-    let from = x_at(fault.start_s.min(end_s), end_s);
-    let to = x_at(fault.end_s.unwrap_or(end_s).min(end_s), end_s);
-    html! {
-        rect class={ "fault " (fault_class(&fault.f)) } x=(round(from)) y=(TOP) width=(round((to - from).max(1.0)))
-            height=(HEIGHT - TOP - BOTTOM) {
-            title { (describe(&fault.f, &fault.value)) }
-        }
-    }
-}
-
-/// The part of a fault's name that tells its kind: `kill` of `kill:leader`.
-fn kind(f: &str) -> &str {
-    f.split([':', '-', ' ']).next().unwrap_or(f)
-}
-
-fn kinds(faults: &[FaultResult]) -> Vec<&str> {
-    let mut kinds: Vec<&str> = faults.iter().map(|fault| kind(&fault.f)).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    kinds
-}
-
-/// Kinds that the style sheet knows have colours of their own.
-fn fault_class(f: &str) -> &'static str {
-    match kind(f) {
-        "kill" => "kill",
-        "pause" => "pause",
-        "partition" => "partition",
-        _ => "other",
-    }
-}
-
-fn path(line: &Line, bucket_s: f64, end_s: f64, y: &Axis) -> String {
+fn path(line: &Line, bucket_s: f64, y: &Axis) -> String {
     let mut path = String::new();
     let mut pen_down = false;
     for (index, value) in line.values.iter().enumerate() {
@@ -103,20 +56,16 @@ fn path(line: &Line, bucket_s: f64, end_s: f64, y: &Axis) -> String {
             pen_down = false;
             continue;
         };
-        let x = x_at((to_f64(index) + 0.5) * bucket_s, end_s);
+        let x = (to_f64(index) + 0.5) * bucket_s;
         let command = if pen_down { 'L' } else { 'M' };
-        path.push_str(&format!("{command}{:.1} {:.1}", x, y.at(*value)));
+        path.push_str(&format!("{command}{x:.3} {:.1}", y.at(*value)));
         if !pen_down {
             // A lone point has no length; a tiny stroke makes it visible.
-            path.push_str("h0.1");
+            path.push_str("h0.001");
         }
         pen_down = true;
     }
     path
-}
-
-fn x_at(s: f64, end_s: f64) -> f64 {
-    LEFT + (WIDTH - LEFT - RIGHT) * s / end_s
 }
 
 /// A vertical axis.
@@ -147,12 +96,12 @@ impl Axis {
             Scale::Log => value.max(10f64.powf(self.low)).log10(),
         };
         let share = (value - self.low) / (self.high - self.low);
-        HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        HEIGHT * (1.0 - share)
     }
 
     fn marks(&self) -> Vec<f64> {
         match self.scale {
-            Scale::Linear => steps(self.high),
+            Scale::Linear => steps(self.high, MARKS / 2.0),
             Scale::Log => {
                 let mut marks = Vec::new();
                 let mut exponent = self.low;
@@ -166,9 +115,14 @@ impl Axis {
     }
 }
 
-/// Round numbers from 0 to `end`, about [`MARKS`] of them.
-fn steps(end: f64) -> Vec<f64> {
-    let raw = end / MARKS;
+/// Marks of the axis of time.
+pub(super) fn ticks(end_s: f64) -> Vec<f64> {
+    steps(end_s, MARKS)
+}
+
+/// Round numbers from 0 to `end`, about so many of them.
+fn steps(end: f64, marks: f64) -> Vec<f64> {
+    let raw = end / marks;
     let magnitude = 10f64.powf(raw.log10().floor());
     let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * magnitude >= raw).unwrap_or(10.0);
     let step = factor * magnitude;
@@ -179,8 +133,12 @@ fn steps(end: f64) -> Vec<f64> {
     marks
 }
 
-fn label(value: f64) -> String {
-    if value >= 1.0 || value == 0.0 { format!("{value:.0}") } else { format!("{value}") }
+pub(super) fn label(value: f64) -> String {
+    if value >= 1.0 || value == 0.0 {
+        return format!("{value:.0}");
+    }
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 fn round(value: f64) -> String {
@@ -203,8 +161,9 @@ mod tests {
             (1.0, vec![0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]),
             (430.0, vec![0.0, 100.0, 200.0, 300.0, 400.0]),
         ] {
-            assert_eq!(steps(end), want);
+            assert_eq!(ticks(end), want);
         }
+        assert_eq!(["0.6", "0.001", "40"], [0.600_000_000_1, 0.001, 40.2].map(label));
     }
 
     #[test]
@@ -213,26 +172,20 @@ mod tests {
         let axis = Axis::over(&[line], Scale::Log);
         assert_eq!((axis.low, axis.high), (-1.0, 3.0));
         assert_eq!(axis.marks().len(), 5);
-        assert_eq!(axis.at(1000.0), TOP);
-        assert_eq!(axis.at(0.0), HEIGHT - BOTTOM, "nothing lies below the lowest decade");
+        assert_eq!(axis.at(1000.0), 0.0);
+        assert_eq!(axis.at(0.0), HEIGHT, "nothing lies below the lowest decade");
     }
 
     #[test]
     fn a_gap_lifts_the_pen_and_nothing_is_no_number() {
         let line = |values| Line { name: "ok", class: "ok", values };
         let axis = Axis::over(&[line(vec![Some(1.0)])], Scale::Linear);
-        let drawn = path(&line(vec![Some(1.0), Some(1.0), None, Some(1.0)]), 1.0, 4.0, &axis);
+        let drawn = path(&line(vec![Some(1.0), Some(1.0), None, Some(1.0)]), 1.0, &axis);
         assert_eq!(drawn.matches('M').count(), 2, "{drawn}");
         for scale in [Scale::Linear, Scale::Log] {
-            let empty = chart(&[line(vec![])], 0.25, &[], scale, "ms").into_string();
+            let (plot, marks) = chart(&[line(vec![])], 0.25, 1.0, scale, &html! {});
+            let empty = plot.into_string() + &marks.into_string();
             assert!(!empty.contains("NaN") && !empty.contains("inf"), "{empty}");
         }
-    }
-
-    #[test]
-    fn what_a_fault_says_is_escaped() {
-        let fault = FaultResult { f: "kill".into(), value: "<script>".into(), ..FaultResult::default() };
-        let drawn = chart(&[], 1.0, &[fault], Scale::Linear, "").into_string();
-        assert!(drawn.contains("&lt;script&gt;") && !drawn.contains("<script"), "{drawn}");
     }
 }
