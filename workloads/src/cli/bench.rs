@@ -1,14 +1,16 @@
 //! `assay bench`: load, latency, throughput.
 
 use super::{
-    Failure, Format, colour, duration, log, out, print,
+    Failure, Format, colour,
+    compare::{self, Compared, share},
+    duration, log, out, print, suite,
     target::{Place, Target},
     words::Words,
 };
 use crate::{
     load::{
-        self, Arrivals, Bench, BenchResults, Client, Distribution, Endpoint, Load, Machine, Mix, Plan, Row,
-        Shape, Size, Workload,
+        self, Arrivals, Bench, BenchResults, Client, Distribution, Endpoint, Load, Machine, Mix, Plan, Probe,
+        Row, Shape, Size, Slo, Workload, search, statistics::Run,
     },
     report,
     runner::Stop,
@@ -106,12 +108,34 @@ pub(super) struct BenchArgs {
     /// Seed of all choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Search for the highest rate that keeps an objective, from --rate on: p99<10ms,errors<0.1%.
+    #[arg(long, value_name = "OBJECTIVE", conflicts_with_all = ["clients", "vs", "suite"])]
+    slo: Option<Slo>,
+    /// Compare with another system in interleaved runs: assay, etcd, etcd:FOLDER, assay:PROGRAM, endpoints:URLS.
+    #[arg(long, value_name = "SYSTEM", conflicts_with = "suite")]
+    vs: Option<String>,
+    /// Pairs of runs for --vs.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: usize,
+    /// With --vs: exit with 1 when the second system is worse by so much, as 5%.
+    #[arg(long, value_name = "SHARE", value_parser = share, requires = "vs")]
+    fail_on_regression: Option<f64>,
+    /// A fixed set of measurements: etcd (this server beside the etcd in --etcd-bin), or generator (this
+    /// program's own cost, against a server that does nothing).
+    #[arg(long, value_enum, value_name = "SUITE")]
+    suite: Option<Suite>,
     /// Folder for the results; default: store/bench/TIME.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// How to print the results.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Suite {
+    Etcd,
+    Generator,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -284,37 +308,199 @@ pub(super) fn bench(args: &BenchArgs, program: &str) -> Result<u8, Failure> {
         return Ok(0);
     }
     args.bounds()?;
-    let target = args.target()?;
-    let workload = args.workload()?;
-    let load = args.load()?;
     log();
-    let dir = out::make(args.out.as_deref(), "bench")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    runtime.block_on(stop_on_signals(&stop))?;
-    let config = args.config(&target, &workload, &load);
-    let place = runtime.block_on(Place::make(&target, &dir, &stop))?;
-    let endpoints = runtime.block_on(place.endpoints(args.target_leader))?;
-    let mut bench = args.bench(endpoints, workload, load);
-    bench.watched = runtime.block_on(place.watched());
-    let results = BenchResults {
-        command: command(program, &config, args.target_leader),
-        started: report::rfc3339(SystemTime::now()),
-        target: place.name(),
-        config,
-        machine: Machine::here(),
-        ..BenchResults::default()
-    };
-    let outcome = bench.run(Some(&dir), results, &stop, show_row);
-    let crashes = runtime.block_on(place.end());
-    let (mut results, _) = outcome.map_err(|error| Failure::Unknown(error.to_string()))?;
-    results.invalid.extend(crashes);
-    tell(&results, &dir, args.format)?;
-    let valid = results.invalid.is_empty() && !results.partial;
-    Ok(if valid { 0 } else { super::UNKNOWN })
+    if let Some(suite) = args.suite {
+        return suite::run(suite, args.etcd_bin.as_deref(), args.out.as_deref());
+    }
+    let session = Session::new(args, program)?;
+    match (&args.vs, &args.slo) {
+        (Some(other), _) => session.versus(other),
+        (None, Some(slo)) => session.objective(slo),
+        (None, None) => {
+            let results = session.measure(&session.target, &session.dir, session.load.clone())?;
+            tell(&results, &session.dir, args.format)?;
+            let valid = results.invalid.is_empty() && !results.partial;
+            Ok(if valid { 0 } else { super::UNKNOWN })
+        }
+    }
 }
 
-/// Makes the report and prints the results.
+/// What all runs of one command share.
+struct Session<'a> {
+    args: &'a BenchArgs,
+    program: &'a str,
+    target: Target,
+    workload: Workload,
+    load: Load,
+    dir: PathBuf,
+    runtime: tokio::runtime::Runtime,
+    stop: Arc<AtomicBool>,
+}
+
+impl<'a> Session<'a> {
+    fn new(args: &'a BenchArgs, program: &'a str) -> Result<Session<'a>, Failure> {
+        let (target, workload, load) = (args.target()?, args.workload()?, args.load()?);
+        if args.vs.is_some() && !(1..=100).contains(&args.rounds) {
+            return Err(Failure::Usage("--rounds: choose 1 to 100".into()));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        runtime.block_on(stop_on_signals(&stop))?;
+        let dir = out::make(args.out.as_deref(), "bench")?;
+        Ok(Session { args, program, target, workload, load, dir, runtime, stop })
+    }
+
+    /// Starts the target, drives it, and ends it again.
+    fn measure(&self, target: &Target, dir: &Path, load: Load) -> Result<BenchResults, Failure> {
+        let place = self.runtime.block_on(Place::make(target, dir, &self.stop))?;
+        let outcome =
+            self.drive(target, &place, Some(dir), self.args.bench(Vec::new(), self.workload.clone(), load));
+        let crashes = self.runtime.block_on(place.end());
+        let mut results = outcome?;
+        if !crashes.is_empty() {
+            results.invalid.extend(crashes);
+            load::rewrite_results(dir, &results)?;
+        }
+        std::fs::write(dir.join("report.html"), report::bench_html(&results))?;
+        Ok(results)
+    }
+
+    /// Drives what runs.
+    fn drive(
+        &self,
+        target: &Target,
+        place: &Place,
+        dir: Option<&Path>,
+        mut bench: Bench,
+    ) -> Result<BenchResults, Failure> {
+        bench.plan.endpoints = self.runtime.block_on(place.endpoints(self.args.target_leader))?;
+        bench.watched = self.runtime.block_on(place.watched());
+        let config = self.args.config(target, &self.workload, &bench.plan.load);
+        let results = BenchResults {
+            command: command(self.program, &config, self.args.target_leader),
+            started: report::rfc3339(SystemTime::now()),
+            target: place.name(),
+            config,
+            machine: Machine::here(),
+            ..BenchResults::default()
+        };
+        let each = |row: &Row| {
+            if dir.is_some() {
+                show_row(row);
+            }
+        };
+        let outcome = bench.run(dir, results, &self.stop, each);
+        outcome.map(|(results, _)| results).map_err(|error| Failure::Unknown(error.to_string()))
+    }
+
+    /// Runs two systems in turns, first and second, second and first, and compares them.
+    fn versus(&self, other: &str) -> Result<u8, Failure> {
+        let second = Target::parse("--vs", other, self.args.etcd_bin.as_deref(), self.args.nodes)?;
+        let (mut before, mut after, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut names = (String::new(), String::new());
+        for turn in 0..2 * self.args.rounds {
+            // ABBA: what drifts with time, drifts for both.
+            let is_first = matches!(turn % 4, 0 | 3);
+            let dir = self.dir.join(format!("{}-{}", turn + 1, if is_first { "a" } else { "b" }));
+            std::fs::create_dir_all(&dir)?;
+            let target = if is_first { &self.target } else { &second };
+            let results = self.measure(target, &dir, self.load.clone())?;
+            if results.partial {
+                return Err(Failure::Unknown("told to stop: there is nothing to compare yet".into()));
+            }
+            notes
+                .extend(results.invalid.iter().map(|reason| format!("{}: INVALID: {reason}", dir.display())));
+            let (run, _) = Run::read(&dir).map_err(Failure::Unknown)?;
+            if is_first { &mut before } else { &mut after }.push(run);
+            *if is_first { &mut names.0 } else { &mut names.1 } = results.target;
+        }
+        let effect_min = self.args.fail_on_regression.unwrap_or(0.05);
+        let metrics = load::statistics::compare(&before, &after, compare::rules(0.01, effect_min)?);
+        let compared = [Compared::new(names.0, names.1, metrics)];
+        compare::tell(&compared, &notes, self.args.format)?;
+        Ok(compare::status(&compared, !notes.is_empty(), self.args.fail_on_regression.is_some()))
+    }
+
+    /// Searches for the highest rate that keeps the objective.
+    fn objective(&self, slo: &Slo) -> Result<u8, Failure> {
+        let Load::Open { shape: Shape::Constant { per_s: start }, arrivals } = self.load else {
+            return Err(Failure::Usage("--slo begins at a constant --rate, such as --rate 1000".into()));
+        };
+        let place = self.runtime.block_on(Place::make(&self.target, &self.dir, &self.stop))?;
+        let mut failure = None;
+        let mut preload = self.workload.preload;
+        let found = search(slo, start, RATE_MAX, |rate, longer| {
+            let load = Load::Open { shape: Shape::Constant { per_s: rate }, arrivals };
+            let workload = Workload { preload, ..self.workload.clone() };
+            preload = false;
+            let mut bench = self.args.bench(Vec::new(), workload, load);
+            if !longer {
+                bench.plan.duration = self.args.warmup + PROBE.min(self.args.time_limit);
+            }
+            let tried =
+                self.drive(&self.target, &place, None, bench).and_then(|results| match results.partial {
+                    true => Err(Failure::Unknown("told to stop before the search was over".into())),
+                    false => Ok(Probe::of(rate, &results)),
+                });
+            match tried {
+                Ok(probe) => {
+                    let kept = if slo.is_kept(&probe) { "kept" } else { "broken" };
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "{rate:>10.0}/s  {:>9.0}/s done  p99 {:>8.2} ms  {kept}",
+                        probe.per_s,
+                        probe.response.p99_ms
+                    );
+                    Some(probe)
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    None
+                }
+            }
+        });
+        self.runtime.block_on(place.end());
+        std::fs::write(
+            self.dir.join("slo.json"),
+            serde_json::to_vec_pretty(&found).map_err(std::io::Error::from)?,
+        )?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let broken =
+            found.broken_at.map_or("nothing that was tried".to_owned(), |rate| format!("{rate:.0}/s"));
+        let mut text = match found.rate {
+            Some(rate) => format!("{rate:.0}/s keeps {slo}; {broken} breaks it\n"),
+            None => format!("no rate keeps {slo}; {broken} breaks it\n"),
+        };
+        let mut probes = found.probes.clone();
+        probes.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+        text.push_str(&format!(
+            "{:>10}{:>12}{:>10}{:>10}{:>10}\n",
+            "rate/s", "done/s", "p50 ms", "p99 ms", "errors"
+        ));
+        for probe in &probes {
+            let q = &probe.response;
+            text.push_str(&format!(
+                "{:>10.0}{:>12.0}{:>10.2}{:>10.2}{:>9.2}%\n",
+                probe.rate,
+                probe.per_s,
+                q.p50_ms,
+                q.p99_ms,
+                probe.errors * 100.0
+            ));
+        }
+        print(&text)?;
+        Ok(if found.rate.is_some() { 0 } else { super::UNKNOWN })
+    }
+}
+
+/// How long one rate is tried in a search.
+const PROBE: Duration = Duration::from_secs(3);
+/// A search goes no higher.
+const RATE_MAX: f64 = 1e6;
+
+/// Prints the results.
 fn tell(results: &BenchResults, dir: &Path, format: Format) -> Result<(), Failure> {
     match format {
         Format::Text => print(&report::bench_text(results, Some(dir), colour())),
@@ -355,4 +541,67 @@ pub(super) async fn stop_on_signals(flag: &Arc<AtomicBool>) -> Result<(), Failur
 /// Looks that endpoints can be reached at all.
 pub(super) fn reach(endpoints: &[Endpoint]) -> Result<(), Failure> {
     load::reach(endpoints).map_err(|error| Failure::Usage(format!("{error}; is the store running there?")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn parse(words: &[&str]) -> Result<BenchArgs, clap::Error> {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: BenchArgs,
+        }
+        Alone::try_parse_from(std::iter::once("bench").chain(words.iter().copied())).map(|alone| alone.args)
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_remedy() {
+        for (words, say) in [
+            (&["--workload", "ycsb-z"][..], "known are put"),
+            (&["--workload", "mix"], "--mix get=95,put=5"),
+            (&["--mix", "get"], "belongs to --workload mix"),
+            (&["--workload", "mix", "--mix", "fly"], "known are put"),
+            (&["--rate", "fast"], "steps:1000,2000:10s"),
+            (&["--clients", "0"], "choose 1 to"),
+            (&["--keys", "0"], "choose 1 to"),
+            (&["--txn-ops", "500"], "choose 1 to 128"),
+            (&["--warmup", "1500ms"], "whole seconds"),
+            (&["--client", "tonic", "--workers", "2"], "one worker"),
+            (&["--endpoints", "https://localhost:1"], "only http"),
+            (&["--system", "zookeeper"], "endpoints:URL"),
+            (&["--system", "etcd"], "--etcd-bin PATH"),
+        ] {
+            let args = parse(words).unwrap();
+            let outcome = args
+                .bounds()
+                .and_then(|()| args.workload().map(drop))
+                .and_then(|()| args.load().map(drop))
+                .and_then(|()| args.target().map(drop));
+            let Err(Failure::Usage(text)) = outcome else { panic!("taken: {words:?}") };
+            assert!(text.contains(say), "{words:?}: {text}");
+        }
+        for words in [&["--slo", "p98<1ms"][..], &["--value-size", "big"], &["--clients", "5", "--rate", "7"]]
+        {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_says_everything() {
+        let args = parse(&["--workload", "ycsb-a", "--rate", "ramp:10-20:5s", "--seed", "7"]).unwrap();
+        let target = Target::Running(vec![Endpoint::parse("http://127.0.0.1:2379").unwrap()]);
+        let config = args.config(
+            &target,
+            &args.workload().unwrap_or_else(|_| panic!()),
+            &args.load().unwrap_or_else(|_| panic!()),
+        );
+        let command = command("assay", &config, true);
+        let words: Vec<&str> = command.split(' ').skip(2).collect();
+        let again = parse(&words).unwrap();
+        assert!(again.target_leader && again.seed == 7 && again.rate == "ramp:10-20:5s", "{command}");
+        assert_eq!(again.keys, Some(1000));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod compare;
 mod containers;
 mod duration;
 mod gallery;
@@ -20,6 +21,7 @@ mod serve;
 mod settings;
 mod shrink;
 mod sim;
+mod suite;
 mod target;
 mod trial;
 mod words;
@@ -54,6 +56,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Load a cluster or a running store; latency, throughput, plots.
     Bench(Box<bench::BenchArgs>),
+    /// Tell what changed between benches, with significance.
+    Compare(compare::CompareArgs),
     /// Judge a stored history.
     Check(check::CheckArgs),
     /// Find the known bugs of real etcd releases again.
@@ -122,6 +126,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => run::run(&cli.run, &program),
         Some(Command::Run(args)) => run::run(&args, &program),
         Some(Command::Bench(args)) => bench::bench(&args, &program),
+        Some(Command::Compare(args)) => compare::compare_dirs(&args),
         Some(Command::Check(args)) => check::check(args),
         Some(Command::Gallery(args)) => gallery::gallery(&args),
         Some(Command::Shrink(args)) => shrink::shrink(&args),

@@ -108,7 +108,7 @@ impl Bench {
         let first = (self.warmup.as_secs_f64() / length_s).ceil() as u64;
         let end = (self.plan.duration.as_secs_f64() / length_s) as u64;
         let mut journal = match dir {
-            Some(dir) => Some(Journal::create(dir, names.clone(), SystemTime::now())?),
+            Some(dir) => Some(Journal::create(dir, names.clone(), SystemTime::now(), &results.started)?),
             None => None,
         };
         let mut collected = Collected::new(names.clone(), length_s, first, end, self.plan.workers);

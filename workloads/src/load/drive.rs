@@ -153,14 +153,17 @@ pub fn reach(endpoints: &[Endpoint]) -> Result<(), Unreachable> {
 pub fn drive(plan: &Plan, stop: &AtomicBool, mut each: impl FnMut(Interval)) {
     assert!(!plan.endpoints.is_empty(), "a load needs an endpoint");
     let space = Arc::new(KeySpace::new(plan.workload.key_count));
+    let (mut workers, mut inboxes) = (Vec::new(), Vec::new());
+    for number in 0..plan.workers.max(1) {
+        let (sender, inbox) = mpsc::channel();
+        workers.push(plan.worker(number, Arc::clone(&space), sender, stop));
+        inboxes.push(inbox);
+    }
+    // Not before all is made: making values takes time, in which nothing is due yet.
     let start = Instant::now();
     thread::scope(|scope| {
-        let mut inboxes = Vec::new();
-        for number in 0..plan.workers.max(1) {
-            let (sender, inbox) = mpsc::channel();
-            let worker = plan.worker(number, start, Arc::clone(&space), sender, stop);
-            scope.spawn(move || worker.run());
-            inboxes.push(inbox);
+        for worker in workers {
+            scope.spawn(move || worker.run(start));
         }
         merge(&inboxes, &mut each);
     });
@@ -193,7 +196,6 @@ impl Plan {
     fn worker<'a>(
         &self,
         number: usize,
-        start: Instant,
         space: Arc<KeySpace>,
         intervals: mpsc::Sender<Interval>,
         stop: &'a AtomicBool,
@@ -208,7 +210,6 @@ impl Plan {
         let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4);
         let settings = Settings {
             connections,
-            start,
             interval_ns: ns(self.interval).max(1),
             end_ns: ns(self.duration),
             deadline_ns: ns(self.deadline),
@@ -217,7 +218,8 @@ impl Plan {
         let source = Source::new(Arc::clone(&self.workload), space, self.seed, number, workers);
         let pace = match &self.load {
             Load::Open { shape, arrivals } => {
-                let mut schedule = Schedule::new(shape.clone(), *arrivals, self.seed, number, workers);
+                let mut schedule =
+                    Box::new(Schedule::new(shape.clone(), *arrivals, self.seed, number, workers));
                 Pace::Open { next_ns: schedule.next(), schedule, backlog: Default::default() }
             }
             Load::Closed { clients, operations_max } => Pace::Closed {

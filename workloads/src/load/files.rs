@@ -20,6 +20,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+/// What a histogram log holds: for each tag the intervals, with their starts in s.
+pub type Tagged = BTreeMap<String, Vec<(f64, Histogram<u64>)>>;
+
 /// The histogram log in a run's folder.
 pub const HLOG: &str = "intervals.hlog";
 
@@ -34,11 +37,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins the files in `dir`.
+    /// Begins the files in `dir`; `date` is the start in words.
     ///
     /// # Errors
     /// When they cannot be made.
-    pub fn create(dir: &Path, names: Vec<&'static str>, started: SystemTime) -> io::Result<Journal> {
+    pub fn create(
+        dir: &Path,
+        names: Vec<&'static str>,
+        started: SystemTime,
+        date: &str,
+    ) -> io::Result<Journal> {
         let file = |name: &str| File::create(dir.join(name)).map(BufWriter::new);
         let start_s = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let mut journal = Journal {
@@ -48,7 +56,6 @@ impl Journal {
             start_s,
             names,
         };
-        let date = crate::report::rfc3339(started);
         writeln!(journal.hlog, "#[Response and service times of an assay bench, in ns]")?;
         writeln!(journal.hlog, "#[Histogram log format version 1.3]")?;
         writeln!(journal.hlog, "#[StartTime: {start_s:.3} (seconds since epoch), {date}]")?;
@@ -127,10 +134,10 @@ fn write_hlog(
 ///
 /// # Errors
 /// A text that names the file and what is wrong with it.
-pub fn read_hlog(path: &Path) -> Result<BTreeMap<String, Vec<(f64, Histogram<u64>)>>, String> {
+pub fn read_hlog(path: &Path) -> Result<Tagged, String> {
     let name = path.display();
     let octets = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
-    let mut tags: BTreeMap<String, Vec<(f64, Histogram<u64>)>> = BTreeMap::new();
+    let mut tags = Tagged::new();
     let mut deserializer = Deserializer::new();
     for entry in IntervalLogIterator::new(&octets) {
         let entry = entry.map_err(|error| format!("{name} is no histogram log: {error:?}"))?;
@@ -180,8 +187,7 @@ pub fn write_hgrm(out: &mut impl Write, histogram: &Histogram<u64>) -> io::Resul
 /// # Errors
 /// When the files cannot be written.
 pub fn write_results(dir: &Path, results: &BenchResults, sum: &Interval, names: &[&str]) -> io::Result<()> {
-    let json = serde_json::to_vec_pretty(results)?;
-    std::fs::write(dir.join("results.json"), json)?;
+    rewrite_results(dir, results)?;
     for (name, tally) in names.iter().zip(&sum.tallies) {
         for (kind, histogram) in [("response", &tally.response), ("service", &tally.service)] {
             if !histogram.is_empty() {
@@ -192,6 +198,14 @@ pub fn write_results(dir: &Path, results: &BenchResults, sum: &Interval, names: 
         }
     }
     Ok(())
+}
+
+/// Writes `results.json` again, when more has become known.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn rewrite_results(dir: &Path, results: &BenchResults) -> io::Result<()> {
+    std::fs::write(dir.join("results.json"), serde_json::to_vec_pretty(results)?)
 }
 
 /// Reads the `results.json` in a run's folder.
@@ -219,7 +233,7 @@ mod tests {
     #[test]
     fn a_histogram_log_comes_back_from_the_standard_reader() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(dir.path(), vec!["put"], UNIX_EPOCH).unwrap();
+        let mut journal = Journal::create(dir.path(), vec!["put"], UNIX_EPOCH, "1970").unwrap();
         for index in 0..3 {
             let interval = interval(index);
             journal.add(&interval, &Row::of(&interval, &["put"], 1.0, false)).unwrap();

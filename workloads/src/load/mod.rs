@@ -15,8 +15,10 @@ mod null_server;
 mod request;
 mod resources;
 mod schedule;
+mod slo;
 mod socket;
 mod source;
+pub mod statistics;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -26,12 +28,13 @@ mod worker;
 
 pub use bench::{Bench, BenchError, Client};
 pub use drive::{Endpoint, Load, Plan, Unreachable, drive, reach};
-pub use files::{HLOG, Journal, read_hlog, read_results, write_results};
+pub use files::{HLOG, Journal, Tagged, read_hlog, read_results, rewrite_results, write_results};
 pub use interval::{Interval, LATENCY_NS_MAX, Tally, histogram};
 pub use keys::Distribution;
 pub use mix::{Action, Mix, Workload};
 pub use null_server::{Behaviour, NullServer};
 pub use resources::{Sampler, Usage, Watched, folder_bytes};
 pub use schedule::{Arrivals, Shape};
+pub use slo::{Found, Probe, Slo, search};
 pub use summary::{BenchResults, Collected, Generator, Machine, OpSummary, Quantiles, Row};
 pub use values::{Size, VALUE_BYTES_MAX};

@@ -1,7 +1,8 @@
 //! The generator against servers whose behaviour is known.
 
 use super::{
-    Action, Behaviour, Endpoint, Interval, Load, Mix, NullServer, Plan, Workload, drive, http2::Failure,
+    Action, Behaviour, Bench, BenchResults, Client, Endpoint, Interval, Load, Mix, NullServer, Plan,
+    Workload, drive, http2::Failure, statistics,
 };
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -157,4 +158,48 @@ fn an_update_reads_what_it_was_too_late_for_and_tries_again() {
     let sum = run(&plan);
     assert_eq!(sum.ok() + sum.failed(), 1);
     assert_eq!(server.calls(), 201);
+}
+
+/// The raw client and tonic's, on a server with one queue of 500 operations per second: ten clients wait 20 ms each.
+#[test]
+fn the_raw_client_and_an_ordinary_one_agree() {
+    let mut p50_ms = Vec::new();
+    for client in [Client::Raw, Client::Tonic] {
+        let server = NullServer::start(Behaviour::Queue { per_s: 500.0 }).unwrap();
+        let load = Load::Closed { clients: 10, operations_max: Some(500) };
+        let mut plan = plan(&server, "get=1,put=1", load, Duration::from_secs(60));
+        plan.workload = std::sync::Arc::new(Workload { preload: false, ..(*plan.workload).clone() });
+        let bench = Bench { plan, warmup: Duration::ZERO, client, watched: Vec::new() };
+        let (results, sum) =
+            bench.run(None, BenchResults::default(), &AtomicBool::new(false), |_| {}).unwrap();
+        assert_eq!((sum.ok(), sum.failed(), server.calls()), (500, 0, 500), "{client}: {:?}", sum.error);
+        assert_eq!(results.all.response.count, 500);
+        p50_ms.push(results.all.response.p50_ms);
+    }
+    assert!(p50_ms.iter().all(|ms| *ms > 18.0), "{p50_ms:?}: nobody is served before his turn");
+    let ratio = p50_ms[0] / p50_ms[1];
+    assert!((0.5..2.0).contains(&ratio), "{p50_ms:?}");
+}
+
+/// A whole run with its files, and a comparison of it with itself.
+#[test]
+fn a_run_leaves_files_that_can_be_compared() {
+    let server = NullServer::start(Behaviour::Echo).unwrap();
+    let mut plan = plan(&server, "get=1,put=1", open(500.0), Duration::from_secs(4));
+    plan.workload = std::sync::Arc::new(Workload { key_count: 100, ..(*plan.workload).clone() });
+    let bench = Bench { plan, warmup: Duration::from_secs(1), client: Client::Raw, watched: Vec::new() };
+    let dir = tempfile::tempdir().unwrap();
+    let (results, _) =
+        bench.run(Some(dir.path()), BenchResults::default(), &AtomicBool::new(false), |_| {}).unwrap();
+    assert_eq!(server.calls(), 100 + 2000, "every key is written once before");
+    assert_eq!(results.all.ok, 1500);
+    for file in ["results.json", "intervals.hlog", "series.csv", "series.jsonl", "put-response.hgrm"] {
+        assert!(dir.path().join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    let (run, read) = statistics::Run::read(dir.path()).unwrap();
+    assert_eq!(read.all.ok, 1500);
+    assert!((run.value(statistics::Metric::Throughput) - 500.0).abs() < 50.0);
+    let same = std::slice::from_ref(&run);
+    let compared = statistics::compare(same, same, Default::default());
+    assert!(compared.iter().all(|one| (one.ratio - 1.0).abs() < 1e-9 && one.p > 0.5), "{compared:?}");
 }

@@ -159,12 +159,16 @@ impl Loop {
     }
 
     async fn run(mut self, stop: &AtomicBool, each: &mut impl FnMut(Interval)) {
+        // Making values took time, in which nothing was due yet.
+        self.start = Instant::now();
         loop {
             let now = self.now();
             while now / self.interval_ns > self.interval.index {
                 self.give(each);
             }
-            let over = now >= self.end_ns && self.calls.is_empty() && self.backlog.is_empty();
+            // What was due before the end is noticed even by a thread that woke late.
+            let unnoticed = self.next_ns.is_some_and(|due| due < self.end_ns);
+            let over = now >= self.end_ns && !unnoticed && self.calls.is_empty() && self.backlog.is_empty();
             let exhausted = self.schedule.is_some() && self.next_ns.is_none()
                 || self.schedule.is_none() && self.left == 0;
             let done = exhausted && self.calls.is_empty() && self.backlog.is_empty();

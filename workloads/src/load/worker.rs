@@ -45,7 +45,7 @@ const READ_BYTES: usize = 256 << 10;
 pub(super) enum Pace {
     /// From a schedule, whatever the server does.
     Open {
-        schedule: Schedule,
+        schedule: Box<Schedule>,
         /// When the first operation that is not yet noticed is due; `None` when there is none.
         next_ns: Option<u64>,
         /// Operations that are due and not sent, by due time.
@@ -64,7 +64,6 @@ pub(super) enum Pace {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub connections: Vec<(SocketAddr, Peer)>,
-    pub start: Instant,
     pub interval_ns: u64,
     /// No operation begins from here on.
     pub end_ns: u64,
@@ -93,6 +92,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
     settings: Settings,
+    start: Instant,
     source: Source,
     pace: Pace,
     lines: Vec<Line>,
@@ -132,6 +132,7 @@ impl<'a> Worker<'a> {
         });
         Worker {
             lines: lines.collect(),
+            start: Instant::now(),
             source,
             pace,
             turn: 0,
@@ -147,11 +148,12 @@ impl<'a> Worker<'a> {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.settings.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Works until the end and until nothing is under way any more, or until told to stop.
-    pub(super) fn run(mut self) {
+    /// Works until the end and until nothing is under way any more, or until told to stop. Times count from `start`.
+    pub(super) fn run(mut self, start: Instant) {
+        self.start = start;
         // Without this the kernel adds 50 µs to every wait. A kernel that refuses leaves it at that.
         let _ = nix::sys::prctl::set_timerslack(1000);
         self.cpu_ns = cpu_ns();
@@ -174,7 +176,10 @@ impl<'a> Worker<'a> {
     /// Whether nothing is under way and nothing waits to be.
     fn is_idle(&self) -> bool {
         let waiting = match &self.pace {
-            Pace::Open { backlog, .. } => !backlog.is_empty(),
+            // A thread that woke late has yet to notice what was due before the end.
+            Pace::Open { backlog, next_ns, .. } => {
+                !backlog.is_empty() || next_ns.is_some_and(|due| due < self.settings.end_ns)
+            }
             Pace::Closed { .. } => false,
         };
         self.in_flight == 0 && !waiting
@@ -316,12 +321,12 @@ impl Worker<'_> {
             State::Up { socket, connection, since_ns } => {
                 line.state = State::Up { socket, connection, since_ns };
                 line.writable |= events.contains(PollFlags::POLLOUT);
-                if events.intersects(PollFlags::POLLIN | PollFlags::POLLERR | PollFlags::POLLHUP) {
-                    if let Err(error) = self.read(at) {
-                        let now = self.now();
-                        self.lose(at, now, &error);
-                        return;
-                    }
+                if events.intersects(PollFlags::POLLIN | PollFlags::POLLERR | PollFlags::POLLHUP)
+                    && let Err(error) = self.read(at)
+                {
+                    let now = self.now();
+                    self.lose(at, now, &error);
+                    return;
                 }
                 self.flush(at);
             }
@@ -330,7 +335,7 @@ impl Worker<'_> {
 
     /// Reads all there is on a connection.
     fn read(&mut self, at: usize) -> io::Result<()> {
-        let start = self.settings.start;
+        let start = self.start;
         let line = &mut self.lines[at];
         let State::Up { socket, connection, .. } = &mut line.state else { return Ok(()) };
         loop {

@@ -6,6 +6,8 @@
 
 mod availability;
 mod baseline;
+mod bench_page;
+mod bench_plot;
 mod bench_text;
 mod doubt;
 mod folder;
@@ -24,6 +26,7 @@ mod time;
 pub(crate) use availability::Service;
 pub use availability::{Availability, Impact};
 pub use baseline::{CHECK as BASELINE, FaultService, Tolerance, compare, differs, service_by_fault};
+pub use bench_page::bench_html;
 pub use bench_text::bench_text;
 pub use doubt::{Doubt, DoubtKind};
 pub use folder::{PAGE, tell_ci, write_all};

@@ -84,7 +84,7 @@ struct Stream<T> {
     meaning: Meaning,
     bad: bool,
     /// The beginning of an answer that comes in pieces.
-    pieces: Option<Box<Vec<u8>>>,
+    pieces: Option<Vec<u8>>,
 }
 
 /// A message that waits for room in a window.
@@ -433,7 +433,7 @@ impl<T> Connection<T> {
 
     /// Where a stream is; `None` for one that is over.
     fn place(&self, stream: u32) -> Result<Option<usize>, Broken> {
-        if stream % 2 == 0 || stream >= self.next_id() {
+        if stream.is_multiple_of(2) || stream >= self.next_id() {
             return Err(Broken("a frame on a stream that was never opened"));
         }
         Ok(stream.checked_sub(self.first).map(|ahead| (ahead / 2) as usize))
@@ -718,7 +718,7 @@ impl<T> Stream<T> {
             _ if self.expected > 0 => return,
             _ => {}
         }
-        self.pieces = Some(Box::new(data[..data.len().min(MESSAGE_HEAD_BYTES)].to_vec()));
+        self.pieces = Some(data[..data.len().min(MESSAGE_HEAD_BYTES)].to_vec());
     }
 
     /// What the answer says; one that came in pieces is read only now.

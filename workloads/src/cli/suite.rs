@@ -1,0 +1,310 @@
+//! `assay bench --suite`: fixed sets of measurements, side by side in one run.
+
+use super::{
+    Failure,
+    bench::{Suite, stop_on_signals},
+    out, print,
+    target::{Place, Target},
+};
+use crate::{
+    cluster::System,
+    load::{
+        Behaviour, Bench, BenchResults, Client, Endpoint, Load, Machine, NullServer, Plan, Sampler, Workload,
+    },
+};
+use serde::Serialize;
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Clients of the closed loops.
+const CLIENTS: [usize; 4] = [1, 16, 100, 1000];
+/// How long each is measured, and warmed up.
+const MEASURED: Duration = Duration::from_secs(4);
+const WARMUP: Duration = Duration::from_secs(1);
+/// How long a cluster may take to serve again after all of it was killed.
+const RESTART_LIMIT: Duration = Duration::from_secs(60);
+
+/// One number of one system.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Cell {
+    nodes: usize,
+    what: String,
+    clients: usize,
+    system: String,
+    per_s: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    server_cpu_us: f64,
+    failed: u64,
+    invalid: Vec<String>,
+}
+
+/// What a cluster is once it has been under load.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Footprint {
+    nodes: usize,
+    system: String,
+    memory_mib: f64,
+    data_mib: f64,
+    restart_s: f64,
+}
+
+pub(super) fn run(suite: Suite, etcd_bin: Option<&Path>, out: Option<&Path>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    runtime.block_on(stop_on_signals(&stop))?;
+    match suite {
+        Suite::Generator => generator(&stop),
+        Suite::Etcd => {
+            let systems = [
+                System::Assay { program: std::env::current_exe()?, plant: None },
+                match Target::parse("--suite etcd: --system", "etcd", etcd_bin, 1)? {
+                    Target::Start { system, .. } => system,
+                    Target::Running(_) => {
+                        return Err(Failure::Usage("--suite etcd starts etcd itself".into()));
+                    }
+                },
+            ];
+            let dir = out::make(out, "suite")?;
+            etcd(&runtime, &systems, &dir, &stop)
+        }
+    }
+}
+
+/// Which workload with how many clients, on a cluster that runs.
+fn closed(
+    endpoints: Vec<Endpoint>,
+    workload: &str,
+    clients: usize,
+    client: Client,
+) -> Result<Bench, Failure> {
+    let mut workload = Workload::named(workload).map_err(Failure::Unknown)?;
+    workload.preload = false;
+    let load = Load::Closed { clients, operations_max: None };
+    let mut plan = Plan::new(endpoints, workload, load, WARMUP + MEASURED);
+    // As etcd's own figures have it: about thirty clients a connection at most.
+    plan.connections = (clients / 12).clamp(1, 32);
+    Ok(Bench { plan, warmup: WARMUP, client, watched: Vec::new() })
+}
+
+fn etcd(
+    runtime: &tokio::runtime::Runtime,
+    systems: &[System; 2],
+    dir: &Path,
+    stop: &Arc<AtomicBool>,
+) -> Result<u8, Failure> {
+    let (mut cells, mut footprints) = (Vec::new(), Vec::new());
+    for nodes in [1, 3] {
+        for system in systems {
+            let target = Target::Start { system: system.clone(), nodes };
+            let place_dir = dir.join(format!("{system}-{nodes}"));
+            let place = runtime.block_on(Place::make(&target, &place_dir, stop))?;
+            let outcome = measure(runtime, &place, nodes, system, stop, &mut cells);
+            if outcome.is_ok() {
+                footprints.push(footprint(runtime, &place, nodes, system)?);
+            }
+            let crashes = runtime.block_on(place.end());
+            outcome?;
+            if let Some(crash) = crashes.into_iter().next() {
+                return Err(Failure::Unknown(crash));
+            }
+        }
+    }
+    let json = serde_json::json!({"machine": Machine::here(), "cells": cells, "footprints": footprints});
+    std::fs::write(dir.join("suite.json"), format!("{json:#}\n"))?;
+    print(&table(&cells, &footprints))?;
+    let invalid: Vec<&String> = cells.iter().flat_map(|cell| &cell.invalid).collect();
+    for reason in &invalid {
+        let _ = writeln!(std::io::stderr(), "INVALID: {reason}");
+    }
+    Ok(if invalid.is_empty() { 0 } else { super::UNKNOWN })
+}
+
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    place: &Place,
+    nodes: usize,
+    system: &System,
+    stop: &AtomicBool,
+    cells: &mut Vec<Cell>,
+) -> Result<(), Failure> {
+    let endpoints = runtime.block_on(place.endpoints(false))?;
+    for what in ["put", "range", "range-serializable"] {
+        for clients in CLIENTS {
+            let mut bench = closed(endpoints.clone(), what, clients, Client::Raw)?;
+            // The keys that are read are written once, by the first read.
+            bench.plan.workload = Arc::new(Workload {
+                preload: what == "range" && clients == CLIENTS[0],
+                ..(*bench.plan.workload).clone()
+            });
+            bench.watched = runtime.block_on(place.watched());
+            let base = BenchResults { machine: Machine::here(), ..BenchResults::default() };
+            let (results, _) = bench
+                .run(None, base, stop, |_| {})
+                .map_err(|error| Failure::Unknown(format!("{system}, {nodes} node(s), {what}: {error}")))?;
+            if stop.load(Ordering::Relaxed) {
+                return Err(Failure::Unknown("told to stop before the suite was over".into()));
+            }
+            let cell = Cell {
+                nodes,
+                what: what.to_owned(),
+                clients,
+                system: system.to_string(),
+                per_s: results.per_s,
+                p50_ms: results.all.response.p50_ms,
+                p99_ms: results.all.response.p99_ms,
+                server_cpu_us: results.server_cpu_us_per_op.unwrap_or(0.0),
+                failed: results.all.failed,
+                invalid: results.invalid,
+            };
+            let _ = writeln!(
+                std::io::stderr(),
+                "{system:>6} x{nodes}  {what:<20}{clients:>5} clients {:>10.0}/s  p50 {:>8.2}  p99 {:>8.2} ms  {:>6.1} us CPU",
+                cell.per_s,
+                cell.p50_ms,
+                cell.p99_ms,
+                cell.server_cpu_us
+            );
+            cells.push(cell);
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the cluster after the load, kills all of it, and sees how long it takes to serve again.
+fn footprint(
+    runtime: &tokio::runtime::Runtime,
+    place: &Place,
+    nodes: usize,
+    system: &System,
+) -> Result<Footprint, Failure> {
+    let seen = Sampler::start(runtime.block_on(place.watched())).stop();
+    let last = || seen.values().filter_map(|usages| usages.last());
+    let memory_mib: f64 = last().map(|usage| usage.memory_mib).sum();
+    let data_mib: f64 = last().map(|usage| usage.data_mib).sum();
+    let Place::Cluster(cluster) = place else {
+        return Err(Failure::Unknown("only a cluster that was started can be restarted".into()));
+    };
+    let unknown = |error: crate::cluster::ClusterError| Failure::Unknown(error.to_string());
+    let restart_s = runtime.block_on(async {
+        for index in cluster.indexes() {
+            cluster.kill(index).await.map_err(unknown)?;
+        }
+        let start = Instant::now();
+        for index in cluster.indexes() {
+            cluster.start_node(index).await.map_err(unknown)?;
+        }
+        cluster.wait_ready(RESTART_LIMIT).await.map_err(unknown)?;
+        Ok::<f64, Failure>(start.elapsed().as_secs_f64())
+    })?;
+    Ok(Footprint { nodes, system: system.to_string(), memory_mib, data_mib, restart_s })
+}
+
+/// Both systems side by side, in Markdown.
+fn table(cells: &[Cell], footprints: &[Footprint]) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "| nodes | operation | clients | assay /s | etcd /s | ratio | assay p50 / p99 ms | etcd p50 / p99 ms | CPU us/op assay | etcd |\n\
+         |---|---|---|---|---|---|---|---|---|---|"
+    );
+    for ours in cells.iter().filter(|cell| cell.system == "assay") {
+        let same = |cell: &&Cell| {
+            cell.system == "etcd"
+                && (cell.nodes, &cell.what, cell.clients) == (ours.nodes, &ours.what, ours.clients)
+        };
+        let Some(theirs) = cells.iter().find(same) else { continue };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} / {:.2} | {:.2} / {:.2} | {:.1} | {:.1} |",
+            ours.nodes,
+            ours.what,
+            ours.clients,
+            ours.per_s,
+            theirs.per_s,
+            ours.per_s / theirs.per_s.max(f64::MIN_POSITIVE),
+            ours.p50_ms,
+            ours.p99_ms,
+            theirs.p50_ms,
+            theirs.p99_ms,
+            ours.server_cpu_us,
+            theirs.server_cpu_us
+        );
+    }
+    let _ = writeln!(
+        out,
+        "\n| nodes | system | memory of all nodes MiB | data of all nodes MiB | restart s |\n|---|---|---|---|---|"
+    );
+    for one in footprints {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {:.0} | {:.0} | {:.2} |",
+            one.nodes, one.system, one.memory_mib, one.data_mib, one.restart_s
+        );
+    }
+    out
+}
+
+/// What the generator itself costs, beside what an ordinary client does.
+fn generator(stop: &AtomicBool) -> Result<u8, Failure> {
+    let server = NullServer::start(Behaviour::Echo)?;
+    let endpoint = Endpoint::parse(&server.address().to_string()).map_err(Failure::Unknown)?;
+    let mut text = format!(
+        "{:<8}{:>9}{:>12}{:>16}{:>22}\n",
+        "client", "clients", "puts/s", "CPU us/put", "puts per CPU-second"
+    );
+    for client in [Client::Raw, Client::Tonic] {
+        for clients in [16, 256, 1000] {
+            let mut bench = closed(vec![endpoint.clone()], "put", clients, client)?;
+            bench.plan.connections = 8;
+            let base = BenchResults { machine: Machine::here(), ..BenchResults::default() };
+            let (results, _) =
+                bench.run(None, base, stop, |_| {}).map_err(|error| Failure::Unknown(error.to_string()))?;
+            if stop.load(Ordering::Relaxed) {
+                return Err(Failure::Unknown("told to stop before the suite was over".into()));
+            }
+            let cpu = results.generator.cpu_us_per_op;
+            let _ = writeln!(
+                text,
+                "{:<8}{clients:>9}{:>12.0}{cpu:>16.2}{:>22.0}",
+                client.to_string(),
+                results.per_s,
+                1e6 / cpu.max(1e-9)
+            );
+        }
+    }
+    print(&text)?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_sets_the_systems_side_by_side() {
+        let cell = |system: &str, per_s| Cell {
+            nodes: 3,
+            what: "put".into(),
+            clients: 16,
+            system: system.into(),
+            per_s,
+            p50_ms: 1.0,
+            p99_ms: 2.0,
+            server_cpu_us: 10.0,
+            failed: 0,
+            invalid: Vec::new(),
+        };
+        let table = table(&[cell("assay", 3000.0), cell("etcd", 1000.0)], &[]);
+        assert!(table.contains("| 3 | put | 16 | 3000 | 1000 | 3.00 |"), "{table}");
+    }
+}
