@@ -7,7 +7,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let descriptors = protox::compile(
-        ["proto/etcd/rpc.proto", "proto/etcd/auth.proto", "proto/internal.proto", "proto/health.proto"],
+        [
+            "proto/etcd/rpc.proto",
+            "proto/etcd/auth.proto",
+            "proto/etcd/v3lock.proto",
+            "proto/etcd/v3election.proto",
+            "proto/internal.proto",
+            "proto/health.proto",
+        ],
         ["proto/etcd", "proto"],
     )?;
     let encoded = descriptors.encode_to_vec();
@@ -17,6 +24,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .register_descriptors(&encoded)?
         .preserve_proto_field_names()
         .ignore_unknown_fields()
-        .build(&[".etcdserverpb", ".mvccpb"])?;
+        .build(&[".etcdserverpb", ".mvccpb", ".v3lockpb", ".v3electionpb"])?;
     Ok(())
 }

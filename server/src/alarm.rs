@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 
 /// What etcd counts for a key beside its bytes and those of its value.
 const KEY_COST_BYTES: u64 = 256;
+/// What etcd counts for a lease.
+const LEASE_COST_BYTES: u64 = 64;
 
 /// The alarms that are active: kind and member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +67,12 @@ impl Alarms {
         }
         let touches_keys = matches!(
             request,
-            Request::Put(_) | Request::DeleteRange(_) | Request::Txn(_) | Request::Compaction(_)
+            Request::Put(_)
+                | Request::DeleteRange(_)
+                | Request::Txn(_)
+                | Request::Compaction(_)
+                | Request::LeaseGrant(_)
+                | Request::LeaseRevoke(_)
         );
         if touches_keys && self.has(AlarmType::Corrupt) {
             return Err(ApiError::Corrupt);
@@ -82,7 +89,11 @@ pub fn cost_bytes(request: &Request) -> u64 {
     match request {
         Request::Put(put) => pair_bytes(&put.key, &put.value),
         Request::Txn(txn) => branch_bytes(&txn.success).max(branch_bytes(&txn.failure)),
+        // As etcd counts a lease.
+        Request::LeaseGrant(_) => LEASE_COST_BYTES,
         Request::DeleteRange(_)
+        | Request::LeaseRevoke(_)
+        | Request::LeaseExpire(_)
         | Request::Compaction(_)
         | Request::MemberAttributes(_)
         | Request::MemberAdd(_)

@@ -7,9 +7,17 @@ use crate::{
     error::ApiError,
     proto::internal::command::Request,
     state_machine::{Response, StateMachine},
+    watch::Hub,
 };
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
-use std::{future::Future, ops::Deref, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    ops::Deref,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
 
 /// What a member knows of itself and of the cluster's raft state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +38,15 @@ pub struct NodeStatus {
     pub applied: LogIndex,
     /// Whether this member has no vote.
     pub is_learner: bool,
+}
+
+/// What is known of a lease's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTime {
+    /// What it was granted.
+    pub granted_ttl_s: i64,
+    /// What is left of it.
+    pub remaining: Duration,
 }
 
 /// A server as its API sees it. Cloning gives another handle to the same server.
@@ -85,6 +102,24 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Whether a learner holds nearly the whole log, so that it may vote.
     fn has_caught_up(&self, learner: NodeId) -> impl Future<Output = Result<bool, ApiError>> + Send;
+
+    /// Where those who watch are told of what is applied here.
+    fn hub(&self) -> &Arc<Hub>;
+
+    /// The leader, as it changes; `None` while there is none.
+    fn leader(&self) -> watch::Receiver<Option<NodeId>>;
+
+    /// What is left of leases, which only the leader knows; `None` for a lease that there is not. With
+    /// `renew`, each gets its whole TTL again, from when this was called or later. The leader is asked wherever
+    /// this is called, and answers after a majority has confirmed that it leads.
+    ///
+    /// # Errors
+    /// Why nobody answered; some leases may have been renewed then.
+    fn lease_times(
+        &self,
+        ids: Vec<i64>,
+        renew: bool,
+    ) -> impl Future<Output = Result<Vec<Option<LeaseTime>>, ApiError>> + Send;
 
     /// Makes another member the leader, and waits until it is.
     fn move_leader(&self, to: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;

@@ -5,6 +5,7 @@ use crate::{
     cli::Flags,
     cluster::{self, Roster},
     compactor::Mode,
+    duration,
     telemetry::LogLevel,
 };
 use raft::types::NodeId;
@@ -43,6 +44,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Most operations in a transaction.
     pub max_txn_ops: usize,
+    /// How often watches are told of their progress.
+    pub progress_interval: Duration,
     /// Whether changes of members that may cost the quorum are refused.
     pub strict_reconfig_check: bool,
     /// Bytes that the store may take.
@@ -173,7 +176,7 @@ impl Config {
         for url in listen_peer.iter().filter(|url| url.tls) {
             mistakes.add("listen-peer-urls", no_peer_tls(&url.text));
         }
-        let corrupt_check_every = values::duration(&flags.experimental_corrupt_check_time)
+        let corrupt_check_every = duration::parse(&flags.experimental_corrupt_check_time)
             .map_err(|problem| mistakes.add("experimental-corrupt-check-time", problem))
             .unwrap_or_default();
         let auth_token = values::auth_token(&flags.auth_token)
@@ -210,6 +213,7 @@ impl Config {
             snapshot_count: flags.snapshot_count,
             max_request_bytes: flags.max_request_bytes as usize,
             max_txn_ops: flags.max_txn_ops as usize,
+            progress_interval: flags.watch_progress_notify_interval,
             strict_reconfig_check: flags.strict_reconfig_check,
             quota_bytes: match flags.quota_backend_bytes {
                 0 => Some(api::QUOTA_BYTES),
@@ -227,6 +231,12 @@ impl Config {
             #[cfg(feature = "plant")]
             plant,
         })
+    }
+
+    /// The shortest TTL of a lease, in seconds: one and a half election timeouts, rounded up. As etcd.
+    pub fn lease_ttl_s_min(&self) -> i64 {
+        let ms = self.election.as_millis() * 3 / 2;
+        i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX).max(1)
     }
 
     /// A request whose outcome is not known after this long is answered so. As etcd: 5 s and two election
@@ -284,6 +294,11 @@ fn check_numbers(flags: &Flags, mistakes: &mut Mistakes) {
         mistakes.add("election-timeout", problem);
     }
     mistakes.check("election-timeout", election <= ELECTION_MS_MAX, "must be at most 50000 (milliseconds)");
+    mistakes.check(
+        "experimental-watch-progress-notify-interval",
+        flags.watch_progress_notify_interval >= Duration::from_millis(100),
+        "must be at least 100ms",
+    );
     mistakes.check("snapshot-count", flags.snapshot_count > 0, "must be at least 1");
     mistakes.check(
         "max-request-bytes",

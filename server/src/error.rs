@@ -25,6 +25,10 @@ pub enum ApiError {
     FutureRevision,
     /// The lease is unknown.
     LeaseNotFound,
+    /// A lease of this id exists already.
+    LeaseExists,
+    /// The TTL is longer than a lease may live.
+    LeaseTtlTooLarge,
     /// The member is unknown.
     MemberNotFound,
     /// The member is there already.

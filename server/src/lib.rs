@@ -10,6 +10,7 @@ pub mod codec;
 pub mod compactor;
 pub mod config;
 pub mod disk;
+pub mod duration;
 pub mod error;
 pub mod fake;
 pub mod gateway;
@@ -29,5 +30,6 @@ pub mod snapshot_file;
 pub mod state_machine;
 pub mod telemetry;
 pub mod tls;
+pub mod watch;
 
 pub use run::run;

@@ -283,6 +283,9 @@ async fn serve_clients(
     let limits = api::Limits {
         max_request_bytes: config.max_request_bytes,
         max_txn_ops: config.max_txn_ops,
+        lease_ttl_s_min: config.lease_ttl_s_min(),
+        progress_interval: config.progress_interval,
+        leaderless_max: 3 * config.election,
         strict_reconfig_check: config.strict_reconfig_check,
         quota_bytes: config.quota_bytes,
         bcrypt_cost: config.bcrypt_cost,

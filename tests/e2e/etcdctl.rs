@@ -126,6 +126,80 @@ const CLUSTER: &[(&[&str], &str, By)] = &[
     (&["version"], "", Text),
 ];
 
+/// A single member, whose others are never started: what is refused, and how.
+const MEMBERS: &[(&[&str], &str, By)] = &[
+    (&["member", "add"], "", Text),
+    (&["member", "add", "x"], "", Text),
+    (&["member", "add", "x", "--peer-urls=nonsense"], "", Text),
+    (&["member", "promote", "1234"], "", Text),
+    (&["member", "update", "1234", "--peer-urls=http://127.0.0.1:9003"], "", Text),
+    (&["member", "remove", "1234"], "", Text),
+    (&["member", "remove", "zz"], "", Text),
+    (&["member", "add", "x", "--peer-urls=http://127.0.0.1:9001", "--learner"], "", Words),
+    (&["member", "add", "y", "--peer-urls=http://127.0.0.1:9001"], "", Text),
+    (&["member", "add", "y", "--peer-urls=http://127.0.0.1:9002", "--learner"], "", Text),
+    (&["alarm", "list"], "", Text),
+    (&["alarm", "disarm"], "", Text),
+];
+
+const AUTH: &[(&[&str], &str, By)] = &[
+    (&["auth", "status"], "", Text),
+    (&["auth", "enable"], "", Text),
+    (&["user", "add", "root:pw"], "", Text),
+    (&["user", "add", "root:pw"], "", Text),
+    (&["user", "add", "u:pw"], "", Text),
+    (&["user", "add", "np", "--no-password"], "", Text),
+    (&["user", "list"], "", Text),
+    (&["user", "get", "nobody"], "", Text),
+    (&["role", "add", "root"], "", Text),
+    (&["role", "add", "r"], "", Text),
+    (&["role", "add", "r"], "", Text),
+    (&["role", "list"], "", Text),
+    (&["role", "grant-permission", "r", "read", "foo"], "", Text),
+    (&["role", "grant-permission", "r", "readwrite", "a", "b"], "", Text),
+    (&["role", "grant-permission", "r", "write", "p", "--prefix"], "", Text),
+    (&["role", "grant-permission", "r", "write", "fk", "--from-key"], "", Text),
+    (&["role", "grant-permission", "none", "read", "foo"], "", Text),
+    (&["role", "get", "r"], "", Text),
+    (&["role", "get", "none"], "", Text),
+    (&["role", "get", "root"], "", Text),
+    (&["role", "revoke-permission", "r", "foo"], "", Text),
+    (&["role", "revoke-permission", "r", "foo"], "", Text),
+    (&["user", "grant-role", "u", "r"], "", Text),
+    (&["user", "grant-role", "u", "none"], "", Text),
+    (&["user", "grant-role", "none", "r"], "", Text),
+    (&["user", "get", "u", "--detail"], "", Text),
+    (&["auth", "enable"], "", Text),
+    (&["user", "grant-role", "root", "root"], "", Text),
+    (&["auth", "enable"], "", Text),
+    (&["get", "k"], "", Text),
+    (&["--user=root:pw", "get", "k"], "", Text),
+    (&["--user=root:bad", "get", "k"], "", Text),
+    (&["--user=u:pw", "get", "k"], "", Text),
+    (&["--user=u:pw", "put", "p1", "x"], "", Text),
+    (&["--user=u:pw", "put", "a", "x"], "", Text),
+    (&["--user=u:pw", "get", "a", "b"], "", Text),
+    (&["--user=u:pw", "get", "a", "c"], "", Text),
+    (&["--user=u:pw", "del", "fz"], "", Text),
+    (&["--user=u:pw", "txn"], "\nput a 1\nput z 1\n\nget k\n\n", Text),
+    (&["--user=u:pw", "txn"], "\nput a 1\n\n\n", Text),
+    (&["--user=u:pw", "alarm", "list"], "", Text),
+    (&["--user=u:pw", "user", "get", "u"], "", Text),
+    (&["--user=u:pw", "user", "list"], "", Text),
+    (&["--user=u:pw", "role", "get", "r"], "", Text),
+    (&["--user=u:pw", "compaction", "2"], "", Text),
+    (&["--user=root:pw", "user", "delete", "root"], "", Text),
+    (&["--user=root:pw", "role", "delete", "root"], "", Text),
+    (&["--user=root:pw", "user", "revoke-role", "root", "root"], "", Text),
+    (&["--user=root:pw", "user", "revoke-role", "u", "r"], "", Text),
+    (&["--user=u:pw", "get", "a"], "", Text),
+    (&["--user=root:pw", "role", "delete", "r"], "", Text),
+    (&["--user=root:pw", "user", "delete", "u"], "", Text),
+    (&["--user=u:pw", "get", "a"], "", Text),
+    (&["--user=root:pw", "auth", "disable"], "", Text),
+    (&["auth", "status"], "", Text),
+];
+
 fn compare(test: &str, cases: &[(&[&str], &str, By)]) {
     let Some(pair) = Pair::start(test) else { return };
     let mut differences = Vec::new();
@@ -167,6 +241,16 @@ fn compaction() {
 #[test]
 fn cluster_and_maintenance() {
     compare("cluster_and_maintenance", CLUSTER);
+}
+
+#[test]
+fn members() {
+    compare("members", MEMBERS);
+}
+
+#[test]
+fn users_and_roles() {
+    compare("users_and_roles", AUTH);
 }
 
 #[test]

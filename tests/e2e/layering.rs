@@ -48,6 +48,12 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         &["tokio", "tonic", "std::net", "std::fs", "Instant::now"],
         "the replica is sans-IO",
     ),
+    ("server/src/watch", &["tonic", "crate::api", "crate::node", "crate::gateway"], "arrows go down"),
+    (
+        "server/src/lease",
+        &["tokio", "tonic", "Instant::now", "SystemTime", "crate::state_machine", "crate::node"],
+        "leases are told the time",
+    ),
     ("checker/src", &["server::"], "spec and code must not share a bug"),
     ("workloads/src/driver", &["crate::runner", "crate::nemesis", "crate::cli"], "arrows go down"),
     ("workloads/src/cluster", &["crate::runner", "crate::nemesis", "crate::cli"], "nemesis uses cluster"),

@@ -9,5 +9,6 @@ pub mod recorder;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod sim;
 pub mod store;
 pub mod workload;

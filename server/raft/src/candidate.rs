@@ -26,12 +26,22 @@ impl Candidate {
 
     /// A candidate's own vote is a promise like any other: it counts once it is durable.
     pub(crate) fn count_own_vote(&mut self, node: &Node) {
+        #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::OwnVoteCountsUnsaved) {
+            self.count(node.id(), true);
+        }
         if node.disk.holds_vote(node.term, node.id()) {
             self.count(node.id(), true);
         }
     }
 
     fn tally(&self, node: &Node) -> Tally {
+        #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::ElectedByMinority)
+            && self.votes.values().filter(|granted| **granted).count() >= node.membership().voters.len() / 2
+        {
+            return Tally::Won;
+        }
         node.membership().tally(|id| self.votes.get(&id).copied())
     }
 }

@@ -34,6 +34,12 @@ impl Node {
         }
         self.append_new(entries);
         let committed = commit.min(matched).max(self.commit);
+        #[cfg(feature = "plant")]
+        let committed = if self.config.plants(Mutation::CommitNotClamped) {
+            commit.min(self.log.last_index()).max(self.commit)
+        } else {
+            committed
+        };
         self.commit_to(committed);
         #[cfg(feature = "plant")]
         let matched = if self.config.plants(Mutation::AckWholeLog) { self.log.last_index() } else { matched };
@@ -81,6 +87,12 @@ impl Node {
         }
         let known = entries.iter().take_while(|entry| self.log.term_at(entry.index) == Some(entry.term));
         let known = known.count();
+        #[cfg(feature = "plant")]
+        if self.config.plants(Mutation::ConflictKept)
+            && entries.get(known).is_some_and(|first| first.index <= self.log.last_index())
+        {
+            return;
+        }
         if let Some(first) = entries.get(known)
             && first.index <= self.log.last_index()
         {

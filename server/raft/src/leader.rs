@@ -198,6 +198,12 @@ impl Leader {
             if id == node.id() { own.0 } else { self.peers.get(&id).map_or(0, |peer| peer.matched.0) }
         };
         #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::CommitsByMinority) && node.membership().voters.len() > 1 {
+            let mut all: Vec<u64> = node.membership().voters.iter().map(|id| matched(*id)).collect();
+            all.sort_unstable_by_key(|value| Reverse(*value));
+            return LogIndex(all[(all.len() / 2).max(1) - 1]);
+        }
+        #[cfg(feature = "plant")]
         if node.config.plants(Mutation::NewMajorityOnly) {
             return LogIndex(node.membership().settled().majority_value(matched));
         }
@@ -251,6 +257,8 @@ impl Leader {
         // The follower skipped what it has of newer terms than ours at `prev_index`; here we skip what we
         // have of newer terms than its.
         let agreed = node.log.last_at_most(hint_index, hint_term);
+        #[cfg(feature = "plant")]
+        let agreed = if node.config.plants(Mutation::NoBacktrack) { prev_index } else { agreed };
         peer.probe(agreed.next().min(prev_index), false);
         self.unsent = true;
     }
@@ -261,6 +269,10 @@ impl Leader {
         peer.active = true;
         if round <= self.reads.round() {
             peer.round = peer.round.max(round);
+        }
+        #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::LossNotRepaired) {
+            peer.may_repeat = false;
         }
         if std::mem::take(&mut peer.may_repeat) {
             match &mut peer.state {
@@ -296,7 +308,10 @@ impl Leader {
     // Reads.
 
     pub(crate) fn read(&mut self, node: &mut Node, id: ReadId) -> Result<(), StepError> {
-        if !node.has_committed_in_term() {
+        let early = !node.has_committed_in_term();
+        #[cfg(feature = "plant")]
+        let early = early && !node.config.plants(Mutation::ReadTooEarly);
+        if early {
             return Err(StepError::ReadTooEarly);
         }
         let alone = node.membership().majority_has(|voter| voter == node.id());
@@ -305,7 +320,10 @@ impl Leader {
         if alone {
             node.outbox.reads.push(ReadState { id, index: Some(node.commit) });
         } else {
-            self.reads.accept(id, node.commit);
+            let index = node.commit;
+            #[cfg(feature = "plant")]
+            let index = if node.config.plants(Mutation::ReadIndexForgotten) { LogIndex::ZERO } else { index };
+            self.reads.accept(id, index);
         }
         Ok(())
     }
@@ -376,6 +394,8 @@ impl Leader {
     fn tell_transfer_target(&mut self, node: &mut Node) {
         let Some(transfer) = &mut self.transfer else { return };
         let up_to_date = |peer: &Progress| peer.matched == node.log.last_index();
+        #[cfg(feature = "plant")]
+        let up_to_date = |peer: &Progress| up_to_date(peer) || node.config.plants(Mutation::UnsafeTransfer);
         if !transfer.told && self.peers.get(&transfer.to).is_some_and(up_to_date) {
             transfer.told = true;
             node.send(transfer.to, Body::TimeoutNow);
@@ -441,6 +461,8 @@ impl Rename for Leader {
 /// Names no commit index that the follower is not known to hold: it could not check it.
 fn send_heartbeat(node: &mut Node, to: NodeId, peer: &Progress, round: u64) {
     let commit = node.commit.min(peer.matched);
+    #[cfg(feature = "plant")]
+    let commit = if node.config.plants(Mutation::HeartbeatCommitNotClamped) { node.commit } else { commit };
     node.send(to, Body::Heartbeat { commit, round });
 }
 
@@ -460,6 +482,11 @@ fn send_append(node: &mut Node, to: NodeId, peer: &mut Progress) {
     let prev_index = peer.next.previous().expect("next is past what matched");
     let Some(prev_term) = node.log.term_at(prev_index) else {
         let meta = node.snapshot.clone();
+        #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::NoImageSent) {
+            peer.probe(peer.next, true);
+            return;
+        }
         peer.state = ProgressState::Snapshot { index: meta.index };
         node.send(to, Body::InstallSnapshot { meta });
         return;

@@ -56,6 +56,43 @@ mutations! {
     StaleTermAccepted = "stale-term-accepted",
     /// During a change of membership the new majority commits alone.
     NewMajorityOnly = "new-majority-only",
+    /// A heartbeat of an old term is answered with its own round's number, which may be one of the new term's
+    /// too.
+    StaleRoundConfirmed = "stale-round-confirmed",
+    /// A follower commits all that the leader says it has committed, also what it does not know to match.
+    CommitNotClamped = "commit-not-clamped",
+    /// Heartbeats name the leader's commit index, whatever the follower is known to hold.
+    HeartbeatCommitNotClamped = "heartbeat-commit-not-clamped",
+    /// Reads are taken before an entry of the leader's own term is committed.
+    ReadTooEarly = "read-too-early",
+    /// A confirmed read may be served at once, whatever was applied where it is served.
+    ReadIndexForgotten = "read-index-forgotten",
+    /// The term is not written to disk.
+    TermNotPersisted = "term-not-persisted",
+    /// Of the entries of a turn the last is not written to disk.
+    EntriesNotPersisted = "entries-not-persisted",
+    /// A candidate counts its own vote before it is durable.
+    OwnVoteCountsUnsaved = "own-vote-counts-unsaved",
+    /// A candidate counts votes that were given for an earlier term.
+    StaleVotesCounted = "stale-votes-counted",
+    /// One vote fewer than a majority elects.
+    ElectedByMinority = "elected-by-minority",
+    /// One acknowledgement fewer than a majority commits.
+    CommitsByMinority = "commits-by-minority",
+    /// A conflicting tail is kept: entries that contradict the leader's are not replaced.
+    ConflictKept = "conflict-kept",
+    /// A leader that meets a newer term in an answer goes on.
+    IgnoresNewerTerm = "ignores-newer-term",
+    /// All election timeouts are the shortest.
+    TimeoutsNotRandom = "timeouts-not-random",
+    /// Appends that were lost are never sent again.
+    LossNotRepaired = "loss-not-repaired",
+    /// A rejected append is tried again at the same place.
+    NoBacktrack = "no-backtrack",
+    /// A follower that needs what was truncated gets no image.
+    NoImageSent = "no-image-sent",
+    /// The target of a transfer is told to campaign before it has the whole log.
+    UnsafeTransfer = "transfer-before-caught-up",
 }
 
 impl fmt::Display for Mutation {

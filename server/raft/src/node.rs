@@ -212,6 +212,10 @@ impl Node {
         let ticks = self.config.election_ticks;
         self.election_elapsed = 0;
         self.election_timeout = ticks + self.rng.below(ticks);
+        #[cfg(feature = "plant")]
+        if self.config.plants(Mutation::TimeoutsNotRandom) {
+            self.election_timeout = ticks;
+        }
     }
 
     /// Moves to a newer term, in which this node has not voted.
@@ -314,6 +318,10 @@ impl Node {
     /// What of the hard state reaches the disk: all of it.
     fn durable_part(&self, hard_state: HardState) -> HardState {
         #[cfg(feature = "plant")]
+        if self.config.plants(Mutation::TermNotPersisted) {
+            return HardState { term: self.log.last_term(), ..hard_state };
+        }
+        #[cfg(feature = "plant")]
         if self.config.plants(Mutation::VoteNotPersisted) {
             // What is left is what the log tells: a node that recovers its term from there looks healthy.
             return HardState { term: self.log.last_term(), ..HardState::default() };
@@ -385,6 +393,12 @@ impl Node {
         self.disk.written = last;
         self.disk.hard_state = hard_state;
         let hard_state = (hard_state != before).then(|| self.durable_part(hard_state));
+        #[cfg(feature = "plant")]
+        let entries = if self.config.plants(Mutation::EntriesNotPersisted) && entries.len() > 1 {
+            entries[..entries.len() - 1].to_vec()
+        } else {
+            entries
+        };
         Write { install, entries, hard_state, must_sync }
     }
 }

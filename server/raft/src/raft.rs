@@ -178,6 +178,13 @@ impl Raft {
                 self.node.on_append(follower::Append { from, prev_index, prev_term, entries, commit });
                 return Ok(());
             }
+            #[cfg(feature = "plant")]
+            if self.node.config.plants(Mutation::StaleVotesCounted)
+                && let Body::VoteReply { granted } = message.body
+            {
+                self.on_vote_reply(from, granted);
+                return Ok(());
+            }
             self.answer_stale(message);
             return Ok(());
         }
@@ -189,6 +196,13 @@ impl Raft {
 
     /// Moves to a newer term where the message calls for it. Returns whether the message is to be handled.
     fn meet_newer_term(&mut self, message: &Message) -> bool {
+        #[cfg(feature = "plant")]
+        if self.node.config.plants(Mutation::IgnoresNewerTerm)
+            && self.role() == Role::Leader
+            && matches!(message.body, Body::AppendRejected { .. } | Body::HeartbeatReply { .. })
+        {
+            return false;
+        }
         match &message.body {
             // Both speak of a term that may never come.
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
@@ -220,7 +234,11 @@ impl Raft {
         match message.body {
             Body::Append { prev_index, .. } => self.node.send(to, refusal_of(prev_index)),
             Body::InstallSnapshot { meta } => self.node.send(to, refusal_of(meta.index)),
-            Body::Heartbeat { round, .. } => self.node.send(to, Body::HeartbeatReply { round }),
+            // Names no round: in the answer's term the receiver may lead again, and its rounds begin anew.
+            Body::Heartbeat { round, .. } => {
+                let round = if self.answers_stale_rounds() { round } else { 0 };
+                self.node.send(to, Body::HeartbeatReply { round });
+            }
             Body::PreVote { .. } => self.node.send(to, Body::PreVoteReply { granted: false }),
             Body::Vote { .. } => self.node.send(to, Body::VoteReply { granted: false }),
             Body::PreVoteReply { .. }
@@ -230,6 +248,14 @@ impl Raft {
             | Body::HeartbeatReply { .. }
             | Body::TimeoutNow => {}
         }
+    }
+
+    fn answers_stale_rounds(&self) -> bool {
+        #[cfg(feature = "plant")]
+        if self.node.config.plants(Mutation::StaleRoundConfirmed) {
+            return true;
+        }
+        false
     }
 
     fn on_current(&mut self, message: Message) -> Result<(), StepError> {

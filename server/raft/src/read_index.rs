@@ -2,8 +2,8 @@
 //!
 //! A leader may be deposed without knowing it. So a read notes the commit index when it is accepted, and is
 //! answered once a majority has replied to a heartbeat that was sent later. All reads of a turn share one
-//! round of heartbeats. Rounds count up within a term and a node leads a term only once, so no reply can be
-//! taken for that to another round.
+//! round of heartbeats. Rounds count up within a term from 1 and a node leads a term only once, so no reply
+//! can be taken for that to another round; a heartbeat of an older term is answered with round 0.
 
 use crate::{
     ready::ReadState,

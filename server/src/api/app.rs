@@ -38,6 +38,11 @@ pub fn app_with<B: Backend>(
 }
 
 impl<B: Backend> App<B> {
+    /// Ends all streams: the server is to stop.
+    pub(super) fn close(&self) {
+        self.grpc.close();
+    }
+
     /// Answers one request; every failure is an answer too.
     pub async fn handle<R>(&self, request: Request<R>) -> Response<Body>
     where
@@ -50,7 +55,7 @@ impl<B: Backend> App<B> {
         } else {
             // Certificates name users over gRPC only. As etcd.
             let caller = Caller::client(request.headers(), None);
-            caller.calls(self.gateway.handle(request, &self.grpc.counters)).await.map(Either::Right)
+            caller.calls(self.gateway.handle(request, &self.grpc.counters)).await
         }
     }
 }

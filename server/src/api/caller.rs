@@ -50,7 +50,8 @@ impl Caller {
         CALLER.scope(self, operation).await
     }
 
-    fn current() -> Caller {
+    /// The caller of the request that this task serves. A stream outlives that: it keeps its caller.
+    pub fn current() -> Caller {
         CALLER.try_with(Caller::clone).unwrap_or(Caller::Client { token: None, certificate: None })
     }
 }
@@ -61,7 +62,11 @@ impl<B: Backend> Api<B> {
     /// # Errors
     /// [`ApiError::InvalidToken`], [`ApiError::AuthOldRevision`].
     fn principal(&self, auth: &AuthStore) -> Result<Principal, ApiError> {
-        match Caller::current() {
+        self.principal_of(Caller::current(), auth)
+    }
+
+    fn principal_of(&self, caller: Caller, auth: &AuthStore) -> Result<Principal, ApiError> {
+        match caller {
             Caller::Server => Ok(Principal::Server),
             Caller::Client { token: Some(token), .. } => self.tokens.verify(&token, auth),
             Caller::Client { token: None, certificate: Some(name) } => {
@@ -89,11 +94,21 @@ impl<B: Backend> Api<B> {
         state: &StateMachine,
         needs: impl IntoIterator<Item = Needs<'a>>,
     ) -> Result<(), ApiError> {
+        self.permit_to(Caller::current(), state, needs)
+    }
+
+    /// As [`permit`](Self::permit), for the caller of a stream.
+    pub(crate) fn permit_to<'a>(
+        &self,
+        caller: Caller,
+        state: &StateMachine,
+        needs: impl IntoIterator<Item = Needs<'a>>,
+    ) -> Result<(), ApiError> {
         let auth = state.auth();
         if !auth.enabled {
             return Ok(());
         }
-        auth.check(&self.principal(auth)?, needs, |lease| state.lease_keys(lease))
+        auth.check(&self.principal_of(caller, auth)?, needs, |lease| state.lease_keys(lease))
     }
 
     /// As [`permit`](Self::permit), in the state of now.

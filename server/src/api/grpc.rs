@@ -2,30 +2,40 @@
 
 use super::{
     Api,
+    election::ElectionService,
+    lease::LeaseService,
+    lock::LockService,
     methods::{self, METHODS, MethodCounters, Service as Name},
     status,
+    watch::{Outgoing, WatchService},
 };
 use crate::{
     backend::Backend,
     error::ApiError,
     proto::{
         etcdserverpb::{
-            auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
-            maintenance_server::MaintenanceServer,
+            WatchRequest, auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            lease_server::LeaseServer, maintenance_server::MaintenanceServer,
         },
         health::health_server::HealthServer,
+        v3electionpb::election_server::ElectionServer,
+        v3lockpb::lock_server::LockServer,
     },
 };
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
 use std::{convert::Infallible, error::Error, sync::Arc};
 use tonic::{Code, Status, body::Body, codegen::Service as _};
+use tonic_prost::ProstCodec;
 
 /// All gRPC services.
 #[derive(Debug)]
 pub(super) struct Grpc<B> {
     api: Arc<Api<B>>,
     kv: KvServer<Api<B>>,
+    lease: LeaseServer<LeaseService<B>>,
+    lock: LockServer<LockService<B>>,
+    election: ElectionServer<ElectionService<B>>,
     cluster: ClusterServer<Api<B>>,
     maintenance: MaintenanceServer<Api<B>>,
     auth: AuthServer<Api<B>>,
@@ -38,6 +48,9 @@ impl<B: Backend> Grpc<B> {
         let limit = api.limits().max_message_bytes();
         Grpc {
             kv: KvServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
+            lease: LeaseServer::new(LeaseService(Arc::clone(api))).max_decoding_message_size(limit),
+            lock: LockServer::new(LockService(Arc::clone(api))).max_decoding_message_size(limit),
+            election: ElectionServer::new(ElectionService(Arc::clone(api))).max_decoding_message_size(limit),
             cluster: ClusterServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             maintenance: MaintenanceServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             auth: AuthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
@@ -45,6 +58,10 @@ impl<B: Backend> Grpc<B> {
             api: Arc::clone(api),
             counters: MethodCounters::default(),
         }
+    }
+
+    pub(super) fn close(&self) {
+        self.api.close();
     }
 
     pub(super) async fn call<R>(&self, request: Request<R>) -> Response<Body>
@@ -66,6 +83,16 @@ impl<B: Backend> Grpc<B> {
         }
         let served = match METHODS[at].service {
             Name::Kv => self.kv.clone().call(request).await,
+            Name::Watch => {
+                // By hand: its answers are put together from parts that are encoded already.
+                let codec = ProstCodec::<Outgoing, WatchRequest>::default();
+                let limit = self.api.limits().max_message_bytes();
+                let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(limit);
+                Ok(grpc.streaming(WatchService(Arc::clone(&self.api)), request).await)
+            }
+            Name::Lease => self.lease.clone().call(request).await,
+            Name::Lock => self.lock.clone().call(request).await,
+            Name::Election => self.election.clone().call(request).await,
             Name::Cluster => self.cluster.clone().call(request).await,
             Name::Maintenance => self.maintenance.clone().call(request).await,
             Name::Auth => self.auth.clone().call(request).await,

@@ -1,6 +1,7 @@
 //! The gRPC methods that this server knows, and how often each was called.
 
 use crate::metrics::Counter;
+use std::array;
 use tonic::Code;
 
 /// The services, as the paths of requests name them.
@@ -8,6 +9,14 @@ use tonic::Code;
 pub enum Service {
     /// Keys and values.
     Kv,
+    /// Changes of keys.
+    Watch,
+    /// Leases.
+    Lease,
+    /// Locks, kept by the server.
+    Lock,
+    /// Elections, kept by the server.
+    Election,
     /// Members.
     Cluster,
     /// This member's state.
@@ -20,13 +29,26 @@ pub enum Service {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Service; 5] =
-        [Service::Kv, Service::Cluster, Service::Maintenance, Service::Auth, Service::Health];
+    pub const ALL: [Service; 9] = [
+        Service::Kv,
+        Service::Watch,
+        Service::Lease,
+        Service::Lock,
+        Service::Election,
+        Service::Cluster,
+        Service::Maintenance,
+        Service::Auth,
+        Service::Health,
+    ];
 
     /// The full name, with the package.
     pub fn name(self) -> &'static str {
         match self {
             Service::Kv => "etcdserverpb.KV",
+            Service::Watch => "etcdserverpb.Watch",
+            Service::Lease => "etcdserverpb.Lease",
+            Service::Lock => "v3lockpb.Lock",
+            Service::Election => "v3electionpb.Election",
             Service::Cluster => "etcdserverpb.Cluster",
             Service::Maintenance => "etcdserverpb.Maintenance",
             Service::Auth => "etcdserverpb.Auth",
@@ -42,7 +64,7 @@ pub struct Method {
     pub service: Service,
     /// The path of its requests.
     pub path: &'static str,
-    /// `unary` or `server_stream`.
+    /// `unary`, `server_stream` or `bidi_stream`.
     pub kind: &'static str,
 }
 
@@ -61,13 +83,30 @@ const fn server_stream(service: Service, path: &'static str) -> Method {
     Method { service, path, kind: "server_stream" }
 }
 
+const fn bidi_stream(service: Service, path: &'static str) -> Method {
+    Method { service, path, kind: "bidi_stream" }
+}
+
 /// All methods; the ones that are called most come first.
-pub const METHODS: [Method; 37] = [
+pub const METHODS: [Method; 50] = [
     unary(Service::Kv, "/etcdserverpb.KV/Range"),
     unary(Service::Kv, "/etcdserverpb.KV/Put"),
     unary(Service::Kv, "/etcdserverpb.KV/Txn"),
     unary(Service::Kv, "/etcdserverpb.KV/DeleteRange"),
     unary(Service::Kv, "/etcdserverpb.KV/Compact"),
+    bidi_stream(Service::Watch, "/etcdserverpb.Watch/Watch"),
+    bidi_stream(Service::Lease, "/etcdserverpb.Lease/LeaseKeepAlive"),
+    unary(Service::Lease, "/etcdserverpb.Lease/LeaseGrant"),
+    unary(Service::Lease, "/etcdserverpb.Lease/LeaseRevoke"),
+    unary(Service::Lease, "/etcdserverpb.Lease/LeaseTimeToLive"),
+    unary(Service::Lease, "/etcdserverpb.Lease/LeaseLeases"),
+    unary(Service::Lock, "/v3lockpb.Lock/Lock"),
+    unary(Service::Lock, "/v3lockpb.Lock/Unlock"),
+    unary(Service::Election, "/v3electionpb.Election/Campaign"),
+    unary(Service::Election, "/v3electionpb.Election/Proclaim"),
+    unary(Service::Election, "/v3electionpb.Election/Leader"),
+    server_stream(Service::Election, "/v3electionpb.Election/Observe"),
+    unary(Service::Election, "/v3electionpb.Election/Resign"),
     unary(Service::Cluster, "/etcdserverpb.Cluster/MemberAdd"),
     unary(Service::Cluster, "/etcdserverpb.Cluster/MemberRemove"),
     unary(Service::Cluster, "/etcdserverpb.Cluster/MemberUpdate"),
@@ -115,8 +154,8 @@ pub struct MethodCounters {
 impl Default for MethodCounters {
     fn default() -> MethodCounters {
         MethodCounters {
-            started: std::array::from_fn(|_| Counter::default()),
-            handled: std::array::from_fn(|_| Default::default()),
+            started: array::from_fn(|_| Counter::default()),
+            handled: array::from_fn(|_| Default::default()),
         }
     }
 }

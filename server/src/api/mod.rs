@@ -4,32 +4,39 @@
 //! refusals; the gRPC service and the JSON gateway both call it. [`app`] puts everything that one port
 //! answers together, and [`serve`] runs it on a listener.
 //!
-//! Left out so far: Watch, Lease. Snapshots are not in etcd's file format. Who asks for them is told so.
+//! Left out: snapshots in etcd's file format.
 
 use crate::{backend::Backend, error::ApiError};
 use std::{sync::Arc, time::Duration};
 use tokens::Tokens;
+use tokio::sync::watch as watch_channel;
 
 mod app;
 mod auth;
 mod authority;
 mod caller;
 mod cluster;
+pub(crate) mod election;
 mod grpc;
 mod header;
 mod health;
 mod kv;
+pub(crate) mod lease;
+pub(crate) mod lock;
 pub(crate) mod maintenance;
 mod methods;
 mod serve;
 pub mod status;
+pub(crate) mod streams;
 pub mod tokens;
+mod turn;
 pub mod validate;
+pub(crate) mod watch;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use app::{App, app, app_with};
+pub use app::{App, Body, app, app_with};
 pub use caller::{Caller, CommonName};
 pub use methods::{METHODS, Method, MethodCounters};
 pub use serve::{serve, serve_with};
@@ -47,13 +54,19 @@ pub const BCRYPT_COST: u32 = 10;
 /// How long a token lives unless told otherwise. As etcd.
 pub const TOKEN_TTL: Duration = Duration::from_secs(300);
 
-/// How large requests may be, and other choices.
+/// How large requests may be, how long things take, and other choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of an encoded request that is to be proposed. Default: 1.5 MiB.
     pub max_request_bytes: usize,
     /// Compares, and operations of a branch, in a transaction. Default: 128.
     pub max_txn_ops: usize,
+    /// The shortest TTL of a lease, in seconds. Default: 2.
+    pub lease_ttl_s_min: i64,
+    /// How often a watch that wants it is told how far it has come. Default: 10 minutes.
+    pub progress_interval: Duration,
+    /// A stream whose client wants a leader is ended after this long without one. Default: 3 s.
+    pub leaderless_max: Duration,
     /// Whether changes of members that may cost the quorum are refused. Default: yes.
     pub strict_reconfig_check: bool,
     /// Bytes that the store may take before writes are refused. Default: 2 GiB.
@@ -70,6 +83,9 @@ impl Default for Limits {
             strict_reconfig_check: true,
             quota_bytes: Some(QUOTA_BYTES),
             bcrypt_cost: BCRYPT_COST,
+            lease_ttl_s_min: 2,
+            progress_interval: Duration::from_secs(600),
+            leaderless_max: Duration::from_secs(3),
         }
     }
 }
@@ -87,6 +103,7 @@ pub struct Api<B> {
     backend: B,
     limits: Limits,
     tokens: Arc<Tokens>,
+    closing: watch_channel::Sender<bool>,
 }
 
 impl<B: Backend> Api<B> {
@@ -97,7 +114,12 @@ impl<B: Backend> Api<B> {
 
     /// Operations on `backend`.
     pub fn with_tokens(backend: B, limits: Limits, tokens: Arc<Tokens>) -> Api<B> {
-        Api { backend, limits, tokens }
+        Api { backend, limits, tokens, closing: watch_channel::Sender::new(false) }
+    }
+
+    /// Ends all streams: the server is to stop.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
     }
 
     /// What stands behind the operations.
@@ -120,4 +142,16 @@ impl<B: Backend> Api<B> {
         let served = method.service == methods::Service::Health || SERVED.contains(&method.name());
         if !served && self.backend.status().is_learner { Err(ApiError::NotForLearner) } else { Ok(()) }
     }
+}
+
+/// A refusal by a service that etcd builds on its client library, which does not pass codes on.
+fn unknown(error: ApiError) -> tonic::Status {
+    tonic::Status::unknown(status::text(error))
+}
+
+/// A number from the operating system's randomness.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Its keys are drawn once a thread and then counted up: hashed, they tell nothing of each other.
+    RandomState::new().hash_one(std::time::Instant::now())
 }

@@ -72,6 +72,7 @@ pub async fn serve_with<B: Backend>(
         }
     }
     drop(listener);
+    app.close();
     drop(stop);
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {

@@ -28,9 +28,10 @@ pub fn code(error: ApiError) -> Code {
         | ApiError::AuthFailed
         | ApiError::InvalidAuthManagement
         | ApiError::AuthOldRevision => Code::InvalidArgument,
-        ApiError::Compacted | ApiError::FutureRevision => Code::OutOfRange,
+        ApiError::Compacted | ApiError::FutureRevision | ApiError::LeaseTtlTooLarge => Code::OutOfRange,
         ApiError::LeaseNotFound | ApiError::MemberNotFound => Code::NotFound,
-        ApiError::NotLeader
+        ApiError::LeaseExists
+        | ApiError::NotLeader
         | ApiError::BadLeaderTransferee
         | ApiError::MemberExists
         | ApiError::PeerUrlExists
@@ -77,6 +78,8 @@ pub fn text(error: ApiError) -> &'static str {
         ApiError::Compacted => "etcdserver: mvcc: required revision has been compacted",
         ApiError::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
         ApiError::LeaseNotFound => "etcdserver: requested lease not found",
+        ApiError::LeaseExists => "etcdserver: lease already exists",
+        ApiError::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
         ApiError::MemberNotFound => "etcdserver: member not found",
         ApiError::MemberExists => "etcdserver: member ID already exist",
         ApiError::PeerUrlExists => "etcdserver: Peer URLs already exists",

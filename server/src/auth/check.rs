@@ -38,6 +38,8 @@ pub enum Needs<'a> {
     Write(&'a [u8], &'a [u8]),
     /// To write the keys of this lease.
     WriteLease(i64),
+    /// To read the keys of this lease.
+    ReadLease(i64),
 }
 
 impl AuthStore {
@@ -75,6 +77,7 @@ impl AuthStore {
             Needs::Read(key, end) => covers(false, key, end),
             Needs::Write(key, end) => covers(true, key, end),
             Needs::WriteLease(lease) => keys_of(lease).iter().all(|key| covers(true, key, &[])),
+            Needs::ReadLease(lease) => keys_of(lease).iter().all(|key| covers(false, key, &[])),
         });
         if permitted { Ok(()) } else { Err(ApiError::PermissionDenied) }
     }
@@ -92,7 +95,10 @@ pub fn needs_of(request: &Request) -> Vec<Needs<'_>> {
             }
         }
         Request::Txn(txn) => txn_needs(txn, &mut needs),
-        Request::Compaction(_)
+        Request::LeaseGrant(_) => {}
+        Request::LeaseRevoke(revoke) => needs.push(Needs::WriteLease(revoke.id)),
+        Request::LeaseExpire(_)
+        | Request::Compaction(_)
         | Request::MemberAttributes(_)
         | Request::MemberAdd(_)
         | Request::MemberRemove(_)

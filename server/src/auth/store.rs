@@ -67,16 +67,8 @@ impl AuthStore {
         self.roles.keys()
     }
 
-    /// The permissions of a role. `root` has all, also where nobody made it.
+    /// The permissions of a role. Those of `root` are not listed: it may do everything.
     pub fn permissions(&self, role: &str) -> Option<Vec<Permission>> {
-        if role == ROOT {
-            let perm_type = crate::proto::etcdserverpb::permission::Type::Readwrite.into();
-            return Some(vec![Permission {
-                perm_type,
-                key: Bytes::new(),
-                range_end: Bytes::from_static(b"\0"),
-            }]);
-        }
         self.roles.get(role).cloned()
     }
 

@@ -1,7 +1,7 @@
 //! etcd's flags and `ETCD_*` variables, as far as they mean something here.
 
 use clap::Parser;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// A replicated key-value store that speaks etcd's v3 API.
 ///
@@ -80,6 +80,17 @@ pub struct Flags {
     #[arg(long, env = "ETCD_MAX_TXN_OPS", value_name = "OPS", default_value_t = 128)]
     pub max_txn_ops: u64,
 
+    /// How often a watch that wants it is told how far it has come when nothing happens, such as 10m or 500ms;
+    /// at least 100ms.
+    #[arg(
+        long = "experimental-watch-progress-notify-interval",
+        alias = "watch-progress-notify-interval",
+        env = "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL",
+        value_name = "DURATION",
+        default_value = "10m",
+        value_parser = crate::duration::parse
+    )]
+    pub watch_progress_notify_interval: Duration,
     /// Refuse changes of members that may cost the quorum.
     #[arg(long, env = "ETCD_STRICT_RECONFIG_CHECK", value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub strict_reconfig_check: bool,

@@ -1,6 +1,6 @@
 //! Values of flags that have a grammar of their own.
 
-use crate::compactor::Mode;
+use crate::{compactor::Mode, duration};
 use jsonwebtoken::Algorithm;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -26,36 +26,6 @@ pub struct JwtFiles {
     pub ttl: Duration,
 }
 
-/// A duration as Go writes it: `1h30m`, `300ms`, `0`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no duration; write one like 30s, 10m or 1h30m");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let (number, after) = rest.split_at(number_len);
-        let unit_len = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit_len);
-        let seconds = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _unknown => return Err(bad()),
-        };
-        let seconds = number.parse::<f64>().map_err(|_| bad())? * seconds;
-        let part = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
-        total = total.checked_add(part).ok_or_else(bad)?;
-        rest = after;
-    }
-    if text.is_empty() { Err(bad()) } else { Ok(total) }
-}
-
 /// What automatic compaction keeps; `None`: everything.
 pub(super) fn compaction(mode: &str, retention: &str) -> Result<Option<Mode>, (&'static str, String)> {
     const RETENTION: &str = "auto-compaction-retention";
@@ -63,7 +33,7 @@ pub(super) fn compaction(mode: &str, retention: &str) -> Result<Option<Mode>, (&
         "periodic" => {
             let keep = match retention.parse::<u32>() {
                 Ok(hours) => Duration::from_secs(3600) * hours,
-                Err(_) => duration(retention).map_err(|problem| (RETENTION, problem))?,
+                Err(_) => duration::parse(retention).map_err(|problem| (RETENTION, problem))?,
             };
             Ok(Some(keep).filter(|keep| !keep.is_zero()).map(Mode::Periodic))
         }
@@ -94,7 +64,7 @@ pub(super) fn auth_token(spec: &str) -> Result<AuthToken, String> {
                     Algorithm::from_str(name).map_err(|_| format!("{name:?} is no sign-method known here"));
                 method = Some(known?);
             }
-            Some(("ttl", text)) => ttl = duration(text)?,
+            Some(("ttl", text)) => ttl = duration::parse(text)?,
             _other => return Err(format!("{part:?} is none of pub-key, priv-key, sign-method, ttl")),
         }
     }
@@ -108,19 +78,6 @@ pub(super) fn auth_token(spec: &str) -> Result<AuthToken, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_gos() {
-        let ms = Duration::from_millis;
-        for (text, want) in
-            [("0", ms(0)), ("0s", ms(0)), ("300ms", ms(300)), ("1.5s", ms(1500)), ("1h30m", ms(5_400_000))]
-        {
-            assert_eq!(duration(text), Ok(want), "{text}");
-        }
-        for bad in ["", "5", "s", "5x", "-1s", "1h-5m", "99999999999999999999h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn retention_is_time_or_revisions() {

@@ -12,17 +12,22 @@ use raft::types::Role;
 use std::fmt::{Arguments, Display, Write as _};
 use tonic::Code;
 
-/// Renders all metrics. `health` counts the probes of `/health` that passed and that did not.
+/// Renders all metrics. `quota_bytes` is the store's limit; `health` counts the probes of `/health` that passed and that did not.
 pub(super) fn render<B: Backend>(
     backend: &B,
     metrics: &Metrics,
     counters: &MethodCounters,
     health: [u64; 2],
+    quota_bytes: Option<u64>,
 ) -> String {
     let mut page = Page(String::with_capacity(32 * 1024));
     raft(&mut page, backend, metrics);
     store(&mut page, backend);
+    watches(&mut page, backend);
     disk(&mut page, metrics);
+    // As etcd, which shows 0 for no limit.
+    let quota = quota_bytes.unwrap_or_default();
+    page.one("etcd_server_quota_backend_bytes", "gauge", "Bytes that the store may take", quota);
     page.one("etcd_server_health_success", "counter", "Probes of /health that passed", health[0]);
     page.one("etcd_server_health_failures", "counter", "Probes of /health that did not pass", health[1]);
     grpc(&mut page, counters);
@@ -61,15 +66,32 @@ fn raft<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
 }
 
 fn store<B: Backend>(page: &mut Page, backend: &B) {
-    let (revision, compacted, size, in_use) = {
+    let (revision, compacted, size, in_use, auth_revision) = {
         let state = backend.state();
-        let kv = state.kv();
-        (kv.revision(), kv.compact_revision(), kv.size_bytes(), kv.size_in_use_bytes())
+        let (kv, auth) = (state.kv(), state.auth());
+        (kv.revision(), kv.compact_revision(), kv.size_bytes(), kv.size_in_use_bytes(), auth.revision)
     };
+    page.one("etcd_debugging_auth_revision", "gauge", "Revision of users and roles", auth_revision);
     page.one("etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes held", size);
     page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Bytes held and reachable", in_use);
     page.one("etcd_debugging_mvcc_current_revision", "gauge", "Newest revision", revision);
     page.one("etcd_debugging_mvcc_compact_revision", "gauge", "Revision of the last compaction", compacted);
+}
+
+fn watches<B: Backend>(page: &mut Page, backend: &B) {
+    let hub = backend.hub();
+    let (watchers, overflows) = hub.load();
+    let retained = hub.retained_bytes();
+    for (name, kind, help, value) in [
+        ("watch_stream_total", "gauge", "Streams of watches", hub.streams.get()),
+        ("watcher_total", "gauge", "Watches that are up to date", watchers as u64),
+        ("events_total", "counter", "Events that watches were told of or passed by", hub.events.get()),
+    ] {
+        page.one(&format!("etcd_debugging_mvcc_{name}"), kind, help, value);
+    }
+    page.one("assay_watch_overflows_total", "counter", "Watches sent back to read history", overflows);
+    page.one("assay_watch_retained_bytes", "gauge", "Bytes of events that streams wait to send", retained);
+    page.one("assay_leases", "gauge", "Leases that exist", backend.state().leases().len());
 }
 
 fn disk(page: &mut Page, metrics: &Metrics) {

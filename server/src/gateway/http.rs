@@ -1,15 +1,19 @@
 //! Finds what an HTTP request asks for, and words the answer.
 
-use super::{exposition, json, routes};
+use super::{
+    exposition, json,
+    routes::{self, Answer},
+    streams,
+};
 use crate::{
-    api::{Api, CLUSTER_VERSION, ETCD_VERSION, METHODS, MethodCounters, status},
+    api::{self, Api, CLUSTER_VERSION, ETCD_VERSION, METHODS, MethodCounters, status},
     backend::Backend,
     health::{self, Check},
     metrics::{Counter, Metrics},
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use std::{error::Error, fmt::Write as _, sync::Arc};
 use tonic::{Code, Status};
@@ -38,13 +42,13 @@ impl<B: Backend> Gateway<B> {
     }
 
     /// Answers one request; every failure is an answer too. Calls are counted like their gRPC siblings.
-    pub async fn handle<R>(&self, request: Request<R>, counters: &MethodCounters) -> Response<Full<Bytes>>
+    pub async fn handle<R>(&self, request: Request<R>, counters: &MethodCounters) -> Response<api::Body>
     where
         R: Body<Data = Bytes>,
         R::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let mut response = if request.method() == Method::OPTIONS {
-            Response::default()
+            whole(Response::default())
         } else {
             self.find(request, counters).await
         };
@@ -59,7 +63,7 @@ impl<B: Backend> Gateway<B> {
         response
     }
 
-    async fn find<R>(&self, request: Request<R>, counters: &MethodCounters) -> Response<Full<Bytes>>
+    async fn find<R>(&self, request: Request<R>, counters: &MethodCounters) -> Response<api::Body>
     where
         R: Body<Data = Bytes>,
         R::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -71,10 +75,16 @@ impl<B: Backend> Gateway<B> {
         }
         if path == "/metrics" {
             let health = [self.healthy.get(), self.unhealthy.get()];
-            let text = exposition::render(self.api.backend(), &self.metrics, counters, health);
-            return reply(StatusCode::OK, EXPOSITION, text);
+            let text = exposition::render(
+                self.api.backend(),
+                &self.metrics,
+                counters,
+                health,
+                self.api.limits().quota_bytes,
+            );
+            return whole(reply(StatusCode::OK, EXPOSITION, text));
         }
-        self.page(&head.method, path, head.uri.query().unwrap_or_default()).await
+        whole(self.page(&head.method, path, head.uri.query().unwrap_or_default()).await)
     }
 
     async fn rpc<R>(
@@ -83,16 +93,16 @@ impl<B: Backend> Gateway<B> {
         path: &str,
         body: R,
         counters: &MethodCounters,
-    ) -> Response<Full<Bytes>>
+    ) -> Response<api::Body>
     where
         R: Body<Data = Bytes>,
         R::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let Some((route, at)) = routes::find(path) else {
-            return refuse(StatusCode::NOT_FOUND, Code::NotFound, "Not Found");
+            return whole(refuse(StatusCode::NOT_FOUND, Code::NotFound, "Not Found"));
         };
         if method != Method::POST {
-            return refuse(StatusCode::NOT_IMPLEMENTED, Code::Unimplemented, "Method Not Allowed");
+            return whole(refuse(StatusCode::NOT_IMPLEMENTED, Code::Unimplemented, "Method Not Allowed"));
         }
         let mut call = counters.start(at);
         let called = match self.api.admit(&METHODS[at]) {
@@ -100,18 +110,23 @@ impl<B: Backend> Gateway<B> {
             Err(error) => Err(error.into()),
         };
         match called {
-            Ok(body) => {
+            Ok(answer) => {
                 call.code = Code::Ok;
-                reply(StatusCode::OK, JSON, body)
+                let mut response = match answer {
+                    Answer::Whole(body) => whole(reply(StatusCode::OK, JSON, body)),
+                    Answer::Lines(lines) => Response::new(Either::Left(streams::body(lines))),
+                };
+                response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+                response
             }
             Err(status) => {
                 call.code = status.code();
-                refuse(status::http_status(status.code()), status.code(), status.message())
+                whole(refuse(status::http_status(status.code()), status.code(), status.message()))
             }
         }
     }
 
-    async fn call<R>(&self, route: routes::Route, body: R) -> Result<Vec<u8>, Status>
+    async fn call<R>(&self, route: routes::Route, body: R) -> Result<Answer, Status>
     where
         R: Body<Data = Bytes>,
         R::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -211,6 +226,11 @@ impl Page {
 /// Whether the query has the parameter with this value.
 fn has(query: &str, name: &str, value: &str) -> bool {
     query.split('&').any(|pair| pair.split_once('=') == Some((name, value)))
+}
+
+/// An answer that comes in one piece.
+fn whole(response: Response<Full<Bytes>>) -> Response<api::Body> {
+    response.map(Either::Right)
 }
 
 fn refuse(http: StatusCode, code: Code, message: &str) -> Response<Full<Bytes>> {

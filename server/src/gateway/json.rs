@@ -1,5 +1,6 @@
 //! Protobuf's JSON mapping, as grpc-gateway reads and writes it.
 
+use http::StatusCode;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Deserializer, Error, Value, error::Category};
 use tonic::{Code, Status};
@@ -17,6 +18,28 @@ pub(super) fn decode<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, St
         normalize(&mut value);
         T::deserialize(value).map_err(|_| invalid(&error))
     })
+}
+
+/// Reads all messages of a body, one after the other. An empty body is one empty message, as with
+/// [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_all<T: DeserializeOwned + Default>(body: &[u8]) -> Result<Vec<T>, Status> {
+    let mut values = Deserializer::from_slice(body).into_iter::<Value>();
+    let mut messages = Vec::new();
+    loop {
+        let start = values.byte_offset();
+        let Some(value) = values.next() else { break };
+        if let Err(error) = value {
+            return Err(invalid(&error));
+        }
+        messages.push(decode(&body[start..values.byte_offset()])?);
+    }
+    if messages.is_empty() {
+        messages.push(T::default());
+    }
+    Ok(messages)
 }
 
 fn first_value<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
@@ -68,6 +91,33 @@ fn invalid(error: &Error) -> Status {
 /// `Internal`, for an enumerator without a name; no answer has one.
 pub(super) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Status> {
     serde_json::to_vec(message).map_err(|error| Status::internal(error.to_string()))
+}
+
+/// Writes an answer of a stream.
+///
+/// # Errors
+/// As [`encode`].
+pub(super) fn encode_result<T: Serialize>(message: &T) -> Result<Vec<u8>, Status> {
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        result: &'a T,
+    }
+    encode(&Line { result: message })
+}
+
+/// The end of a stream by an error, with the fields that clients of old and of new etcd releases read.
+pub(super) fn stream_error(code: Code, http: StatusCode, message: &str) -> Vec<u8> {
+    let code = code as i32;
+    let (http_code, http_status) = (http.as_u16(), http.canonical_reason().unwrap_or_default());
+    serde_json::json!({ "error": {
+        "code": code,
+        "grpc_code": code,
+        "http_code": http_code,
+        "http_status": http_status,
+        "message": message,
+    } })
+    .to_string()
+    .into_bytes()
 }
 
 /// The body of a refusal, with the fields that clients of old and of new etcd releases read.

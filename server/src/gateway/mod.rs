@@ -3,6 +3,7 @@
 //!
 //! - `routes` maps the paths of the JSON API to operations, `json` is their encoding;
 //! - `http` finds the page or route for a request, and words errors;
+//! - `streams` are the operations whose answers keep coming, one JSON document a line;
 //! - `exposition` renders the metrics.
 //!
 //! Left out: the paths of services that the server does not have (they are unknown paths), cross-origin rules
@@ -12,6 +13,7 @@ mod exposition;
 mod http;
 mod json;
 mod routes;
+mod streams;
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,13 @@
 //! The paths of the JSON API.
 
-use super::json;
+use super::{json, streams};
 use crate::{
-    api::{Api, METHODS, status},
+    api::{Api, METHODS, election, lock, status},
     backend::Backend,
-    error::ApiError,
 };
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 use tonic::Status;
 
 /// An operation of the JSON API.
@@ -19,6 +18,19 @@ pub(super) enum Route {
     DeleteRange,
     Txn,
     Compaction,
+    Watch,
+    LeaseGrant,
+    LeaseRevoke,
+    LeaseKeepAlive,
+    LeaseTimeToLive,
+    LeaseLeases,
+    Lock,
+    Unlock,
+    Campaign,
+    Proclaim,
+    Leader,
+    Observe,
+    Resign,
     MemberAdd,
     MemberRemove,
     MemberUpdate,
@@ -58,6 +70,22 @@ const ROUTES: &[(&str, Route, &str)] = &[
     ("kv/deleterange", Route::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
     ("kv/txn", Route::Txn, "/etcdserverpb.KV/Txn"),
     ("kv/compaction", Route::Compaction, "/etcdserverpb.KV/Compact"),
+    ("watch", Route::Watch, "/etcdserverpb.Watch/Watch"),
+    ("lease/grant", Route::LeaseGrant, "/etcdserverpb.Lease/LeaseGrant"),
+    ("lease/revoke", Route::LeaseRevoke, "/etcdserverpb.Lease/LeaseRevoke"),
+    ("kv/lease/revoke", Route::LeaseRevoke, "/etcdserverpb.Lease/LeaseRevoke"),
+    ("lease/keepalive", Route::LeaseKeepAlive, "/etcdserverpb.Lease/LeaseKeepAlive"),
+    ("lease/timetolive", Route::LeaseTimeToLive, "/etcdserverpb.Lease/LeaseTimeToLive"),
+    ("kv/lease/timetolive", Route::LeaseTimeToLive, "/etcdserverpb.Lease/LeaseTimeToLive"),
+    ("lease/leases", Route::LeaseLeases, "/etcdserverpb.Lease/LeaseLeases"),
+    ("kv/lease/leases", Route::LeaseLeases, "/etcdserverpb.Lease/LeaseLeases"),
+    ("lock/lock", Route::Lock, "/v3lockpb.Lock/Lock"),
+    ("lock/unlock", Route::Unlock, "/v3lockpb.Lock/Unlock"),
+    ("election/campaign", Route::Campaign, "/v3electionpb.Election/Campaign"),
+    ("election/proclaim", Route::Proclaim, "/v3electionpb.Election/Proclaim"),
+    ("election/leader", Route::Leader, "/v3electionpb.Election/Leader"),
+    ("election/observe", Route::Observe, "/v3electionpb.Election/Observe"),
+    ("election/resign", Route::Resign, "/v3electionpb.Election/Resign"),
     ("cluster/member/add", Route::MemberAdd, "/etcdserverpb.Cluster/MemberAdd"),
     ("cluster/member/remove", Route::MemberRemove, "/etcdserverpb.Cluster/MemberRemove"),
     ("cluster/member/update", Route::MemberUpdate, "/etcdserverpb.Cluster/MemberUpdate"),
@@ -97,8 +125,25 @@ pub(super) fn find(path: &str) -> Option<(Route, usize)> {
     Some((*route, method))
 }
 
+/// What an operation came to.
+pub(super) enum Answer {
+    /// A document.
+    Whole(Vec<u8>),
+    /// Documents that keep coming.
+    Lines(streams::Lines),
+}
+
 /// Carries out an operation: the body is its request, the answer its response, both JSON.
-pub(super) async fn call<B: Backend>(api: &Api<B>, route: Route, body: &[u8]) -> Result<Vec<u8>, Status> {
+pub(super) async fn call<B: Backend>(api: &Arc<Api<B>>, route: Route, body: &[u8]) -> Result<Answer, Status> {
+    match route {
+        Route::Watch => streams::watch(api, body).map(Answer::Lines),
+        Route::LeaseKeepAlive => streams::keep_alive(api, body).map(Answer::Lines),
+        Route::Observe => streams::observe(api, body).map(Answer::Lines),
+        _one_answer => one(api, route, body).await.map(Answer::Whole),
+    }
+}
+
+async fn one<B: Backend>(api: &Arc<Api<B>>, route: Route, body: &[u8]) -> Result<Vec<u8>, Status> {
     let limit = api.limits().max_message_bytes();
     match route {
         Route::Range => unary(body, limit, |request| api.range(request)).await,
@@ -106,6 +151,19 @@ pub(super) async fn call<B: Backend>(api: &Api<B>, route: Route, body: &[u8]) ->
         Route::DeleteRange => unary(body, limit, |request| api.delete_range(request)).await,
         Route::Txn => unary(body, limit, |request| api.txn(request)).await,
         Route::Compaction => unary(body, limit, |request| api.compact(request)).await,
+        Route::LeaseGrant => unary(body, limit, |request| api.lease_grant(request)).await,
+        Route::LeaseRevoke => unary(body, limit, |request| api.lease_revoke(request)).await,
+        Route::LeaseTimeToLive => unary(body, limit, |request| api.lease_time_to_live(request)).await,
+        Route::LeaseLeases => unary(body, limit, |request| api.lease_leases(request)).await,
+        Route::Lock => unary(body, limit, |request| lock::lock(api, request)).await,
+        Route::Unlock => unary(body, limit, |request| lock::unlock(api, request)).await,
+        Route::Campaign => unary(body, limit, |request| election::campaign(api, request)).await,
+        Route::Proclaim => unary(body, limit, |request| election::proclaim(api, request)).await,
+        Route::Leader => unary(body, limit, |request| election::leader(api, request)).await,
+        Route::Resign => unary(body, limit, |request| election::resign(api, request)).await,
+        Route::Watch | Route::LeaseKeepAlive | Route::Observe => {
+            Err(Status::internal("a stream is no single answer"))
+        }
         Route::MemberList => unary(body, limit, |request| api.member_list(request)).await,
         Route::MemberAdd => unary(body, limit, |request| api.member_add(request)).await,
         Route::MemberRemove => unary(body, limit, |request| api.member_remove(request)).await,
@@ -152,18 +210,23 @@ async fn snapshot<B: Backend>(api: &Api<B>) -> Result<Vec<u8>, Status> {
     Ok(body)
 }
 
-async fn unary<Q, R, F>(body: &[u8], limit: usize, operation: impl FnOnce(Q) -> F) -> Result<Vec<u8>, Status>
+async fn unary<Q, R, E, F>(
+    body: &[u8],
+    limit: usize,
+    operation: impl FnOnce(Q) -> F,
+) -> Result<Vec<u8>, Status>
 where
     Q: DeserializeOwned + Default + Message,
     R: Serialize,
-    F: Future<Output = Result<R, ApiError>>,
+    E: Into<Status>,
+    F: Future<Output = Result<R, E>>,
 {
     let request: Q = json::decode(body)?;
     let bytes = request.encoded_len();
     if bytes > limit {
         return Err(status::message_too_large(bytes, limit));
     }
-    json::encode(&operation(request).await?)
+    json::encode(&operation(request).await.map_err(Into::into)?)
 }
 
 #[cfg(test)]

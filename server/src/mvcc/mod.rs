@@ -11,7 +11,8 @@
 //! - `compaction` moves the oldest readable revision at once, and frees memory later, in small steps;
 //! - `image` and `restore` turn the store into bytes and back.
 //!
-//! Left out: who may do what, limits on sizes of requests, leases (a put asks whether its lease exists).
+//! Left out: who may do what, limits on sizes of requests, leases (a put asks whether its lease exists, and the
+//! store tells which keys hang from which).
 
 pub(crate) mod codec;
 mod compaction;
@@ -34,10 +35,11 @@ pub(crate) mod tests;
 
 pub use compaction::Scrub;
 pub use digest::HashKv;
+pub use events::Changes;
 pub(crate) use image::{Pinned, Totals};
 pub(crate) use restore::Builder;
 pub use restore::Damage;
 pub use revision::Revision;
-pub use store::Store;
+pub use store::{Moved, Store};
 pub use txn::is_read_only;
 pub use write::LeaseExists;

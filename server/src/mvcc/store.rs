@@ -8,13 +8,24 @@ use super::{
 #[cfg(feature = "plant")]
 use crate::plant::Plant;
 use bytes::Bytes;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 /// The revision of an empty store; the first write makes the next one.
 pub(super) const FIRST_REVISION: i64 = 1;
 
 /// The compaction revision before the first compaction, as `HashKV` shows it.
 pub(super) const NOT_COMPACTED: i64 = -1;
+
+/// A key that hangs from another lease than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The key.
+    pub key: Bytes,
+    /// The lease it hung from, 0 for none.
+    pub from: i64,
+    /// The lease it hangs from, 0 for none.
+    pub to: i64,
+}
 
 /// A multi-version key-value store in memory.
 #[derive(Debug)]
@@ -30,6 +41,8 @@ pub struct Store {
     pub(super) scrub_next: (i64, usize),
     /// Bytes of the versions in memory.
     pub(super) held_bytes: u64,
+    /// Keys that came to hang from a lease, or from another or none, since somebody asked.
+    pub(super) moved: Vec<Moved>,
     /// Also held by every image that is being written: while there is one, nothing is scrubbed.
     pub(super) pin: Arc<()>,
     #[cfg(feature = "plant")]
@@ -58,6 +71,7 @@ impl Store {
             scrub_next: (log.first(), 0),
             held_bytes: log.bytes_added(),
             log,
+            moved: Vec::new(),
             pin: Arc::new(()),
             #[cfg(feature = "plant")]
             plant: None,
@@ -88,6 +102,17 @@ impl Store {
     /// Like `size_bytes`, without what waits to be scrubbed.
     pub fn size_in_use_bytes(&self) -> u64 {
         self.log.bytes_added() - self.log.dropped_at(self.oldest()).bytes
+    }
+
+    /// Which keys the writes since the last call hung from another lease, in their order.
+    pub fn take_moved(&mut self) -> Vec<Moved> {
+        mem::take(&mut self.moved)
+    }
+
+    /// All keys that hang from a lease, with it, in key order.
+    pub fn leased(&self) -> impl Iterator<Item = (&Bytes, i64)> {
+        let all = self.visible(KeyRange::From(b""), i64::MAX);
+        all.filter(|(_, version)| version.lease != 0).map(|(key, version)| (key, version.lease))
     }
 
     /// The first revision whose writes the log still knows for sure.

@@ -5,6 +5,7 @@ use super::{
     history::{KeyHistory, Version},
     key_range::KeyRange,
     log::{Delta, Keys, Sum},
+    store::Moved,
 };
 #[cfg(feature = "plant")]
 use crate::plant::Plant;
@@ -53,6 +54,17 @@ impl Store {
         let response = write.delete_range(request);
         write.finish();
         Ok(response)
+    }
+
+    /// Deletes those of the keys that exist, in their order, at a new revision if there are any.
+    pub fn delete_keys(&mut self, keys: impl IntoIterator<Item = Bytes>) {
+        let mut write = Write::begin(self);
+        for key in keys {
+            if write.store.exists(&key) {
+                write.delete(key);
+            }
+        }
+        write.finish();
     }
 
     /// Whether the key exists now.
@@ -130,6 +142,7 @@ impl<'a> Write<'a> {
                     prev_kv = live.map(|version| version.to_kv(&key));
                 }
                 let version = next_version(request, at, live);
+                note_lease(&mut self.store.moved, &key, live.map_or(0, |live| live.lease), version.lease);
                 let added = Sum { digest: version.digest(), bytes: version.bytes(&key) };
                 supersede(&mut self.delta, &history.newest, &key, at);
                 history.push(version);
@@ -138,6 +151,7 @@ impl<'a> Write<'a> {
             btree_map::Entry::Vacant(_) => {
                 let key = Bytes::copy_from_slice(&request.key);
                 let version = next_version(request, at, None);
+                note_lease(&mut self.store.moved, &key, 0, version.lease);
                 let added = Sum { digest: version.digest(), bytes: version.bytes(&key) };
                 self.store.keys.insert(key.clone(), KeyHistory::new(version));
                 (key, added)
@@ -191,6 +205,7 @@ impl<'a> Write<'a> {
         };
         let tombstone = Version::tombstone(&key, at);
         let added = Sum { digest: tombstone.digest(), bytes: tombstone.bytes(&key) };
+        note_lease(&mut self.store.moved, &key, history.newest.lease, 0);
         supersede(&mut self.delta, &history.newest, &key, at);
         history.push(tombstone);
         self.delta.tombstones += added;
@@ -211,6 +226,13 @@ impl<'a> Write<'a> {
         } else {
             self.rest.push(key);
         }
+    }
+}
+
+/// Notes what a write does to the lease of its key.
+fn note_lease(moved: &mut Vec<Moved>, key: &Bytes, from: i64, to: i64) {
+    if from != to {
+        moved.push(Moved { key: key.clone(), from, to });
     }
 }
 

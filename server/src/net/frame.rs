@@ -99,6 +99,8 @@ mod kind {
     pub const READ_INDEXED: u8 = 5;
     pub const PING: u8 = 6;
     pub const PONG: u8 = 7;
+    pub const LEASE_QUERY: u8 = 8;
+    pub const LEASE_ANSWER: u8 = 9;
     pub const IMAGE_BEGIN: u8 = 16;
     pub const IMAGE_CHUNK: u8 = 17;
     pub const IMAGE_END: u8 = 18;
@@ -189,6 +191,14 @@ fn put_message(out: &mut Vec<u8>, message: &PeerMessage) {
             put_tag(out, kind::READ_INDEXED, *tag);
             out.put_u8(index.is_some().into());
             out.put_u64_le(index.map_or(0, |index| index.0));
+        }
+        PeerMessage::LeaseQuery { tag, query } => {
+            put_tag(out, kind::LEASE_QUERY, *tag);
+            out.put_slice(query);
+        }
+        PeerMessage::LeaseAnswer { tag, answer } => {
+            put_tag(out, kind::LEASE_ANSWER, *tag);
+            out.put_slice(answer);
         }
     }
 }
@@ -281,6 +291,14 @@ pub fn decode(content: Bytes, from: NodeId, to: NodeId) -> Result<Frame, DecodeE
             let tag = take_tag(&mut bytes)?;
             let (known, index) = (bytes.bool()?, bytes.index()?);
             Frame::Message(PeerMessage::ReadIndexed { tag, index: known.then_some(index) })
+        }
+        kind::LEASE_QUERY => {
+            let tag = take_tag(&mut bytes)?;
+            return Ok(Frame::Message(PeerMessage::LeaseQuery { tag, query: bytes.rest() }));
+        }
+        kind::LEASE_ANSWER => {
+            let tag = take_tag(&mut bytes)?;
+            return Ok(Frame::Message(PeerMessage::LeaseAnswer { tag, answer: bytes.rest() }));
         }
         kind::PING => Frame::Ping(bytes.u64()?),
         kind::PONG => Frame::Pong(bytes.u64()?),

@@ -66,6 +66,8 @@ fn frames() -> Vec<Frame> {
         PeerMessage::ReadIndex { tag },
         PeerMessage::ReadIndexed { tag, index: Some(LogIndex(7)) },
         PeerMessage::ReadIndexed { tag, index: None },
+        PeerMessage::LeaseQuery { tag, query: Bytes::from_static(b"query") },
+        PeerMessage::LeaseAnswer { tag, answer: Bytes::new() },
     ];
     let raft = bodies().into_iter().map(|body| PeerMessage::Raft(message(body)));
     raft.chain(messages)

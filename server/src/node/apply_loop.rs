@@ -133,8 +133,13 @@ impl<F: Files> ApplyLoop<F> {
             let batch = Batch::prepare(std::mem::replace(&mut entries, rest));
             let begun = Instant::now();
             let mut state = self.shared.state.write();
+            state.record_events(self.shared.hub.is_watched());
             self.applier.apply(&mut state, batch, answers);
+            let (news, revision) = (state.take_news(), state.kv().revision());
             RwLockWriteGuard::unlock_fair(state);
+            // Before anybody learns that it is applied.
+            self.shared.leases.note(&news.leases);
+            self.shared.hub.publish(revision, news.events);
             self.applied();
             self.shared.waiters.answer(answers);
             if begun.elapsed() >= SLOW {
@@ -182,8 +187,11 @@ impl<F: Files> ApplyLoop<F> {
         state.set_plant(self.shared.options.plant);
         let mut held = self.shared.state.write();
         self.shared.generation.fetch_add(1, Release);
+        let revision = state.kv().revision();
         let old = std::mem::replace(&mut *held, state);
         drop(held);
+        // Whoever watches reads on from the new state's history. Leases are the leader's, and this is none.
+        self.shared.hub.publish(revision, Vec::new());
         drop(old); // may be large: not under the lock
         // Another value's versions say nothing about this one's.
         self.roster_version = u64::MAX;

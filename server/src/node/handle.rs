@@ -3,6 +3,7 @@
 use super::{
     apply_loop::{ApplyLoop, Snapshots, Work},
     images,
+    lease_loop::{self, LeaseDesk},
     members::{Members, addresses},
     peers::{Peers, QUEUED_BYTES_MAX, QUEUED_BYTES_MIN},
     questions::Question,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     auth::Principal,
-    backend::{Backend, NodeStatus},
+    backend::{Backend, LeaseTime, NodeStatus},
     clock::Ticker,
     cluster::Roster,
     disk::{Files, Opened},
@@ -23,6 +24,7 @@ use crate::{
     proto::internal::{Command, command::Request},
     replica::{self, Applier, Input, Replica},
     state_machine::{Response, StateMachine},
+    watch::Hub,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -76,7 +78,7 @@ impl std::error::Error for StartError {}
 
 /// A handle to a running member. The member runs as long as its [`Running`].
 #[derive(Clone)]
-pub struct Node(Arc<Shared>);
+pub struct Node(pub(super) Arc<Shared>);
 
 /// A running member. Dropping it ends it as a crash would: nothing more is flushed.
 pub struct Running {
@@ -118,7 +120,8 @@ impl Running {
         );
         let durable = Durable { hard_state, snapshot: Some(image.clone()), entries };
         let raft = Raft::new(raft_config(&options, &timing), durable).map_err(StartError::Raft)?;
-        let shared = Arc::new(new_shared(options, epoch, state, metrics));
+        let (leases, questions) = LeaseDesk::new();
+        let shared = Arc::new(new_shared(options, epoch, state, metrics, leases));
         shared.status.set(&raft);
         shared.status.set_applied(image.index);
         shared.membership.send_replace(raft.membership().clone());
@@ -161,6 +164,17 @@ impl Running {
         let mut running = Running { shared: shared.clone(), apply: work, threads: Vec::new() };
         running.spawn("raft", move || raft_loop.run().map_err(|error| error.to_string()))?;
         running.spawn("apply", move || apply_loop.run().map_err(|error| error.to_string()))?;
+        let hub = shared.hub.clone();
+        running.spawn("watch", move || {
+            hub.run();
+            Ok(())
+        })?;
+        let runtime = lease_loop::runtime().map_err(StartError::Io)?;
+        let node = running.node();
+        running.spawn("leases", move || {
+            runtime.block_on(lease_loop::run(node, questions));
+            Ok(())
+        })?;
         Ok(running)
     }
 
@@ -199,6 +213,8 @@ impl Running {
         self.shared.stopping.store(true, Relaxed);
         self.shared.events.push(Event::Stop { graceful });
         self.apply.push(Work::Stop);
+        self.shared.hub.stop();
+        self.shared.leases.stop();
         for thread in self.threads.drain(..) {
             // Its panic was reported when it happened.
             let _ = thread.join();
@@ -213,8 +229,16 @@ impl Drop for Running {
     }
 }
 
-fn new_shared(options: Options, epoch: u64, state: StateMachine, metrics: Arc<Metrics>) -> Shared {
+fn new_shared(
+    options: Options,
+    epoch: u64,
+    state: StateMachine,
+    metrics: Arc<Metrics>,
+    leases: LeaseDesk,
+) -> Shared {
     Shared {
+        hub: Arc::new(Hub::new(state.kv().revision())),
+        leases,
         roster: RwLock::new(Arc::new(state.roster().clone())),
         auth_enabled: AtomicBool::new(state.auth().enabled),
         size_bytes: AtomicU64::new(state.kv().size_bytes()),
@@ -375,7 +399,7 @@ impl Node {
         }
     }
 
-    fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.0.next_number.fetch_add(1, Relaxed)
     }
 
@@ -496,6 +520,18 @@ impl Backend for Node {
         }
         let answer = self.ask(leader, Question::CaughtUp(learner)).await?;
         Ok(answer[..] == [1])
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        &self.0.hub
+    }
+
+    fn leader(&self) -> watch::Receiver<Option<NodeId>> {
+        self.0.leader.subscribe()
+    }
+
+    async fn lease_times(&self, ids: Vec<i64>, renew: bool) -> Result<Vec<Option<LeaseTime>>, ApiError> {
+        lease_loop::lease_times(self, ids, renew).await
     }
 
     async fn move_leader(&self, to: NodeId) -> Result<(), ApiError> {

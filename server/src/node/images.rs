@@ -55,7 +55,7 @@ impl std::error::Error for LoadError {}
 ///
 /// # Errors
 /// See [`LoadError`].
-pub(super) fn load<F: Files>(
+pub fn load<F: Files>(
     images: &Images<F>,
     index: LogIndex,
     birth: &Roster,

@@ -3,11 +3,13 @@
 //! One thread runs the replica: it takes all that came since its last turn, steps it, sends what may go at
 //! once, makes the turn durable with one append and one flush, sends the rest. What comes meanwhile is the
 //! next turn: that is the group commit. Committed entries are applied by a second thread, in order, and
-//! images are written by a third. Requests wait on tokio's side.
+//! images are written by a third; a fourth passes
+//! changes on to those who watch, and a fifth keeps the time of leases. Requests wait on tokio's side.
 mod apply_loop;
 pub mod corruption;
 mod handle;
 mod images;
+mod lease_loop;
 mod members;
 mod peers;
 pub mod questions;
@@ -19,4 +21,5 @@ mod tests;
 mod waiters;
 
 pub use handle::{Node, Running, StartError};
+pub use images::{LoadError, load as load_image};
 pub use shared::Options;

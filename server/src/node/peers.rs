@@ -1,6 +1,7 @@
 //! What peers send, handed to the raft thread.
 
 use super::{
+    lease_loop::LeaseQuestion,
     questions,
     shared::{Event, Shared},
 };
@@ -29,6 +30,17 @@ pub(super) struct Peers<F: Files> {
 impl<F: Files> Receiver for Peers<F> {
     fn messages(&self, from: NodeId, messages: &mut Vec<PeerMessage>) {
         for message in messages.drain(..) {
+            let message = match message {
+                PeerMessage::LeaseQuery { tag, query } => {
+                    self.shared.leases.asked(LeaseQuestion { from, tag, query });
+                    continue;
+                }
+                PeerMessage::LeaseAnswer { tag, answer } if tag.epoch == self.shared.epoch => {
+                    self.shared.leases.answered(tag.number, &answer);
+                    continue;
+                }
+                other => other,
+            };
             let weight = weight(&message);
             let event = Event::Input(Input::Receive { from, message });
             if self.shared.events.offer(event, weight, QUEUED_BYTES_MAX).is_err() {
@@ -84,6 +96,9 @@ fn weight(message: &PeerMessage) -> usize {
         PeerMessage::ProposeRefused { .. }
         | PeerMessage::ReadIndex { .. }
         | PeerMessage::ReadIndexed { .. } => 0,
+        PeerMessage::LeaseQuery { query: bytes, .. } | PeerMessage::LeaseAnswer { answer: bytes, .. } => {
+            bytes.len()
+        }
     };
     payload + QUEUED_BYTES_MIN
 }

@@ -43,6 +43,7 @@ impl<F: Files> RaftLoop<F> {
             for event in events.drain(..) {
                 match event {
                     Event::Input(input) => self.step(input),
+                    Event::Send(outgoing) => self.hand_on(vec![outgoing]),
                     Event::Roster(roster) => self.members.roster_changed(roster, &mut self.network),
                     Event::ImageWritten { index, oldest } => self.image_written(index, oldest),
                     Event::Stop { graceful: true } => return self.wal.flush(),

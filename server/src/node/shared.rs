@@ -1,8 +1,13 @@
 //! What the threads of a node share.
 
-use super::{queue::Queue, waiters::Waiters};
+use super::{lease_loop::LeaseDesk, queue::Queue, waiters::Waiters};
 use crate::{
-    backend::NodeStatus, cluster::Roster, metrics::Metrics, replica::Input, state_machine::StateMachine,
+    backend::NodeStatus,
+    cluster::Roster,
+    metrics::Metrics,
+    replica::{Input, Outgoing},
+    state_machine::StateMachine,
+    watch::Hub,
 };
 use parking_lot::{Mutex, RwLock};
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
@@ -59,6 +64,8 @@ impl Options {
 pub(super) enum Event {
     /// An input for the replica.
     Input(Input),
+    /// A message for a peer, which may be lost.
+    Send(Outgoing),
     /// The roster changed.
     Roster(Arc<Roster>),
     /// An image is durable; older images up to `oldest` are gone.
@@ -101,6 +108,10 @@ pub(super) struct Shared {
     pub(super) failure: watch::Sender<Option<String>>,
     /// Counts the states that images replaced: an image of an earlier state is given up.
     pub(super) generation: AtomicU64,
+    /// Where what is applied is told to those who watch.
+    pub(super) hub: Arc<Hub>,
+    /// When leases run out, and questions about it.
+    pub(super) leases: LeaseDesk,
     /// Peers that there is a connection to, and since when.
     pub(super) reachable: Mutex<BTreeMap<NodeId, Instant>>,
 }
@@ -130,6 +141,8 @@ pub(super) struct StatusCell {
     term: AtomicU64,
     leader: AtomicU64,
     role: AtomicU64,
+    /// The term that this member leads, 0 if it leads none: role and term as of one moment.
+    leading: AtomicU64,
     committed: AtomicU64,
     applied: AtomicU64,
 }
@@ -141,11 +154,19 @@ impl StatusCell {
         self.term.store(raft.term().0, Relaxed);
         self.leader.store(raft.leader().map_or(0, |id| id.0), Relaxed);
         self.role.store(ROLES.iter().position(|role| *role == raft.role()).unwrap_or(0) as u64, Relaxed);
+        let leading = if raft.role() == Role::Leader { raft.term().0 } else { 0 };
+        self.leading.store(leading, Relaxed);
         self.committed.store(raft.commit().0, Relaxed);
     }
 
     pub(super) fn set_applied(&self, index: LogIndex) {
         self.applied.store(index.0, std::sync::atomic::Ordering::Release);
+    }
+
+    /// The term that this member leads, as far as it knows.
+    pub(super) fn leading(&self) -> Option<Term> {
+        let term = self.leading.load(Relaxed);
+        (term != 0).then_some(Term(term))
     }
 
     pub(super) fn applied(&self) -> LogIndex {

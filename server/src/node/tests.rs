@@ -1,5 +1,8 @@
 //! Three members in one process, over loopback and real files.
 
+mod leases;
+mod watch;
+
 use super::{Node, Options, Running};
 use crate::{
     backend::Backend,

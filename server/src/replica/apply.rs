@@ -2,7 +2,8 @@
 
 use super::reads::Decided;
 use crate::{
-    proto::internal::Command,
+    error::ApiError,
+    proto::internal::{Command, command::Request},
     state_machine::{Outcome, StateMachine},
 };
 use prost::Message as _;
@@ -41,6 +42,12 @@ impl Batch {
         };
         Batch(entries.into_iter().map(prepare).collect())
     }
+}
+
+/// Whether a command has no effect because it is not the leader's of the entry's term: somebody who led earlier
+/// found that leases had run out, and the finding was handed on to a leader who knows of later renewals.
+fn is_void(command: &Command, entry: &Entry) -> bool {
+    matches!(&command.request, Some(Request::LeaseExpire(expire)) if expire.term != entry.term.0)
 }
 
 /// What a member knows of its applied state beside the state itself.
@@ -101,7 +108,12 @@ impl Applier {
             }
             match command {
                 Some(command) => {
-                    let outcome = state.apply(entry.index, &command);
+                    let outcome = if is_void(&command, &entry) {
+                        state.note_applied(entry.index);
+                        Err(ApiError::NotLeader)
+                    } else {
+                        state.apply(entry.index, &command)
+                    };
                     #[cfg(feature = "plant")]
                     if self.again == Some(entry.index) {
                         let _ = state.apply_again(&command);

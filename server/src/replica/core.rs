@@ -341,6 +341,7 @@ impl Replica {
                     self.resolve(ReadId(tag.number), index);
                 }
             }
+            PeerMessage::LeaseQuery { .. } | PeerMessage::LeaseAnswer { .. } => {}
         }
         Ok(())
     }
@@ -377,7 +378,10 @@ impl Replica {
                 let _ = self.raft.step(raft::Input::Unreachable(to));
             }
             // Whoever asked gives up by itself.
-            PeerMessage::ProposeRefused { .. } | PeerMessage::ReadIndexed { .. } => {}
+            PeerMessage::ProposeRefused { .. }
+            | PeerMessage::ReadIndexed { .. }
+            | PeerMessage::LeaseQuery { .. }
+            | PeerMessage::LeaseAnswer { .. } => {}
         }
     }
 

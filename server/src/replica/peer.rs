@@ -43,6 +43,21 @@ pub enum PeerMessage {
         /// `None`: not known here; ask again under another number.
         index: Option<LogIndex>,
     },
+    /// When do leases run out? To be asked of the leader. Nothing for a replica: whoever carries messages
+    /// answers it.
+    LeaseQuery {
+        /// Names the question.
+        tag: Tag,
+        /// An encoded `internal::LeaseQuery`.
+        query: Bytes,
+    },
+    /// The answer to `LeaseQuery`.
+    LeaseAnswer {
+        /// Names the question.
+        tag: Tag,
+        /// An encoded `internal::LeaseAnswer`.
+        answer: Bytes,
+    },
 }
 
 /// Names a request of one member within one of its lives: an answer to an earlier life's request is never

@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     error::ApiError,
     proto::{
-        etcdserverpb::PutRequest,
-        internal::{Command, command::Request},
+        etcdserverpb::{LeaseGrantRequest, PutRequest},
+        internal::{Command, LeaseExpire, command::Request},
     },
     state_machine::StateMachine,
 };
@@ -91,9 +91,12 @@ impl Net {
 
     fn put(&mut self, id: u64, number: u64) {
         let put = PutRequest { key: "k".into(), value: number.to_string().into(), ..PutRequest::default() };
+        self.propose(id, number, Request::Put(put));
+    }
+
+    fn propose(&mut self, id: u64, number: u64, request: Request) {
         let epoch = 100 + id;
-        let command =
-            Command { origin: id, epoch, number, request: Some(Request::Put(put)), ..Command::default() };
+        let command = Command { origin: id, epoch, number, request: Some(request), ..Command::default() };
         self.step(id, Input::Propose { number, command: command.encode_to_vec().into() });
     }
 
@@ -389,6 +392,28 @@ fn a_member_that_applies_too_slowly_refuses() {
     net.settle();
     assert_eq!(net.outcome(1, 6000), [Err(ApiError::TooManyRequests)]);
     assert_eq!(net.outcome(2, 6001), [Err(ApiError::TooManyRequests)]);
+}
+
+#[test]
+fn who_led_once_cannot_end_leases() {
+    let mut net = Net::led();
+    let term = net.member(1).replica.raft().term().0;
+    let grant = Request::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 5 });
+    net.propose(1, 1, grant);
+    net.settle();
+    // As if a member that led the term before had found so, and handed it on to who leads now.
+    let expire = |term| Request::LeaseExpire(LeaseExpire { term, ids: vec![7] });
+    net.propose(2, 2, expire(term - 1));
+    net.settle();
+    net.tick_all(2);
+    assert_eq!(net.outcome(2, 2), [Err(ApiError::NotLeader)]);
+    assert!(net.members.iter().all(|member| member.state.leases().contains(7)));
+    net.propose(1, 3, expire(term));
+    net.settle();
+    net.tick_all(2);
+    assert_eq!(net.outcome(1, 3), [Ok(())]);
+    assert!(net.members.iter().all(|member| member.state.leases().is_empty()));
+    assert!(net.members.iter().all(|member| member.state.applied() == net.members[0].state.applied()));
 }
 
 #[test]

@@ -7,14 +7,16 @@ use crate::{
     auth::{self, AuthStore, Principal},
     cluster::Roster,
     error::ApiError,
-    lease::Leases,
+    lease::{Change, Leases},
     mvcc::{Scrub, Store},
     proto::{
         etcdserverpb::{
-            AlarmResponse, CompactionResponse, DeleteRangeResponse, DowngradeRequest, PutResponse,
-            ResponseHeader, TxnResponse, downgrade_request::DowngradeAction,
+            AlarmResponse, CompactionResponse, DeleteRangeResponse, DowngradeRequest, LeaseGrantResponse,
+            LeaseRevokeResponse, PutResponse, ResponseHeader, TxnResponse,
+            downgrade_request::DowngradeAction,
         },
         internal::{Command, command::Request},
+        mvccpb::Event,
     },
 };
 use raft::types::{LogIndex, NodeId};
@@ -35,6 +37,12 @@ pub enum Response {
     /// To a compaction: it is in force, though superseded versions may still take up memory
     /// ([`StateMachine::scrub`]).
     Compaction(CompactionResponse),
+    /// To the grant of a lease.
+    LeaseGrant(LeaseGrantResponse),
+    /// To the revocation of a lease.
+    LeaseRevoke(LeaseRevokeResponse),
+    /// To the finding that leases have run out: those that still existed are gone.
+    LeaseExpire,
     /// To a change of the roster.
     Members,
     /// To an alarm that was raised, disarmed or asked for.
@@ -48,12 +56,32 @@ pub enum Response {
     },
 }
 
+/// What one revision changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevisionEvents {
+    /// The revision.
+    pub revision: i64,
+    /// Its changes, in the order of its writes.
+    pub events: Vec<Event>,
+}
+
+/// What applying did, for those who follow it. Not part of the state: nobody has to listen.
+#[derive(Debug, Default)]
+pub struct News {
+    /// What the revisions changed, if it was asked for.
+    pub events: Vec<RevisionEvents>,
+    /// Leases that came and went.
+    pub leases: Vec<Change>,
+}
+
 /// The replicated state of one member.
 #[derive(Debug, Default)]
 pub struct StateMachine {
     pub(super) applied: LogIndex,
     pub(super) kv: Store,
     pub(super) leases: Leases,
+    pub(super) news: News,
+    pub(super) record_events: bool,
     pub(super) roster: Roster,
     pub(super) alarms: Alarms,
     pub(super) auth: AuthStore,
@@ -78,7 +106,26 @@ impl StateMachine {
     /// holds, the outcome is an answer, or a refusal without effect.
     pub fn apply(&mut self, index: LogIndex, command: &Command) -> Outcome {
         self.note_applied(index);
-        self.carry_out(command)
+        let before = self.kv.revision();
+        let outcome = self.carry_out(command);
+        if self.record_events {
+            // At once: the next command may compact them away.
+            for revision in before + 1..=self.kv.revision() {
+                let events = self.kv.events(revision).expect("a revision of now is readable");
+                self.news.events.push(RevisionEvents { revision, events });
+            }
+        }
+        outcome
+    }
+
+    /// Whether [`take_news`](Self::take_news) is to tell what revisions change, from now on.
+    pub fn record_events(&mut self, record: bool) {
+        self.record_events = record;
+    }
+
+    /// What was applied since the last call.
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// Notes that the entry at `index`, the next one, carries no command.
@@ -95,6 +142,11 @@ impl StateMachine {
     /// The keys and values.
     pub fn kv(&self) -> &Store {
         &self.kv
+    }
+
+    /// The leases.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// Who shall take part.
@@ -118,8 +170,10 @@ impl StateMachine {
     }
 
     /// The keys that are attached to a lease.
-    pub fn lease_keys(&self, _lease: i64) -> Vec<Vec<u8>> {
-        Vec::new()
+    pub fn lease_keys(&self, lease: i64) -> Vec<Vec<u8>> {
+        self.leases
+            .get(lease)
+            .map_or_else(Vec::new, |lease| lease.keys.iter().map(|key| key.to_vec()).collect())
     }
 
     /// Makes the state one of another cluster, as if its first entry had made all of it: keys, leases and users
@@ -152,7 +206,7 @@ impl StateMachine {
         }
         let leases = &self.leases;
         let lease_exists = |id| leases.contains(id);
-        match &command.request {
+        let outcome = match &command.request {
             Some(Request::Put(request)) => self.kv.put(request, &lease_exists).map(Response::Put),
             Some(Request::DeleteRange(request)) => self.kv.delete_range(request).map(Response::DeleteRange),
             Some(Request::Txn(request)) => self.kv.txn(request, &lease_exists).map(Response::Txn),
@@ -175,18 +229,53 @@ impl StateMachine {
             }
             Some(Request::Alarm(request)) => {
                 let alarms = self.alarms.apply(request);
-                let header =
-                    Some(ResponseHeader { revision: self.kv.revision(), ..ResponseHeader::default() });
-                Ok(Response::Alarm(AlarmResponse { header, alarms }))
+                Ok(Response::Alarm(AlarmResponse { header: self.header(), alarms }))
             }
             Some(Request::Downgrade(request)) => self.change_downgrade(request),
             Some(Request::Auth(change)) => {
-                self.auth.apply(change)?;
-                Ok(Response::Auth { revision: self.kv.revision() })
+                self.auth.apply(change).map(|()| Response::Auth { revision: self.kv.revision() })
+            }
+            Some(Request::LeaseGrant(request)) => self.grant(request.id, request.ttl),
+            Some(Request::LeaseRevoke(request)) => self
+                .revoke(request.id)
+                .map(|()| Response::LeaseRevoke(LeaseRevokeResponse { header: self.header() })),
+            Some(Request::LeaseExpire(request)) => {
+                for id in &request.ids {
+                    // One that is gone already needs no end.
+                    let _ = self.revoke(*id);
+                }
+                Ok(Response::LeaseExpire)
             }
             // As etcd calls an operation that says nothing.
             None => Err(ApiError::KeyNotFound),
+        };
+        for moved in self.kv.take_moved() {
+            self.leases.note(moved);
         }
+        outcome
+    }
+
+    fn grant(&mut self, id: i64, ttl_s: i64) -> Outcome {
+        self.leases.grant(id, ttl_s)?;
+        self.news.leases.push(Change::Granted { id, ttl_s });
+        Ok(Response::LeaseGrant(LeaseGrantResponse {
+            header: self.header(),
+            id,
+            ttl: ttl_s,
+            ..LeaseGrantResponse::default()
+        }))
+    }
+
+    /// Ends a lease, and deletes its keys at one revision.
+    fn revoke(&mut self, id: i64) -> Result<(), ApiError> {
+        let keys = self.leases.revoke(id)?;
+        self.kv.delete_keys(keys);
+        self.news.leases.push(Change::Ended { id });
+        Ok(())
+    }
+
+    fn header(&self) -> Option<ResponseHeader> {
+        Some(ResponseHeader { revision: self.kv.revision(), ..ResponseHeader::default() })
     }
 
     fn change_downgrade(&mut self, request: &DowngradeRequest) -> Outcome {

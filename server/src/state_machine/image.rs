@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! chunk   magic "ASIM" | version u16 | kind u8 | number u32 | length u32 | payload     (little-endian)
-//! head    applied, revision, compact revision; members and more: a protocol buffer; leases: count, ids
+//! head    applied, revision, compact revision; members and more: a protocol buffer; leases: count, ids with TTLs
 //! records the store's, see mvcc::image
 //! end     count of versions, sum of their digests
 //! ```
@@ -64,9 +64,10 @@ impl StateMachine {
         put_i64(&mut head, kv.revision());
         put_i64(&mut head, kv.compact_revision());
         put_bytes(&mut head, &self.cluster_state().encode_to_vec());
-        put_u64(&mut head, u64::try_from(self.leases.ids().len()).expect("counts fit 64 bits"));
-        for id in self.leases.ids() {
-            put_i64(&mut head, *id);
+        put_u64(&mut head, u64::try_from(self.leases.len()).expect("counts fit 64 bits"));
+        for (id, lease) in self.leases.iter() {
+            put_i64(&mut head, id);
+            put_i64(&mut head, lease.ttl_s);
         }
         Image { applied: self.applied, kv, number: 0, stage: Stage::Head(head) }
     }

@@ -10,6 +10,6 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Outcome, Response, StateMachine};
+pub use apply::{News, Outcome, Response, RevisionEvents, StateMachine};
 pub use image::Image;
 pub use restore::{Restore, RestoreError};

@@ -10,7 +10,7 @@ use crate::{
     cluster::Roster,
     lease::Leases,
     mvcc::{
-        Builder, Damage, Totals,
+        Builder, Damage, Moved, Totals,
         codec::{Malformed, Reader},
     },
     proto::internal::ClusterState,
@@ -41,7 +41,7 @@ pub enum RestoreError {
     Malformed(Malformed),
     /// What the image says of the cluster cannot be read, or contradicts itself.
     Cluster,
-    /// The lease ids are not in order.
+    /// The leases are not in order, or a key hangs from one that does not exist.
     Leases,
     /// The last chunk has not come.
     Unfinished,
@@ -186,8 +186,13 @@ impl Restore {
             }
             (KIND_END, Stage::Records(head, builder)) => {
                 let totals = Totals { versions: payload.u64()?, digest: payload.u64()? };
-                let Head { applied, roster, alarms, auth, downgrade, leases } = *head;
+                let Head { applied, roster, alarms, auth, downgrade, mut leases } = *head;
                 let kv = builder.finish(totals)?;
+                for (key, lease) in kv.leased() {
+                    if !leases.note(Moved { key: key.clone(), from: 0, to: lease }) {
+                        return Err(RestoreError::Leases);
+                    }
+                }
                 Stage::Done(Box::new(StateMachine {
                     applied,
                     kv,
@@ -196,7 +201,7 @@ impl Restore {
                     alarms,
                     auth,
                     downgrade,
-                    roster_version: 0,
+                    ..StateMachine::default()
                 }))
             }
             (KIND_HEAD | KIND_RECORDS | KIND_END, _) => return Err(RestoreError::Order(kind)),
@@ -221,12 +226,12 @@ fn read_head(payload: &mut Reader<'_>) -> Result<(Head, Builder), RestoreError> 
     let mut leases = Leases::default();
     let mut last = None;
     for _ in 0..payload.u64()? {
-        let id = payload.i64()?;
-        if last.is_some_and(|last| last >= id) {
+        let (id, ttl_s) = (payload.i64()?, payload.i64()?);
+        if last.is_some_and(|last| last >= id) || ttl_s < 1 {
             return Err(RestoreError::Leases);
         }
         last = Some(id);
-        leases.insert(id);
+        leases.grant(id, ttl_s).map_err(|_| RestoreError::Leases)?;
     }
     Ok((Head { applied, roster, alarms, auth, downgrade, leases }, builder))
 }

@@ -1,4 +1,5 @@
 //! Real processes on real files, driven over the network.
+mod discovery;
 mod fleet;
 mod kill;
 mod members;

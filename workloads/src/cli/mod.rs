@@ -9,6 +9,8 @@ mod duration;
 mod gallery;
 mod list;
 mod model;
+#[cfg(feature = "plant")]
+mod mutants;
 mod out;
 mod report;
 mod run;
@@ -16,6 +18,7 @@ mod series;
 mod serve;
 mod settings;
 mod shrink;
+mod sim;
 mod target;
 mod trial;
 mod words;
@@ -64,6 +67,11 @@ enum Command {
     List(list::ListArgs),
     /// Model-check the Raft core: every state within bounds, or random walks.
     Model(Box<model::ModelArgs>),
+    /// Simulate clusters of the production replica, deterministically, one a seed.
+    Sim(Box<sim::SimArgs>),
+    /// Prove that planted bugs are found: each by the model, by walks, by simulation.
+    #[cfg(feature = "plant")]
+    Mutants(mutants::MutantsArgs),
     /// Be a machine of a compose cluster.
     #[command(hide = true)]
     Machine,
@@ -120,6 +128,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Model(args)) => model::model(&args),
+        Some(Command::Sim(args)) => sim::sim(&args),
+        #[cfg(feature = "plant")]
+        Some(Command::Mutants(args)) => mutants::mutants(&args),
         Some(Command::Machine) => containers::machine(),
         Some(Command::Watchdog { compose, project }) => containers::watch(&compose, &project),
     };

@@ -192,7 +192,8 @@ fn jobs(args: &ModelArgs) -> usize {
     args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
 }
 
-fn cpu_s() -> f64 {
+/// Processor time of this process so far, in seconds.
+pub(super) fn cpu_s() -> f64 {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return f64::NAN };
     [usage.user_time(), usage.system_time()]
         .iter()

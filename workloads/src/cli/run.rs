@@ -700,7 +700,7 @@ mod tests {
             _ => panic!("taken: {args:?}"),
         };
         for (args, say) in [
-            (RunArgs { workload: "bank".into(), ..defaults() }, "`assay list`"),
+            (RunArgs { workload: "bnak".into(), ..defaults() }, "`assay list`"),
             (RunArgs { workload: ",".into(), ..defaults() }, "names none"),
             (RunArgs { system: SystemArg::Etcd, ..defaults() }, "--etcd-bin PATH"),
             (RunArgs { etcd_bin: Some("/x".into()), ..defaults() }, "--system etcd"),

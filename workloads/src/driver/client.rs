@@ -7,9 +7,26 @@ use server::proto::etcdserverpb::{
     HashKvResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusRequest,
     StatusResponse, TxnRequest, TxnResponse, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
+
+/// What an answer takes its time to be.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send>>;
+
+/// A member in this process, in place of a connection to one: what the simulator gives its clients.
+pub trait Port: Send {
+    /// Reads keys.
+    fn range(&self, request: RangeRequest) -> Answer<RangeResponse>;
+    /// Writes one key.
+    fn put(&self, request: PutRequest) -> Answer<PutResponse>;
+    /// Deletes keys.
+    fn delete_range(&self, request: DeleteRangeRequest) -> Answer<DeleteRangeResponse>;
+    /// Compares, then reads and writes.
+    fn txn(&self, request: TxnRequest) -> Answer<TxnResponse>;
+    /// Forgets history below a revision.
+    fn compact(&self, request: CompactionRequest) -> Answer<CompactionResponse>;
+}
 
 /// A client of one member: connects when first used, and again after its connection broke. Never retries.
 pub struct Client {
@@ -19,6 +36,8 @@ pub struct Client {
     /// When the operation under way must be over, where one was started.
     until: Option<Instant>,
     connection: Option<Connection>,
+    /// Takes the place of a connection.
+    port: Option<Box<dyn Port>>,
 }
 
 impl Client {
@@ -43,7 +62,19 @@ impl Client {
             .path_and_query("/")
             .build()
             .map_err(|error| format!("`{url}` is not a URL: {error}"))?;
-        Ok(Client { origin, authority, deadline, until: None, connection: None })
+        Ok(Client { origin, authority, deadline, until: None, connection: None, port: None })
+    }
+
+    /// A client of a member in this process.
+    pub fn of_port(port: Box<dyn Port>, deadline: Duration) -> Client {
+        Client {
+            origin: Uri::default(),
+            authority: String::new(),
+            deadline,
+            until: None,
+            connection: None,
+            port: Some(port),
+        }
     }
 
     /// Begins an operation: the calls from here to the next start share one deadline.
@@ -67,6 +98,10 @@ impl Client {
     /// # Errors
     /// As every call here: see [`DriverError`].
     pub async fn range(&mut self, request: RangeRequest) -> Result<RangeResponse, DriverError> {
+        if let Some(port) = &self.port {
+            let answer = port.range(request);
+            return answer.await;
+        }
         self.kv(request, async |kv, request| kv.range(request).await).await
     }
 
@@ -75,6 +110,10 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn put(&mut self, request: PutRequest) -> Result<PutResponse, DriverError> {
+        if let Some(port) = &self.port {
+            let answer = port.put(request);
+            return answer.await;
+        }
         self.kv(request, async |kv, request| kv.put(request).await).await
     }
 
@@ -86,6 +125,10 @@ impl Client {
         &mut self,
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, DriverError> {
+        if let Some(port) = &self.port {
+            let answer = port.delete_range(request);
+            return answer.await;
+        }
         self.kv(request, async |kv, request| kv.delete_range(request).await).await
     }
 
@@ -94,6 +137,10 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, DriverError> {
+        if let Some(port) = &self.port {
+            let answer = port.txn(request);
+            return answer.await;
+        }
         self.kv(request, async |kv, request| kv.txn(request).await).await
     }
 
@@ -102,6 +149,10 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn compact(&mut self, request: CompactionRequest) -> Result<CompactionResponse, DriverError> {
+        if let Some(port) = &self.port {
+            let answer = port.compact(request);
+            return answer.await;
+        }
         self.kv(request, async |kv, request| kv.compact(request).await).await
     }
 

@@ -10,6 +10,6 @@ mod error;
 mod lease;
 mod watch;
 
-pub use client::{Client, revision};
+pub use client::{Answer, Client, Port, revision};
 pub use error::{Certainty, DriverError};
 pub use watch::WatchStream;

@@ -342,7 +342,8 @@ fn never_struck(config: &Config, phases: &[PhaseOutcome], results: &mut Results)
         return;
     }
     let text = format!(
-        "no fault of the kind {} took effect; a longer --time-limit has room for more",
+        "no fault of the kind {} took effect; a longer --time-limit has room for more, and what compacts strikes \
+         beside two workloads or more",
         missing.join(", ")
     );
     match config.faults_named {

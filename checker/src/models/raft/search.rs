@@ -318,7 +318,7 @@ impl<'a> Run<'a> {
         while let Some(name) = stack.pop(nodes, world) {
             let go = self.look(name, world, scratch, view, &self.visited(), stack);
             looked += 1;
-            if looked % 1024 == 0 {
+            if looked.is_multiple_of(1024) {
                 self.waiting.store(stack.states as u64, Relaxed);
                 self.after_block();
             }

@@ -97,7 +97,10 @@ pub(super) struct Part<T> {
 }
 
 /// All parts of one kind, by number. Shared by all workers.
-struct Pool<T>(Mutex<(FxHashMap<u64, u32>, Vec<Arc<Part<T>>>)>);
+struct Pool<T>(Mutex<Numbered<T>>);
+
+/// Parts by number, and the number of each content hash.
+type Numbered<T> = (FxHashMap<u64, u32>, Vec<Arc<Part<T>>>);
 
 impl<T: Clone + Hash + Rename> Pool<T> {
     fn new() -> Pool<T> {
@@ -119,7 +122,7 @@ impl<T: Clone + Hash + Rename> Pool<T> {
         number
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (FxHashMap<u64, u32>, Vec<Arc<Part<T>>>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Numbered<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,6 +180,8 @@ pub(super) struct Letter {
     pub(super) to: u8,
     /// The sender's place.
     pub(super) from: u8,
+    /// An order that is the same in every run, as numbers are not.
+    pub(super) order: u64,
 }
 
 /// One worker's view of the tables, with what it has computed itself.
@@ -253,12 +258,11 @@ impl<'a> View<'a> {
         if number as usize >= self.acts.len() {
             self.tables.acts.catch_up(&mut self.acts);
             for part in &self.acts[self.letters.len()..] {
-                let letter = match &part.value {
-                    Act::Receive(message) => {
-                        Letter { to: position(message.to) as u8, from: position(message.from) as u8 }
-                    }
-                    _ => Letter { to: u8::MAX, from: u8::MAX },
+                let (to, from) = match &part.value {
+                    Act::Receive(message) => (position(message.to) as u8, position(message.from) as u8),
+                    _ => (u8::MAX, u8::MAX),
                 };
+                let letter = Letter { to, from, order: part.hashes[0] };
                 self.letters.push(letter);
             }
         }

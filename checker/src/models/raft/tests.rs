@@ -53,12 +53,12 @@ fn scripts_are_read_back() {
     let walks =
         Walks { bounds: bounds.clone(), seed: 1, steps_max: 1, walks_max: 1, time_max: None, threads: 1 };
     assert!(walks.run().counterexample.is_none());
-    let text = "# why\ncluster nodes=3 pre_vote=false check_quorum=false\nhold 1 sync=true\ncampaign 1\n\
-                persist 1 1\nreceive 1 2 1\n---\nn1 is candidate\n\nreceive 2 1 1\npersist 1\npropose 1 7\n";
+    let text = "# why\ncluster nodes=3 pre_vote=false check_quorum=false\nhold 1 sync=true\nhold 2 sync=true\nhold 3 sync=true\ncampaign 1\n\
+                persist 1 1\nreceive 1 2 1\n---\nn1 is candidate\n\npersist 2 1\nreceive 2 1 1\npersist 1 1\npropose 1 7\n";
     let script = Script::parse(text).unwrap();
     let actions: Vec<Action> = script.play().0.into_iter().map(|(action, _)| action).collect();
     let shown: Vec<String> = actions.iter().map(ToString::to_string).collect();
-    assert_eq!(actions.len(), 6, "{shown:#?}");
+    assert_eq!(actions.len(), 7, "{shown:#?}");
     let broken = Broken::Linearizability;
     let bounds = Bounds { nodes: 3, crashes: 1, slow_disk: true, ..bounds };
     let again = Script::write(&bounds, &Counterexample { actions: actions.clone(), broken });

@@ -57,7 +57,7 @@ impl Dice {
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let word = x ^ (x >> 31);
-        (u128::from(word) * limit as u128 >> 64) as usize
+        ((u128::from(word) * limit as u128) >> 64) as usize
     }
 }
 

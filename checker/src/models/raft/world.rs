@@ -243,7 +243,7 @@ impl World {
                 let letters = view.letters();
                 changed |= post(mail, *message, window, |known| {
                     let link = letters[*known as usize];
-                    (link.from, link.to, if window > 0 { 0 } else { *known })
+                    (link.from, link.to, if window > 0 { 0 } else { link.order })
                 });
             }
         }

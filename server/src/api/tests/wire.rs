@@ -62,7 +62,7 @@ async fn malformed_requests_are_refused_and_the_connection_goes_on() {
             Code::Unimplemented,
             "unknown method Nope for service etcdserverpb.KV",
         ),
-        ("/etcdserverpb.Lease/LeaseGrant", b"", Code::Unimplemented, "unknown service etcdserverpb.Lease"),
+        ("/etcdserverpb.Nope/Range", b"", Code::Unimplemented, "unknown service etcdserverpb.Nope"),
         ("/nope", b"", Code::Unimplemented, "malformed method name: \"/nope\""),
         // Field 1 promises ten bytes and has two.
         ("/etcdserverpb.KV/Range", b"\x0a\x0aab", Code::Internal, eof),

@@ -1,5 +1,7 @@
 //! The gateway over a loopback connection, as curl sees it.
 
+mod streams;
+
 use crate::api::tests::Server;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -161,7 +163,13 @@ async fn refusals() {
         ),
         ("kv/rag", "{}", 404, 5, "Not Found"),
         ("kv/range/", "{}", 404, 5, "Not Found"),
-        ("lease/grant", "{}", 404, 5, "Not Found"),
+        ("lease/grant", r#"{"TTL":"9000000001"}"#, 400, 11, "etcdserver: too large lease TTL"),
+        ("lease/revoke", r#"{"ID":"7"}"#, 404, 5, "etcdserver: requested lease not found"),
+        ("kv/lease/revoke", "{}", 404, 5, "etcdserver: requested lease not found"),
+        ("lock/lock", r#"{"name":"bG9jaw==","lease":"7"}"#, 500, 2, "etcdserver: requested lease not found"),
+        ("election/leader", r#"{"name":"ZWxlYw=="}"#, 500, 2, "election: no leader"),
+        ("election/resign", "{}", 500, 2, r#""leader" field must be provided"#),
+        ("watch", r#"{"create_request":"#, 400, 3, "unexpected EOF"),
         ("cluster/member/add", "{}", 400, 3, "etcdserver: given member URLs are invalid"),
     ] {
         let answer = post(&server, &format!("/v3/{path}"), body).await;

@@ -20,7 +20,7 @@ fn state() -> StateMachine {
     let member = |name: &str| Member { name: name.into(), ..Member::default() };
     let members = [(NodeId(1), member("one")), (NodeId(2), member("two"))].into();
     let mut state = StateMachine::of_new_cluster(Roster { members, ..Roster::default() });
-    state.leases.insert(LEASE);
+    state.leases.grant(LEASE, 60).expect("a new lease");
     state
 }
 

@@ -12,8 +12,8 @@ use crate::{
         },
     },
     proto::{
-        etcdserverpb::ResponseHeader,
-        internal::{Command, MemberAdd, command::Request},
+        etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, ResponseHeader},
+        internal::{Command, LeaseExpire, MemberAdd, command::Request},
     },
     state_machine::{Response, StateMachine},
 };
@@ -30,6 +30,11 @@ fn every_command_has_its_answer() {
         (Request::Put(put("", "1")), Err(ApiError::EmptyKey)),
         (Request::DeleteRange(delete("a")), Ok(("delete", 3))),
         (Request::Txn(txn(yes(), vec![put("b", "1").into()], vec![])), Ok(("txn", 4))),
+        (Request::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 5 }), Ok(("grant", 4))),
+        (Request::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 5 }), Err(ApiError::LeaseExists)),
+        (Request::LeaseRevoke(LeaseRevokeRequest { id: 7 }), Ok(("revoke", 4))),
+        (Request::LeaseRevoke(LeaseRevokeRequest { id: 7 }), Err(ApiError::LeaseNotFound)),
+        (Request::LeaseExpire(LeaseExpire { term: 1, ids: vec![7, 8] }), Ok(("expire", 0))),
     ] {
         let outcome = apply(&mut state, &command(request.clone()));
         let answer = outcome.map(|response| match response {
@@ -37,6 +42,9 @@ fn every_command_has_its_answer() {
             Response::DeleteRange(response) => ("delete", revision(response.header)),
             Response::Txn(response) => ("txn", revision(response.header)),
             Response::Compaction(response) => ("compaction", revision(response.header)),
+            Response::LeaseGrant(answer) => ("grant", revision(answer.header)),
+            Response::LeaseRevoke(answer) => ("revoke", revision(answer.header)),
+            Response::LeaseExpire => ("expire", 0),
             Response::Members | Response::Alarm(_) | Response::Downgrade | Response::Auth { .. } => {
                 ("cluster", 0)
             }
@@ -58,9 +66,9 @@ fn every_command_has_its_answer() {
         assert_ne!(state.roster_version(), version);
     }
     assert_eq!(apply(&mut state, &Command::default()), Err(ApiError::KeyNotFound), "no request");
-    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(12), 4));
-    state.note_applied(LogIndex(13));
-    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(13), 4));
+    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(17), 4));
+    state.note_applied(LogIndex(18));
+    assert_eq!((state.applied(), state.kv().revision()), (LogIndex(18), 4));
 }
 
 #[test]

@@ -236,7 +236,7 @@ mod tests {
             "v": 1, "seed": 1, "scenario": "set", "system": "assay", "nodes": 1, "clock": "monotonic_ns"
         }))
         .unwrap();
-        let text = |n: u64| json!(format!("{n}{}", "<\"".repeat(60)));
+        let text = |n: u64| json!(format!("{n}{}", "<\"".repeat(20)));
         let events = (0..130_000u64).flat_map(|n| {
             let (p, f, key) = (n % 9, "write".to_string(), Some(format!("key{n}")));
             let invoke =

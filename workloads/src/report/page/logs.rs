@@ -224,8 +224,8 @@ mod tests {
         assert_eq!((all.0.len(), all.1), (81, 0));
         assert_eq!(all.0[0], (0.0, "--- start 1 of n1".to_string()), "it belongs to what follows");
         assert_eq!(all.0[2], (0.0, "  and more".to_string()), "it belongs to what came before");
-        let (lines, left_out) = select(text.as_bytes(), START, &[10.0], 400).unwrap();
-        assert!(left_out > 50 && lines.iter().map(|(_, text)| text.len()).sum::<usize>() <= 400);
+        let (lines, left_out) = select(text.as_bytes(), START, &[10.0], 200).unwrap();
+        assert!(left_out > 50 && lines.iter().map(|(_, text)| text.len()).sum::<usize>() <= 200);
         for n in [9, 10, 11] {
             assert!(lines.iter().any(|(_, text)| text.ends_with(&format!("line {n}"))), "{lines:?}");
         }

@@ -1,0 +1,18 @@
+//! The Watch service: many watches on one stream.
+//!
+//! - `wire` is the answer, which is put together from events that were encoded once;
+//! - `session` is the protocol of a stream: watches come and go, are told of events, of how far they have come,
+//!   and why they end;
+//! - `service` connects it to gRPC.
+//!
+//! What a stream promises of each of its watches, as etcd does: events come in the order of their revisions,
+//! each once, none is left out, all of one revision come together (or in fragments that say so), and an answer
+//! without events tells a revision up to which there is nothing more to come.
+
+mod service;
+mod session;
+mod wire;
+
+pub(super) use service::WatchService;
+pub(crate) use session::Session;
+pub(crate) use wire::Outgoing;

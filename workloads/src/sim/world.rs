@@ -1,0 +1,596 @@
+//! The world: virtual time, a queue of events, the network, the faults.
+
+use super::{
+    clients::Process,
+    door::Ask,
+    member::{Member, Out, Said, TICK_US},
+    plan::{FaultKind, Micros, Plan, SECOND},
+};
+use crate::workload::{Completion, Generator, Workload};
+use checker::{
+    history::event::{Event as Line, What},
+    raft_invariants::Observer,
+};
+use raft::NodeId;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use server::{
+    error::ApiError,
+    replica::{Input, PeerMessage},
+};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    fmt::Write as _,
+    hash::{DefaultHasher, Hash, Hasher},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+/// An operation that is not answered by then has an unknown outcome.
+const DEADLINE_US: Micros = 3 * SECOND;
+/// Lines of a diagram that are kept: the last ones.
+const DIAGRAM_LINES: usize = 120;
+
+#[derive(Debug)]
+enum Event {
+    Tick(usize, u64),
+    Packet { from: usize, to: usize, said: Box<Said> },
+    Saved(usize, u64),
+    Report { of: usize, to: usize, life: u64, ok: bool },
+    Ask(usize, Ask),
+    Due,
+    Deadline(usize, u64),
+    Begin(usize),
+    End(usize),
+}
+
+struct Queued {
+    at: Micros,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Queued) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// One simulated cluster with its clients.
+pub(super) struct World<W: Workload> {
+    plan: Plan,
+    pub(super) now: Micros,
+    queue: BinaryHeap<Reverse<Queued>>,
+    number: u64,
+    rng: ChaCha8Rng,
+    pub(super) members: Vec<Member>,
+    /// Members that cannot use their disks any more.
+    pub(super) spoilt: BTreeSet<usize>,
+    /// What happened to a member while it stood still.
+    paused: BTreeMap<usize, Vec<Event>>,
+    cut: BTreeSet<(usize, usize)>,
+    clog_us: Micros,
+    healed: bool,
+    observer: Observer,
+    workload: Arc<W>,
+    pub(super) generator: W::Generator,
+    processes: Vec<Process>,
+    next_process: u64,
+    issued: u64,
+    serials: u64,
+    pub(super) history: Vec<Line>,
+    /// What is broken.
+    pub(super) violation: Option<String>,
+    trace: DefaultHasher,
+    pub(super) events: u64,
+    diagram: Option<Vec<String>>,
+}
+
+impl<W: Workload> World<W> {
+    pub(super) fn new(plan: &Plan, workload: W, diagram: bool) -> World<W> {
+        let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
+        rng.set_stream(41);
+        let members: Vec<Member> = (1..=plan.nodes).map(|id| Member::new(NodeId(id), plan)).collect();
+        let deadline = Duration::from_micros(DEADLINE_US);
+        let processes = (0..plan.clients).map(|number| {
+            let member = (number % plan.nodes) as usize;
+            Process::new(number, member, &members[member].door, deadline)
+        });
+        let mut world = World {
+            now: 0,
+            queue: BinaryHeap::new(),
+            number: 0,
+            rng,
+            spoilt: BTreeSet::new(),
+            paused: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            clog_us: 0,
+            healed: false,
+            observer: Observer::new(),
+            generator: workload.generator(plan.seed),
+            workload: Arc::new(workload),
+            processes: processes.collect(),
+            next_process: plan.clients,
+            issued: 0,
+            serials: 0,
+            history: Vec::new(),
+            violation: None,
+            trace: DefaultHasher::new(),
+            events: 0,
+            diagram: diagram.then(Vec::new),
+            members,
+            plan: plan.clone(),
+        };
+        for at in 0..world.members.len() {
+            world.start(at);
+        }
+        for (at, fault) in plan.faults.iter().enumerate() {
+            world.queue_at(fault.at_us, Event::Begin(at));
+            world.queue_at(fault.at_us + fault.for_us, Event::End(at));
+        }
+        world.queue_at(SECOND, Event::Due);
+        world
+    }
+
+    /// A hash of everything that happened: equal for equal runs.
+    pub(super) fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    /// The last that happened, a line each.
+    pub(super) fn diagram(&self) -> String {
+        self.diagram.as_ref().map(|lines| lines.join("\n")).unwrap_or_default()
+    }
+
+    /// Goes on until virtual time `until`, or something breaks.
+    pub(super) fn run_until(&mut self, until: Micros) {
+        while self.violation.is_none()
+            && let Some(Reverse(next)) = self.queue.peek()
+            && next.at <= until
+        {
+            let Some(Reverse(Queued { at, event, .. })) = self.queue.pop() else { return };
+            self.now = at;
+            self.events += 1;
+            // A broken invariant is a panic in the server and a finding here.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.happen(event))) {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
+                self.violation = Some(format!("an invariant is broken: {}", text.unwrap_or_default()));
+            }
+        }
+        if self.violation.is_none() {
+            self.now = self.now.max(until);
+        }
+    }
+
+    fn queue_at(&mut self, at: Micros, event: Event) {
+        self.number += 1;
+        self.queue.push(Reverse(Queued { at, number: self.number, event }));
+    }
+
+    fn queue_in(&mut self, after: Micros, event: Event) {
+        self.queue_at(self.now + after, event);
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.diagram {
+            if lines.len() >= DIAGRAM_LINES {
+                lines.remove(0);
+            }
+            lines.push(format!("{:>10.6}  {}", self.now as f64 / 1e6, line()));
+        }
+    }
+
+    fn note(&mut self, kind: u8, place: usize) {
+        (self.now, kind, place).hash(&mut self.trace);
+    }
+
+    pub(super) fn record(&mut self, what: What) {
+        let i = self.history.len() as u64;
+        self.history.push(Line { i, t: self.now * 1000, what });
+    }
+
+    fn happen(&mut self, event: Event) {
+        let place = match &event {
+            Event::Tick(at, _) | Event::Saved(at, _) | Event::Ask(at, _) => Some(*at),
+            Event::Packet { to, .. } => Some(*to),
+            Event::Report { of, .. } => Some(*of),
+            Event::Due | Event::Deadline(..) | Event::Begin(_) | Event::End(_) => None,
+        };
+        if let Some(held) = place.and_then(|at| self.paused.get_mut(&at)) {
+            held.push(event);
+            return;
+        }
+        let mut out = Out::default();
+        match event {
+            Event::Tick(at, life) => {
+                if self.members[at].lives != life || !self.members[at].is_up() {
+                    return;
+                }
+                self.note(1, at);
+                self.members[at].input(Input::Tick, &mut out);
+                self.queue_in(TICK_US, Event::Tick(at, life));
+                self.follow(at, out);
+            }
+            Event::Packet { from, to, said } => self.arrive(from, to, *said),
+            Event::Saved(at, life) => {
+                if self.members[at].lives == life {
+                    self.note(3, at);
+                    self.members[at].saved(&mut out);
+                    self.follow(at, out);
+                }
+            }
+            Event::Report { of, to, life, ok } => {
+                if self.members[of].lives == life {
+                    self.members[of].input(Input::SnapshotReport { to: NodeId(to as u64 + 1), ok }, &mut out);
+                    self.follow(of, out);
+                }
+            }
+            Event::Ask(at, ask) => {
+                self.note(5, at);
+                self.members[at].ask(ask, &mut out);
+                self.follow(at, out);
+            }
+            Event::Due => self.due(),
+            Event::Deadline(process, serial) => self.deadline(process, serial),
+            Event::Begin(fault) => self.begin(fault),
+            Event::End(fault) => self.end(fault),
+        }
+    }
+
+    fn arrive(&mut self, from: usize, to: usize, said: Said) {
+        self.note(2, to);
+        let life = self.members[from].lives;
+        let image = matches!(said, Said::Image { .. });
+        let cut = self.cut.contains(&(from, to));
+        self.tell(|| {
+            let fate = if cut { " (lost: the link is cut)" } else { "" };
+            format!("{}{fate}", line_of(from, to, &said))
+        });
+        let mut out = Out::default();
+        let stored = !cut && self.members[to].receive(NodeId(from as u64 + 1), said, &mut out);
+        if image {
+            let delay = self.delay();
+            self.queue_in(delay, Event::Report { of: from, to, life, ok: stored });
+        }
+        self.follow(to, out);
+    }
+
+    /// Takes care of what a member's step made visible.
+    fn follow(&mut self, at: usize, out: Out) {
+        let Out { said, applied, saving, stopped, violation } = out;
+        let id = self.members[at].id;
+        if let Some(text) = violation {
+            self.violation.get_or_insert(text);
+        }
+        for (entry, digest) in applied {
+            (entry.index.0, digest).hash(&mut self.trace);
+            self.tell(|| format!("n{} applies {}@{}", at + 1, entry.index, entry.term));
+            let term = self.members[at].raft().map_or(entry.term, raft::Raft::term);
+            if let Err(broken) = self.observer.applied(id, term, &entry, Some(digest)) {
+                self.violation.get_or_insert(broken.to_string());
+            }
+        }
+        if let Some(raft) = self.members[at].raft()
+            && let Err(broken) = self.observer.saw(&raft.view())
+        {
+            self.violation.get_or_insert(broken.to_string());
+        }
+        for (to, said) in said {
+            self.send(at, (to.0 - 1) as usize, said);
+        }
+        if let Some(why) = stopped {
+            self.tell(|| format!("n{} stops: {why}", at + 1));
+            self.crash(at);
+        } else if saving {
+            let life = self.members[at].lives;
+            let takes = self.around(self.plan.flush_us);
+            self.queue_in(takes, Event::Saved(at, life));
+        }
+        self.look_at_clients(at);
+    }
+
+    fn around(&mut self, mean: Micros) -> Micros {
+        // Mostly near the mean, now and then far above it.
+        let base = self.rng.random_range(mean / 2..=mean * 3 / 2);
+        if self.rng.random_bool(0.02) { base * 8 } else { base }
+    }
+
+    fn delay(&mut self) -> Micros {
+        self.around(self.plan.delay_us) + self.clog_us
+    }
+
+    fn send(&mut self, from: usize, to: usize, said: Said) {
+        let lost = !self.healed && self.rng.random_range(0..100) < self.plan.loss_percent;
+        let may_double = matches!(said, Said::Peer(PeerMessage::Raft(_)));
+        let twice = !self.healed && may_double && self.rng.random_range(0..100) < self.plan.twice_percent;
+        let image = matches!(said, Said::Image { .. });
+        if lost && !image {
+            return;
+        }
+        if twice {
+            let after = self.delay() * 3;
+            self.queue_in(after, Event::Packet { from, to, said: Box::new(said.clone()) });
+        }
+        let after = self.delay();
+        self.queue_in(after, Event::Packet { from, to, said: Box::new(said) });
+    }
+
+    fn start(&mut self, at: usize) {
+        if self.members[at].is_up() || self.spoilt.contains(&at) {
+            return;
+        }
+        match self.members[at].start() {
+            Ok(()) => {
+                let life = self.members[at].lives;
+                let first = self.rng.random_range(0..TICK_US);
+                self.tell(|| format!("n{} starts", at + 1));
+                self.queue_in(first, Event::Tick(at, life));
+            }
+            Err(error) => {
+                let rotten = |fault: &super::plan::Fault| fault.kind == FaultKind::Rot(at);
+                if self.plan.faults.iter().any(rotten) {
+                    self.tell(|| format!("n{} refuses its disk: {error}", at + 1));
+                    self.spoilt.insert(at);
+                } else {
+                    self.violation.get_or_insert(format!("n{} cannot start again: {error}", at + 1));
+                }
+            }
+        }
+    }
+
+    fn crash(&mut self, at: usize) {
+        self.paused.remove(&at);
+        if self.members[at].is_up() {
+            self.members[at].stop();
+            let torn = self.plan.torn;
+            self.members[at].files.lose_power(&mut self.rng, torn);
+            self.tell(|| format!("n{} is down", at + 1));
+            self.look_at_clients(at);
+        }
+    }
+
+    fn resume(&mut self, at: usize) {
+        for event in self.paused.remove(&at).unwrap_or_default() {
+            self.queue_in(0, event);
+        }
+    }
+
+    fn begin(&mut self, fault: usize) {
+        if self.healed {
+            return;
+        }
+        self.note(8, fault);
+        let kind = self.plan.faults[fault].kind.clone();
+        self.tell(|| format!("fault {}: {kind:?}", fault + 1));
+        let everyone = 0..self.members.len();
+        match kind {
+            FaultKind::Crash(at) => self.crash(at),
+            FaultKind::Rot(at) => {
+                self.crash(at);
+                let part = if self.rng.random_bool(0.7) { "/log/" } else { "/images/" };
+                self.members[at].files.rot(&mut self.rng, part);
+            }
+            FaultKind::Pause(at) => {
+                self.paused.entry(at).or_default();
+            }
+            FaultKind::Partition(side) => {
+                for other in everyone.filter(|other| !side.contains(other)) {
+                    self.cut.extend(side.iter().flat_map(|one| [(*one, other), (other, *one)]));
+                }
+            }
+            FaultKind::OneWay(from, to) => {
+                self.cut.insert((from, to));
+            }
+            FaultKind::Clog(extra) => self.clog_us = extra,
+            FaultKind::FlushFails(at) if self.members[at].is_up() => self.members[at].files.fail_sync(),
+            FaultKind::DiskFull(at) if self.members[at].is_up() => self.members[at].files.fail_append(),
+            FaultKind::FlushFails(_) | FaultKind::DiskFull(_) => {}
+        }
+    }
+
+    fn end(&mut self, fault: usize) {
+        if self.healed {
+            return;
+        }
+        let kind = self.plan.faults[fault].kind.clone();
+        self.tell(|| format!("fault {} ends", fault + 1));
+        match kind {
+            FaultKind::Crash(at) | FaultKind::Rot(at) => self.start(at),
+            FaultKind::FlushFails(at) | FaultKind::DiskFull(at) => {
+                self.crash(at);
+                self.start(at);
+            }
+            FaultKind::Pause(at) => self.resume(at),
+            FaultKind::Partition(_) | FaultKind::OneWay(..) => self.cut.clear(),
+            FaultKind::Clog(_) => self.clog_us = 0,
+        }
+    }
+
+    /// Ends all faults, for good.
+    pub(super) fn heal(&mut self) {
+        self.healed = true;
+        self.cut.clear();
+        self.clog_us = 0;
+        for at in 0..self.members.len() {
+            let disk_may_be_bad = self.plan.faults.iter().any(|fault| {
+                matches!(&fault.kind, FaultKind::FlushFails(of) | FaultKind::DiskFull(of) if *of == at)
+            });
+            self.resume(at);
+            if disk_may_be_bad {
+                self.crash(at);
+            }
+            self.start(at);
+        }
+    }
+
+    /// Whether all that can run have applied the same, and know the same leader.
+    pub(super) fn has_converged(&self) -> bool {
+        let views: Vec<_> =
+            self.members.iter().filter_map(|member| member.raft().map(raft::Raft::view)).collect();
+        let applied: BTreeSet<u64> = self
+            .members
+            .iter()
+            .filter(|member| member.is_up())
+            .map(|member| member.door.state().applied().0)
+            .collect();
+        let leaders: BTreeSet<_> = views.iter().map(|view| view.leader).collect();
+        views.len() + self.spoilt.len() == self.members.len()
+            && applied.len() == 1
+            && leaders.len() == 1
+            && leaders.first().is_some_and(Option::is_some)
+            && self.processes.iter().all(Process::is_free)
+    }
+
+    // Clients.
+
+    fn due(&mut self) {
+        if self.healed {
+            return;
+        }
+        self.issued += 1;
+        let next = SECOND + self.issued * SECOND / self.plan.rate;
+        self.queue_at(next.max(self.now), Event::Due);
+        let from = self.rng.random_range(0..self.processes.len());
+        let count = self.processes.len();
+        let free = (0..count).map(|offset| (from + offset) % count).find(|at| self.processes[*at].is_free());
+        if let Some(process) = free {
+            let op = self.generator.next();
+            self.operate(process, op);
+        }
+    }
+
+    fn operate(&mut self, at: usize, op: W::Op) {
+        let invocation = self.workload.invocation(&op);
+        let process = &mut self.processes[at];
+        (process.f, process.key) = (invocation.f, invocation.key.clone());
+        let (p, node) = (process.number, Some(format!("n{}", process.member + 1)));
+        self.serials += 1;
+        let serial = self.serials;
+        process.begin(&self.workload, op, serial);
+        let (f, key, value) = (invocation.f.to_string(), invocation.key, invocation.value);
+        self.tell(|| format!("client {p} begins {f} {key:?} {value}"));
+        self.record(What::Invoke { p, node, f, key, value });
+        self.queue_in(DEADLINE_US, Event::Deadline(at, serial));
+        self.poll(at);
+    }
+
+    fn poll(&mut self, at: usize) {
+        let Some(completion) = self.processes[at].poll() else {
+            let member = self.processes[at].member;
+            for ask in self.members[member].door.take_asked() {
+                let (Ask::Propose(number, ..) | Ask::Read(number)) = &ask;
+                self.processes[at].asked.push(*number);
+                let after = self.rng.random_range(50..500);
+                self.queue_in(after, Event::Ask(member, ask));
+            }
+            return;
+        };
+        let process = &mut self.processes[at];
+        let (p, f, key) = (process.number, process.f.to_string(), process.key.clone());
+        let what = match completion {
+            Completion::Ok { value, rev } => What::Ok { p, f, key, value, rev },
+            Completion::Fail(error) => What::Fail { p, f, key, error },
+            Completion::Info(error) => {
+                process.number = self.next_process;
+                self.next_process += 1;
+                What::Info { p, f, key, error }
+            }
+        };
+        self.tell(|| format!("client {p}: {what:?}"));
+        self.note(9, p as usize);
+        self.record(what);
+    }
+
+    fn look_at_clients(&mut self, member: usize) {
+        for at in 0..self.processes.len() {
+            if self.processes[at].member == member && !self.processes[at].is_free() {
+                self.poll(at);
+            }
+        }
+    }
+
+    fn deadline(&mut self, at: usize, serial: u64) {
+        for _ in 0..16 {
+            let Some(process) = self.processes.get(at) else { return };
+            if process.is_free() || process.serial != serial {
+                return;
+            }
+            let door = self.members[process.member].door.clone();
+            for number in process.asked.clone() {
+                door.reply(number, Err(ApiError::Timeout));
+            }
+            self.poll(at);
+        }
+    }
+
+    /// One operation at a member, to its end. Whether it succeeded.
+    pub(super) fn operate_at(&mut self, member: usize, op: W::Op) -> bool {
+        let door = self.members[member].door.clone();
+        let process = Process::new(self.next_process, member, &door, Duration::from_micros(DEADLINE_US));
+        self.next_process += 1;
+        self.processes.push(process);
+        let at = self.processes.len() - 1;
+        self.operate(at, op);
+        while !self.processes[at].is_free() && self.violation.is_none() {
+            let Some(Reverse(next)) = self.queue.peek() else { break };
+            let until = next.at;
+            self.run_until(until);
+        }
+        self.processes.pop();
+        matches!(self.history.last().map(|line| &line.what), Some(What::Ok { .. }))
+    }
+
+    /// A line for each member.
+    pub(super) fn status(&self) -> String {
+        let mut text = String::new();
+        for member in &self.members {
+            let applied = member.door.state().applied();
+            let _ = match member.raft() {
+                Some(raft) => writeln!(text, "{} applied={applied}", raft.view()),
+                None => writeln!(text, "{} is down", member.id),
+            };
+        }
+        text
+    }
+}
+
+/// An arrow on a lane a member, from left to right n1, n2, ...
+fn line_of(from: usize, to: usize, said: &Said) -> String {
+    let what = match said {
+        Said::Peer(PeerMessage::Raft(message)) => format!("term {} {:?}", message.term, message.body),
+        Said::Peer(other) => format!("{other:?}"),
+        Said::Image { message, chunks } => format!("image in {} chunks, {:?}", chunks.len(), message.body),
+    };
+    let short: String = what.chars().take(150).collect();
+    let (left, right) = (from.min(to), from.max(to));
+    let mut lanes = String::new();
+    for lane in 0..=right.max(2) {
+        let inside = (left..right).contains(&lane);
+        lanes.push(if lane == to {
+            if from < to { '>' } else { '<' }
+        } else if lane == from {
+            'o'
+        } else {
+            '|'
+        });
+        lanes.push_str(if inside { "---" } else { "   " });
+    }
+    format!("{lanes} n{} -> n{} {short}", from + 1, to + 1)
+}
