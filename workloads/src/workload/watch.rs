@@ -295,7 +295,7 @@ impl Watch {
 
     /// Whoever comes next may go on where a watch ended.
     fn ended(&self, asked: &Asked, seen: &Seen) {
-        let last = seen.responses.iter().filter_map(|response| response.events.last()).last();
+        let last = seen.responses.iter().rev().find_map(|response| response.events.last());
         let Some(last) = last.filter(|_| !matches!(seen.stopped, Stopped::Compacted(_))) else { return };
         let mut known = lock(&self.known);
         if known.ended.len() < RESUMED_MAX {
