@@ -87,11 +87,12 @@ pub fn make(load: Load, seed: u64) -> Vec<Call<RegisterOp>> {
             Turn::Return => {
                 calls[call].returned = Some(at);
                 at += 1;
-                if spoil && call >= load.operations / 10 * 9 {
-                    if let Action::Read(found) = &mut calls[call].op.action {
-                        *found = Some(bare(load.values.unwrap_or(i64::MAX)));
-                        spoil = false;
-                    }
+                if spoil
+                    && call >= load.operations / 10 * 9
+                    && let Action::Read(found) = &mut calls[call].op.action
+                {
+                    *found = Some(bare(load.values.unwrap_or(i64::MAX)));
+                    spoil = false;
                 }
                 push(&mut queue, t + rng.random_range(1..250), Turn::Invoke, 0);
             }

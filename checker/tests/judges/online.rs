@@ -10,8 +10,11 @@ use crate::brute;
 use crate::engines::{answer_register, ask_register};
 use crate::made::{self, Shape};
 
-/// Feeds a history as it would have happened; what was found first, and the most operations held.
-fn feed<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>]) -> (Option<Found<S::Op, S::State>>, usize) {
+/// What was found first, and the most operations held.
+type Fed<S> = (Option<Found<<S as SequentialSpec>::Op, <S as SequentialSpec>::State>>, usize);
+
+/// Feeds a history as it would have happened.
+fn feed<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>]) -> Fed<S> {
     let mut events: Vec<(u64, bool, usize)> = Vec::new();
     for (index, call) in calls.iter().enumerate() {
         events.push((call.invoked, false, index));
