@@ -184,7 +184,9 @@ fn negative_start_revisions_are_refused_as_by_the_newest_etcd() {
 async fn time_to_live(store: &mut Store, id: i64) {
     let answer = store.lease.lease_time_to_live(LeaseTimeToLiveRequest { id, keys: true }).await;
     store.answer(&format!("ttl {id}"), answer, |told| {
-        let keys: Vec<String> = told.keys.iter().map(|key| text(key)).collect();
+        let mut keys: Vec<String> = told.keys.iter().map(|key| text(key)).collect();
+        // etcd's come in no order.
+        keys.sort();
         // A second may have passed.
         let left = if told.ttl >= told.granted_ttl - 5 { "nearly all" } else { "less" };
         format!("rev {}: {} has {left} of {}: {keys:?}", revision(&told.header), told.id, told.granted_ttl)

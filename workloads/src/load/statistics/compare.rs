@@ -2,7 +2,7 @@
 
 use super::{
     bootstrap::draw,
-    correlation::{correlation_time, mean},
+    correlation::correlation_time,
     sample::{Metric, Run},
 };
 use rand::SeedableRng;
@@ -121,8 +121,7 @@ fn compare_metric(
 ) -> Comparison {
     let (first, second) = (whole(before, metric), whole(after, metric));
     let ratio = second / first;
-    // What drawing with replacement misses of the variance among few blocks is put back.
-    let scale = correction(before, metric).max(correction(after, metric));
+    let scale = correction([before, after], metric, rules.alpha);
     let logs = a.iter().zip(b).map(|(a, b)| ratio.ln() + ((b / a).ln() - ratio.ln()) * scale);
     let mut logs: Vec<f64> = logs.filter(|log| log.is_finite()).collect();
     logs.sort_by(f64::total_cmp);
@@ -159,17 +158,34 @@ fn effective(runs: &[Run], metric: Metric) -> f64 {
     runs.iter().map(|run| run.seconds.len() as f64 / correlation_time(&run.series(metric))).sum()
 }
 
-/// By how much the spread of draws falls short of the true one, among so few runs and blocks.
-fn correction(runs: &[Run], metric: Metric) -> f64 {
-    let of = |n: f64| if n > 1.5 { (n / (n - 1.0)).sqrt() } else { 1.8 };
-    let blocks = mean(
-        &runs
-            .iter()
-            .map(|run| run.seconds.len() as f64 / (2.0 * correlation_time(&run.series(metric))))
-            .collect::<Vec<_>>(),
-    );
-    let among_runs = if runs.len() > 1 { of(runs.len() as f64) } else { 1.0 };
-    of(blocks).max(among_runs)
+/// By how much the spread of draws is to be widened. Drawing with replacement misses a part of the variance among
+/// few independent parts (runs, or blocks of the one run), and what it finds of the variance is itself an
+/// estimate: Student's distribution in place of the normal one.
+fn correction(sides: [&[Run]; 2], metric: Metric, alpha: f64) -> f64 {
+    let parts = sides.map(|runs| match runs {
+        [run] => (run.seconds.len() as f64 / (2.0 * correlation_time(&run.series(metric)))).max(1.5),
+        runs => runs.len() as f64,
+    });
+    let missed = parts.map(|n| (n / (n - 1.0)).sqrt()).into_iter().fold(1.0, f64::max);
+    let degrees = (parts[0] + parts[1] - 2.0).max(1.0);
+    // The least of the p-values counts as often as there are metrics.
+    let z = normal_quantile(alpha / (2 * Metric::ALL.len()) as f64);
+    missed * student_quantile(z, degrees) / z
+}
+
+/// The z above which a normal variable lies with probability `p`, below a half. Abramowitz and Stegun, 26.2.23.
+fn normal_quantile(p: f64) -> f64 {
+    let t = (-2.0 * p.ln()).sqrt();
+    let above = 2.515_517 + t * (0.802_853 + t * 0.010_328);
+    t - above / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)))
+}
+
+/// What corresponds to z for Student's distribution: the first terms of its expansion, Abramowitz and Stegun, 26.7.5.
+fn student_quantile(z: f64, degrees: f64) -> f64 {
+    let first = (z.powi(3) + z) / 4.0;
+    let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0;
+    let third = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0;
+    z + first / degrees + second / degrees.powi(2) + third / degrees.powi(3)
 }
 
 /// Holm's correction: the smallest of `n` p-values counts `n` times, the next `n - 1` times, and none less than the
@@ -233,9 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn quantiles_are_those_of_the_tables() {
+        for (p, z) in [(0.025, 1.960), (0.005, 2.576), (0.001, 3.090)] {
+            assert!((normal_quantile(p) - z).abs() < 0.001, "{p}: {}", normal_quantile(p));
+        }
+        for (degrees, t) in [(5.0, 2.571), (10.0, 2.228), (30.0, 2.042)] {
+            assert!((student_quantile(1.960, degrees) - t).abs() < 0.01, "{degrees}");
+        }
+    }
+
+    #[test]
     fn a_change_is_found_and_has_a_direction() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let mut runs = |rate, slower| (0..3).map(|_| run(&mut rng, rate, slower)).collect::<Vec<_>>();
+        let mut runs = |rate, slower| (0..5).map(|_| run(&mut rng, rate, slower)).collect::<Vec<_>>();
         let base = runs(10_000.0, 1.0);
         let worse = compare(&base, &runs(8000.0, 1.5), Rules::default());
         assert!(worse.iter().take(3).all(|one| one.verdict == Verdict::Worse), "{worse:?}");
