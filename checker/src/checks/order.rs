@@ -36,8 +36,11 @@ pub(super) fn sessions(context: Context<'_>, stamps: &[Stamp]) -> CheckResult {
     running.end("revisions within each process", verdict)
 }
 
-/// A member that was killed may serve stale reads from an older state once it is back: that is a gap in the
-/// session and no anomaly.
+/// Kinds of faults that leave processes running. A fault of any other name may have ended them.
+const ENDS_NO_PROCESS: [&str; 5] = ["pause", "partition", "client", "packet", "cpu"];
+
+/// A member that was started again may serve stale reads from an older state once it is back: that is a gap in
+/// the session and no anomaly.
 fn restarted_between(context: Context<'_>, backwards: &Backwards) -> bool {
     let (first, then) = (context.operation(backwards.first.id), context.operation(backwards.then.id));
     if !backwards.then.stale_allowed {
@@ -45,8 +48,10 @@ fn restarted_between(context: Context<'_>, backwards: &Backwards) -> bool {
     }
     let until = then.ended().unwrap_or(then.invoked).t;
     context.history.faults_between(first.invoked.t, until).any(|fault| {
-        let names_node = |node: &str| fault.value.to_string().contains(&format!("\"{node}\""));
-        fault.f.contains("kill") && then.node.as_deref().is_none_or(names_node)
+        let names_node =
+            |node: &str| fault.value.is_null() || fault.value.to_string().contains(&format!("\"{node}\""));
+        let may_end = !ENDS_NO_PROCESS.iter().any(|kind| fault.f.starts_with(kind));
+        may_end && then.node.as_deref().is_none_or(names_node)
     })
 }
 

@@ -170,7 +170,8 @@ fn judge<W: Workload>(plan: &Plan, world: &World<W>) -> Option<Failure> {
         scenario: plan.workload.name().into(),
         faults: Vec::new(),
         system: "assay".into(),
-        nodes: plan.nodes as _,
+        // Who refused a rotten disk is out: the others are who must agree.
+        nodes: world.members.len() - world.spoilt.len(),
         clock: "virtual_ns".into(),
     };
     let history = History::new(header, world.history.iter().cloned());

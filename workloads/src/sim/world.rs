@@ -14,6 +14,7 @@ use checker::{
 use raft::NodeId;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 use server::{
     error::ApiError,
     replica::{Input, PeerMessage},
@@ -341,6 +342,7 @@ impl<W: Workload> World<W> {
                 let life = self.members[at].lives;
                 let first = self.rng.random_range(0..TICK_US);
                 self.tell(|| format!("n{} starts", at + 1));
+                self.record_restart(at);
                 self.queue_in(first, Event::Tick(at, life));
             }
             Err(error) => {
@@ -352,6 +354,17 @@ impl<W: Workload> World<W> {
                     self.violation.get_or_insert(format!("n{} cannot start again: {error}", at + 1));
                 }
             }
+        }
+    }
+
+    /// Lets the history know that a member was started again: what it showed before may be gone.
+    fn record_restart(&mut self, at: usize) {
+        let life = self.members[at].lives;
+        if life > 1 {
+            let (f, fault) = ("restart".to_string(), (at as u64) << 32 | life);
+            let value = json!({ "nodes": [format!("n{}", at + 1)] });
+            self.record(What::NemesisStart { f: f.clone(), fault, value, proof: Value::Null });
+            self.record(What::NemesisEnd { f, fault, proof: Value::Null });
         }
     }
 
