@@ -408,10 +408,12 @@ impl Replay {
         let next = self.next_index.expect("set by the segment's header");
         let entries = &mut self.recovered.entries;
         let first = entries.first().map_or(next, |first| first.index);
-        if entry.index > next || entry.index < first {
+        if entry.index > next || entry.index == LogIndex::ZERO {
             return Err(format!("entry {} where the log holds {first} up to {next}", entry.index));
         }
-        entries.truncate((entry.index.0 - first.0) as usize);
+        // It may replace an entry whose segment was released since: an image covers that one by now, and whoever
+        // reads this compares where the log begins with what the images cover.
+        entries.truncate(entry.index.0.saturating_sub(first.0) as usize);
         self.next_index = Some(entry.index.next());
         entries.push(entry);
         Ok(())

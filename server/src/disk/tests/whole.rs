@@ -31,6 +31,28 @@ fn segments_follow_each_other_and_are_let_go_of_once_an_image_covers_them() {
     assert_eq!(rest.entries.last().unwrap().index, LogIndex(31));
 }
 
+/// Found by simulation: a member whose log had been overwritten just where a segment began refused to start once
+/// the segments before were gone.
+#[test]
+fn entries_that_replace_some_of_a_released_segment_are_read_back() {
+    for first_replaced in [3, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wal = Wal::create(real(), dir.path(), OWNER).unwrap();
+        for index in 1..=3 {
+            wal.save(&turn(vec![entry(index, 1, "old")], 1, 0)).unwrap();
+        }
+        wal.set_segment_bytes(1);
+        let new: Vec<_> = (first_replaced..=5).map(|index| entry(index, 2, "new")).collect();
+        wal.save(&turn(new.clone(), 2, 5)).unwrap();
+        assert_eq!(wal.release(LogIndex(3)).remove().unwrap(), 1);
+        let (mut wal, recovered) = Wal::open(real(), dir.path(), OWNER).unwrap();
+        assert_eq!(recovered.entries, new);
+        wal.save(&turn(vec![entry(6, 2, "after")], 2, 5)).unwrap();
+        let (_, recovered) = Wal::open(real(), dir.path(), OWNER).unwrap();
+        assert_eq!(recovered.entries.last(), Some(&entry(6, 2, "after")));
+    }
+}
+
 #[test]
 fn an_installed_image_replaces_the_log_across_segments() {
     let dir = tempfile::tempdir().unwrap();
