@@ -10,8 +10,7 @@ pub enum Plant {
     LocalRead,
     /// A write is acknowledged before it is committed.
     AckBeforeCommit,
-    /// Vote and commit index are not written to disk, and the term only with the log's entries, so that a
-    /// restarted member can vote twice in a term and forgets what was committed.
+    /// Vote and term are not written to disk, so that a restarted member can vote twice in a term.
     VoteNotPersisted,
     /// A follower acknowledges entries that it has not appended.
     AckUnappended,

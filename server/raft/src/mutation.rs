@@ -28,8 +28,7 @@ macro_rules! mutations {
 mutations! {
     /// A leader gives entries out for applying, and so acknowledges them, as soon as it appended them.
     AckBeforeCommit = "ack-before-commit",
-    /// Of the hard state nothing is written to disk but the term of the newest entry, so that a node may vote
-    /// again after a crash, and forgets what was committed.
+    /// Vote and term are not written to disk, so that a node may vote again after a crash.
     VoteNotPersisted = "vote-not-persisted",
     /// A follower now and then acknowledges entries that it did not append.
     AckWithoutAppend = "ack-without-append",

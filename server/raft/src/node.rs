@@ -323,8 +323,7 @@ impl Node {
         }
         #[cfg(feature = "plant")]
         if self.config.plants(Mutation::VoteNotPersisted) {
-            // What is left is what the log tells: a node that recovers its term from there looks healthy.
-            return HardState { term: self.log.last_term(), ..HardState::default() };
+            return HardState::default();
         }
         hard_state
     }
