@@ -39,19 +39,31 @@ pub(super) fn check(context: Context<'_>) -> Option<CheckResult> {
         let at = answers.partition_point(|(answered, _)| *answered < from);
         match answers.get(at).filter(|(answered, _)| *answered <= until) {
             Some((answered, _)) => slowest_ms = slowest_ms.max((answered - from) / 1_000_000),
-            None => anomalies.extend(silence(context, operations, from, until)),
+            None => {
+                let forever = next_fault.is_none() && answers.len() == at;
+                anomalies.extend(silence(context, operations, from, until, forever));
+            }
         }
     }
     running.count("slowest_ms", usize::try_from(slowest_ms).unwrap_or(usize::MAX));
     Some(running.end("answers", Verdict::of(anomalies)))
 }
 
-/// An anomaly if the whole bound passed, and somebody asked all the while.
-fn silence(context: Context<'_>, operations: &[Operation], from: u64, until: u64) -> Option<Anomaly> {
-    let whole = until - from >= BOUND_MS * 1_000_000;
-    let half = from + (until - from) / 2;
-    let asked: Vec<&Operation> =
-        operations.iter().filter(|operation| (from..half).contains(&operation.invoked.t)).collect();
+/// An anomaly if the whole bound passed, and somebody asked early enough to have to be answered within it; or, where
+/// nothing ever succeeds again, asks after it.
+fn silence(
+    context: Context<'_>,
+    operations: &[Operation],
+    from: u64,
+    until: u64,
+    forever: bool,
+) -> Option<Anomaly> {
+    let bound = BOUND_MS * 1_000_000;
+    // A history that ends before, as when it was interrupted, does not tell.
+    let last = operations.iter().filter_map(|operation| Some(operation.ended()?.t)).max()?;
+    let whole = until - from >= bound && last >= until;
+    let in_time = |t: u64| (from..from + bound / 2).contains(&t) || (forever && t >= from + bound);
+    let asked: Vec<&Operation> = operations.iter().filter(|operation| in_time(operation.invoked.t)).collect();
     let first = asked.first().filter(|_| whole)?;
     let sentence = format!(
         "a store without faults answers again, but after {} nothing succeeded for {BOUND_MS} ms, though {} \
