@@ -107,7 +107,8 @@ mod planted {
     const SEEDS_MAX: u64 = 10_000;
 
     /// What this driver has not seen in as many seeds. The first two need just one order of messages across two
-    /// terms, and whether a model's walks find them is still to be shown; the others were not seen to break a promise that it looks at.
+    /// terms, and whether a model's walks find them is still to be shown; the others were not seen to break a
+    /// promise that it looks at.
     const UNSEEN: [Mutation; 4] = [
         Mutation::StaleRoundConfirmed,
         Mutation::CommitNotClamped,
