@@ -1,6 +1,7 @@
-//! Liveness: whenever no fault is active, operations succeed again within a bound.
+//! Liveness: whenever no fault is active, operations that need a majority succeed again within a bound.
 
 use super::{Context, Running};
+use crate::decode::served_by_one;
 use crate::history::Operation;
 use crate::render::moment;
 use crate::verdict::{Anomaly, AnomalyKind, CheckResult, Verdict};
@@ -22,7 +23,8 @@ pub(super) fn check(context: Context<'_>) -> Option<CheckResult> {
     healed.sort_unstable();
     let mut running = Running::new("liveness");
     running.count("recoveries", healed.len());
-    let operations = context.history.operations();
+    let operations: Vec<&Operation> =
+        context.history.operations().iter().filter(|operation| !served_by_one(operation)).collect();
     // By the time of the answer.
     let mut answers: Vec<(u64, u64)> = operations
         .iter()
@@ -41,7 +43,7 @@ pub(super) fn check(context: Context<'_>) -> Option<CheckResult> {
             Some((answered, _)) => slowest_ms = slowest_ms.max((answered - from) / 1_000_000),
             None => {
                 let forever = next_fault.is_none() && answers.len() == at;
-                anomalies.extend(silence(context, operations, from, until, forever));
+                anomalies.extend(silence(context, &operations, from, until, forever));
             }
         }
     }
@@ -53,7 +55,7 @@ pub(super) fn check(context: Context<'_>) -> Option<CheckResult> {
 /// nothing ever succeeds again, asks after it.
 fn silence(
     context: Context<'_>,
-    operations: &[Operation],
+    operations: &[&Operation],
     from: u64,
     until: u64,
     forever: bool,
@@ -63,7 +65,7 @@ fn silence(
     let last = operations.iter().filter_map(|operation| Some(operation.ended()?.t)).max()?;
     let whole = until - from >= bound && last >= until;
     let in_time = |t: u64| (from..from + bound / 2).contains(&t) || (forever && t >= from + bound);
-    let asked: Vec<&Operation> = operations.iter().filter(|operation| in_time(operation.invoked.t)).collect();
+    let asked: Vec<_> = operations.iter().filter(|operation| in_time(operation.invoked.t)).collect();
     let first = asked.first().filter(|_| whole)?;
     let sentence = format!(
         "a store without faults answers again, but after {} nothing succeeded for {BOUND_MS} ms, though {} \

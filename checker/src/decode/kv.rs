@@ -46,7 +46,7 @@ fn name(request: &Request) -> &'static str {
 
 /// Whether a member may answer from its own state: a serializable range, or a transaction of nothing else.
 /// One of nothing at all, which only compares, is such a transaction to etcd.
-fn serializable(request: &Request) -> bool {
+pub(super) fn serializable(request: &Request) -> bool {
     match request {
         Request::Range(range) => range.serializable,
         Request::Txn(txn) => {

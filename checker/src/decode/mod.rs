@@ -7,6 +7,7 @@ mod register;
 mod registers;
 mod set;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 pub use append::append;
@@ -21,6 +22,7 @@ use crate::history::event::OpError;
 use crate::history::lint::{Problem, ProblemKind};
 use crate::history::{History, Operation, Outcome};
 use crate::linearizability::Call;
+use crate::spec::kv_types::Request;
 
 /// Revisions that a store can reach; arithmetic on them does not overflow.
 const REVISIONS: std::ops::Range<i64> = 1..1 << 60;
@@ -42,6 +44,19 @@ pub struct Decoded<Op> {
 enum Answered<'a> {
     Ok { value: &'a Value, rev: Option<i64> },
     No,
+}
+
+/// Whether one member may answer an operation from its own state, without a majority: a serializable read, or a watch.
+/// Its success does not show that the store serves.
+pub(crate) fn served_by_one(operation: &Operation) -> bool {
+    match operation.f.as_str() {
+        "read" => register::asks_serializable(operation).unwrap_or(false),
+        "range" | "txn" => {
+            Request::deserialize(&operation.value).is_ok_and(|request| kv::serializable(&request))
+        }
+        "watch" => true,
+        _ => false,
+    }
 }
 
 /// An operation's content, and whether it is a serializable read.

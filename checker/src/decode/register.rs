@@ -30,7 +30,7 @@ pub fn register(history: &History) -> Decoded<RegisterOp> {
     })
 }
 
-fn asks_serializable(operation: &Operation) -> Result<bool, ProblemKind> {
+pub(super) fn asks_serializable(operation: &Operation) -> Result<bool, ProblemKind> {
     match &operation.value {
         Value::Null => Ok(false),
         Value::Object(fields) => match fields.get("serializable") {

@@ -335,20 +335,28 @@ fn registers_show_what_lists_do() {
 #[test]
 fn a_store_that_stays_silent_after_a_fault_has_not_recovered() {
     use checker::history::event::{Event, What};
-    let with_answer_at = |answered_s: u64| {
-        let mut script = Script::new("unique-ids");
+    // A fault from 1 s to 2 s, and after it one operation that is answered late; `stale` is answered early.
+    let with_answer_at = |answered_s: u64, stale: bool| {
+        let mut script = Script::new("register");
         let mut push = |t_s: u64, what: What| {
             let i = script.events.len() as u64;
             script.events.push(Event { i, t: t_s * 1_000_000_000, what });
         };
-        let (f, key) = ("generate".to_owned(), None);
-        let null = Value::Null;
+        let (key, null) = (Some("k0".to_owned()), Value::Null);
         push(1, What::NemesisStart { f: "kill".into(), fault: 0, value: null.clone(), proof: json!("gone") });
         push(2, What::NemesisEnd { f: "kill".into(), fault: 0, proof: json!("back") });
-        push(3, What::Invoke { p: 0, node: None, f: f.clone(), key: key.clone(), value: null });
-        push(answered_s, What::Ok { p: 0, f, key, value: json!(1), rev: None });
+        let f = "read".to_owned();
+        push(3, What::Invoke { p: 0, node: None, f: f.clone(), key: key.clone(), value: null.clone() });
+        if stale {
+            let (f, value) = (f.clone(), json!({ "serializable": true }));
+            push(4, What::Invoke { p: 1, node: None, f: f.clone(), key: key.clone(), value });
+            push(5, What::Ok { p: 1, f, key: key.clone(), value: null.clone(), rev: None });
+        }
+        push(answered_s, What::Ok { p: 0, f, key, value: null, rev: None });
         script
     };
-    with_answer_at(9).assert_valid();
-    with_answer_at(40).assert_finds(Kind::NoRecovery);
+    with_answer_at(9, false).assert_valid();
+    with_answer_at(40, false).assert_finds(Kind::NoRecovery);
+    // What one member answers alone is no sign of life of the store.
+    with_answer_at(40, true).assert_finds(Kind::NoRecovery);
 }

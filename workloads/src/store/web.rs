@@ -52,6 +52,8 @@ pub async fn serve(store: &FilePath, address: SocketAddr) -> Result<Served, Stri
         .route("/", get(runs))
         .route("/api/runs", get(runs_json))
         .route("/compare", get(compare_two))
+        // Browsers ask for it beside a file that is no page of ours, such as results.json.
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/files", get(|| async { Redirect::permanent("/files/") }))
         .route("/files/", get(root))
         .route("/files/{*path}", get(file))
