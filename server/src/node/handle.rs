@@ -304,17 +304,13 @@ fn raft_config(options: &Options, timing: &Timing) -> raft::Config {
 #[cfg(feature = "plant")]
 fn mutation(plant: crate::plant::Plant) -> Option<raft::Mutation> {
     use crate::plant::Plant;
-    match plant {
-        Plant::AckBeforeCommit => Some(raft::Mutation::AckBeforeCommit),
-        Plant::VoteNotPersisted => Some(raft::Mutation::VoteNotPersisted),
-        Plant::AckUnappended => Some(raft::Mutation::AckWithoutAppend),
-        Plant::LocalRead
-        | Plant::ApplyTwiceAfterRestart
-        | Plant::CasIgnoresCompare
-        | Plant::LostDelete
-        | Plant::StaleRange
-        | Plant::CountIncludesTombstones => None,
-    }
+    [
+        (Plant::AckBeforeCommit, raft::Mutation::AckBeforeCommit),
+        (Plant::VoteNotPersisted, raft::Mutation::VoteNotPersisted),
+        (Plant::AckUnappended, raft::Mutation::AckWithoutAppend),
+    ]
+    .into_iter()
+    .find_map(|(of_the_server, of_the_core)| (of_the_server == plant).then_some(of_the_core))
 }
 
 #[cfg(feature = "plant")]

@@ -5,6 +5,8 @@ use super::{
     reads::{Decided, Reads, Resolved},
 };
 use crate::error::ApiError;
+#[cfg(feature = "plant")]
+use crate::plant::Plant;
 use bytes::Bytes;
 use raft::{
     MembershipChange, Raft, StepError,
@@ -189,6 +191,11 @@ impl Replica {
                 self.propose(number, command, self.now);
                 Ok(())
             }
+            #[cfg(feature = "plant")]
+            Input::Read { number } if crate::plant::is(Plant::LocalRead) => {
+                self.decided.push(Decided { index: LogIndex::ZERO, numbers: vec![number] });
+                Ok(())
+            }
             Input::Read { number } => {
                 self.reads.ask(number, self.now);
                 Ok(())
@@ -290,6 +297,11 @@ impl Replica {
                 }
                 self.handed.push_back(Handed { number, term, at: self.now });
                 let tag = Tag { epoch: self.settings.epoch, number };
+                #[cfg(feature = "plant")]
+                if crate::plant::is(Plant::ProposalSentTwice) && number.is_multiple_of(5) {
+                    let message = PeerMessage::Propose { tag, term, command: command.clone() };
+                    self.outgoing.push(Outgoing { to, message });
+                }
                 self.outgoing.push(Outgoing { to, message: PeerMessage::Propose { tag, term, command } });
             }
             Why::NoLeader => self.park(number, command, since),
@@ -311,6 +323,10 @@ impl Replica {
             return;
         }
         for Parked { number, command, since } in std::mem::take(&mut self.parked) {
+            #[cfg(feature = "plant")]
+            if crate::plant::is(Plant::RefusedAndProposed) {
+                self.refused.push((number, ApiError::NoLeader));
+            }
             self.propose(number, command, since);
         }
     }
@@ -337,7 +353,10 @@ impl Replica {
                 self.ask_raft(id);
             }
             PeerMessage::ReadIndexed { tag, index } => {
-                if tag.epoch == self.settings.epoch {
+                let mine = tag.epoch == self.settings.epoch;
+                #[cfg(feature = "plant")]
+                let mine = mine || crate::plant::is(Plant::ReadOfEarlierLife);
+                if mine {
                     self.resolve(ReadId(tag.number), index);
                 }
             }
@@ -394,6 +413,8 @@ impl Replica {
             }
         }
         let Some(newest) = ready.committed.last().map(|entry| entry.term) else { return Vec::new() };
+        #[cfg(feature = "plant")]
+        let newest = Term(newest.0 + u64::from(crate::plant::is(Plant::LostTooEarly)));
         let count = self.handed.iter().take_while(|handed| handed.term < newest).count();
         self.handed.drain(..count).map(|handed| handed.number).collect()
     }

@@ -4,23 +4,33 @@ use super::{
     disk::SimFiles,
     door::{Ask, Door, Reply},
     plan::Plan,
+    port::Front,
+    time::SimTime,
 };
 use bytes::Bytes;
 use prost::Message as _;
 use raft::{
-    Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, SnapshotMeta, StepError, Write,
+    Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, Role, SnapshotMeta, StepError,
+    Write,
 };
 use server::{
     cluster::{Member as Known, Roster},
     disk::{Birth, DataDir, Identity, Images, Opened, Wal},
     error::ApiError,
     node::load_image,
-    proto::internal::Command,
+    proto::internal::{Command, LeaseAnswer, LeaseQuery},
     replica::{
         Answers, Applier, Batch, Decided, Input, Outgoing, PeerMessage, Replica, Settings, Turn, command,
+        office,
     },
+    state_machine::{News, StateMachine},
 };
-use std::path::Path;
+use std::{
+    future::Future,
+    path::Path,
+    pin::Pin,
+    task::{Context, Waker},
+};
 
 /// The cluster's identity.
 pub(super) const CLUSTER: u64 = 0xa55a;
@@ -28,6 +38,8 @@ pub(super) const CLUSTER: u64 = 0xa55a;
 pub(super) const TICK_US: u64 = 20_000;
 const HEARTBEAT_TICKS: u32 = 5;
 const ELECTION_TICKS: u32 = 50;
+/// Ticks between two looks at which leases have run out.
+const SCAN_TICKS: u64 = 5;
 /// Superseded versions freed at a tick.
 const SCRUB: usize = 100;
 /// Bytes of an image's chunk.
@@ -64,8 +76,16 @@ struct Waiting {
     lost: Vec<u64>,
 }
 
+/// Something that a member does beside its replica.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 struct Life {
     epoch: u64,
+    ticks: u64,
+    /// Leases that ran out are being ended.
+    ending: Option<Task>,
+    /// Questions of peers that are being answered.
+    answering: Vec<Task>,
     replica: Replica,
     applier: Applier,
     wal: Wal<SimFiles>,
@@ -81,7 +101,11 @@ struct Life {
 pub(super) struct Member {
     pub(super) id: NodeId,
     pub(super) files: SimFiles,
+    /// Of this life, or of the last one.
     pub(super) door: Door,
+    /// Where clients come.
+    pub(super) front: Front,
+    time: SimTime,
     /// Counts its lives: what was meant for an earlier one is not for this one.
     pub(super) lives: u64,
     life: Option<Life>,
@@ -99,12 +123,14 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(id: NodeId, plan: &Plan) -> Member {
+    pub(super) fn new(id: NodeId, plan: &Plan, time: &SimTime) -> Member {
         let known = |id: u64| (NodeId(id), Known { name: format!("n{id}"), ..Known::default() });
         Member {
             id,
             files: SimFiles::default(),
-            door: Door::new(id),
+            door: Door::new(id, 0, time.clone(), StateMachine::new()),
+            front: Front::default(),
+            time: time.clone(),
             lives: 0,
             life: None,
             snapshot_count: plan.snapshot_count,
@@ -157,7 +183,6 @@ impl Member {
             }
         }
         let serves_from = hard_state.commit;
-        self.door.serve(image.index >= serves_from);
         let durable = Durable { hard_state, snapshot: Some(image.clone()), entries };
         let config = raft::Config {
             election_ticks: ELECTION_TICKS,
@@ -174,25 +199,37 @@ impl Member {
             parked_max: 100,
             remember_ticks: 500,
         };
-        *self.door.state_mut() = state;
+        self.door = Door::new(self.id, epoch, self.time.clone(), state);
+        self.door.serve(image.index >= serves_from);
+        self.front.open(self.door.clone());
         let replica = Replica::new(raft, settings, image.index);
         let (waiting, inbox, last_image) = (None, Vec::new(), image.index);
-        self.life =
-            Some(Life { epoch, replica, applier, wal, images, waiting, inbox, last_image, serves_from });
+        self.life = Some(Life {
+            epoch,
+            ticks: 0,
+            ending: None,
+            answering: Vec::new(),
+            replica,
+            applier,
+            wal,
+            images,
+            waiting,
+            inbox,
+            last_image,
+            serves_from,
+        });
         Ok(())
     }
 
     /// Stops at once. Whoever waits here does not learn what became of the request.
     pub(super) fn stop(&mut self) {
-        self.door.serve(false);
+        self.door.stop();
         // A turn that was on its way is partly on the disk: appended, and not flushed.
         if let Some(Life { waiting: Some(waiting), mut wal, .. }) = self.life.take() {
             self.files.fail_sync();
             let _ = waiting.ready.save(&mut wal);
         }
-        for number in std::mem::take(&mut self.open) {
-            self.door.reply(number, Err(ApiError::Stopped));
-        }
+        self.open.clear();
     }
 
     /// A client's request arrives.
@@ -219,6 +256,23 @@ impl Member {
     pub(super) fn receive(&mut self, from: NodeId, said: Said, out: &mut Out) -> bool {
         let Some(life) = &mut self.life else { return false };
         match said {
+            Said::Peer(PeerMessage::LeaseQuery { tag, query }) => {
+                let Ok(query) = LeaseQuery::decode(query) else { return false };
+                let door = self.door.clone();
+                life.answering.push(Box::pin(async move {
+                    let answer = office::answer(&door, query).await.encode_to_vec().into();
+                    door.say(from, PeerMessage::LeaseAnswer { tag, answer });
+                }));
+                true
+            }
+            Said::Peer(PeerMessage::LeaseAnswer { tag, answer }) => {
+                if let Ok(answer) = LeaseAnswer::decode(answer)
+                    && tag.epoch == life.epoch
+                {
+                    self.door.answered(tag.number, answer);
+                }
+                true
+            }
             Said::Peer(message) => {
                 self.input(Input::Receive { from, message }, out);
                 true
@@ -269,6 +323,12 @@ impl Member {
                 first = true;
                 if matches!(input, Input::Tick) {
                     self.door.state_mut().scrub(SCRUB);
+                    life.ticks += 1;
+                    if life.ticks.is_multiple_of(SCAN_TICKS) && life.ending.is_none() {
+                        let door = self.door.clone();
+                        life.ending = office::expired(&door)
+                            .map(|expired| Box::pin(async move { expired.end(&door).await }) as Task);
+                    }
                 }
                 step(&mut life.replica, input, out);
             }
@@ -323,7 +383,9 @@ impl Member {
                         state.set_plant(self.plant);
                         state
                     };
+                    let revision = state.kv().revision();
                     *self.door.state_mut() = state;
+                    self.door.tell(News::default(), revision);
                     life.last_image = meta.index;
                     let mut answers = Answers::default();
                     life.applier.installed(meta, &mut answers);
@@ -352,8 +414,12 @@ impl Member {
         let mut answers = Answers::default();
         for entry in entries {
             let mut state = self.door.state_mut();
+            state.record_events(self.door.is_watched());
             life.applier.apply(&mut state, Batch::prepare(vec![entry.clone()]), &mut answers);
+            let (news, revision) = (state.take_news(), state.kv().revision());
             out.applied.push((entry, digest(&state)));
+            drop(state);
+            self.door.tell(news, revision);
         }
         if life.applier.applied() >= life.serves_from {
             self.door.serve(true);
@@ -407,6 +473,21 @@ impl Member {
                 Err(_) => step(&mut life.replica, Input::SnapshotReport { to, ok: false }, out),
             }
         }
+    }
+
+    /// Goes on with what the member does beside its replica, and lets clients know who leads.
+    pub(super) fn go_on(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        let raft = life.replica.raft();
+        let leads = (raft.role() == Role::Leader).then_some(raft.term());
+        self.door.follows(raft.leader(), leads);
+        let mut context = Context::from_waker(Waker::noop());
+        life.answering.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
+        if life.ending.as_mut().is_some_and(|task| task.as_mut().poll(&mut context).is_ready()) {
+            life.ending = None;
+        }
+        // Ticks come often enough for all that waits here.
+        drop(self.time.take_wakes());
     }
 
     /// Writes an image when enough was applied since the last one.

@@ -110,7 +110,14 @@ impl Plan {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(40);
         let nodes = [3, 3, 3, 5, 5, 7][rng.random_range(0..6)];
-        let workloads = [WorkloadName::Kv, WorkloadName::Register, WorkloadName::Append, WorkloadName::Set];
+        let workloads = [
+            WorkloadName::Kv,
+            WorkloadName::Register,
+            WorkloadName::Append,
+            WorkloadName::Set,
+            WorkloadName::Watch,
+            WorkloadName::Lease,
+        ];
         let mut plan = Plan {
             seed,
             nodes,

@@ -5,6 +5,7 @@ use super::{
     door::Ask,
     member::{Member, Out, Said, TICK_US},
     plan::{FaultKind, Micros, Plan, SECOND},
+    time::SimTime,
 };
 use crate::workload::{Completion, Generator, Workload};
 use checker::{
@@ -15,10 +16,7 @@ use raft::NodeId;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use server::{
-    error::ApiError,
-    replica::{Input, PeerMessage},
-};
+use server::replica::{Input, Outgoing, PeerMessage};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -37,12 +35,22 @@ const DIAGRAM_LINES: usize = 120;
 #[derive(Debug)]
 enum Event {
     Tick(usize, u64),
-    Packet { from: usize, to: usize, said: Box<Said> },
+    Packet {
+        from: usize,
+        to: usize,
+        said: Box<Said>,
+    },
     Saved(usize, u64),
-    Report { of: usize, to: usize, life: u64, ok: bool },
-    Ask(usize, Ask),
+    Report {
+        of: usize,
+        to: usize,
+        life: u64,
+        ok: bool,
+    },
+    Ask(usize, u64, Ask),
     Due,
-    Deadline(usize, u64),
+    /// A client wants to be polled in an operation.
+    Wake(usize, u64),
     Begin(usize),
     End(usize),
 }
@@ -77,6 +85,7 @@ impl Ord for Queued {
 pub(super) struct World<W: Workload> {
     plan: Plan,
     pub(super) now: Micros,
+    time: SimTime,
     queue: BinaryHeap<Reverse<Queued>>,
     number: u64,
     rng: ChaCha8Rng,
@@ -107,14 +116,17 @@ impl<W: Workload> World<W> {
     pub(super) fn new(plan: &Plan, workload: W, diagram: bool) -> World<W> {
         let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
         rng.set_stream(41);
-        let members: Vec<Member> = (1..=plan.nodes).map(|id| Member::new(NodeId(id), plan)).collect();
+        let time = SimTime::new();
+        let members: Vec<Member> = (1..=plan.nodes).map(|id| Member::new(NodeId(id), plan, &time)).collect();
         let deadline = Duration::from_micros(DEADLINE_US);
         let processes = (0..plan.clients).map(|number| {
             let member = (number % plan.nodes) as usize;
-            Process::new(number, member, &members[member].door, deadline)
+            Process::new(number, member, &members[member].front, &time, deadline)
         });
+        let processes = processes.collect();
         let mut world = World {
             now: 0,
+            time,
             queue: BinaryHeap::new(),
             number: 0,
             rng,
@@ -126,7 +138,7 @@ impl<W: Workload> World<W> {
             observer: Observer::new(),
             generator: workload.generator(plan.seed),
             workload: Arc::new(workload),
-            processes: processes.collect(),
+            processes,
             next_process: plan.clients,
             issued: 0,
             serials: 0,
@@ -167,6 +179,7 @@ impl<W: Workload> World<W> {
         {
             let Some(Reverse(Queued { at, event, .. })) = self.queue.pop() else { return };
             self.now = at;
+            self.time.set(at);
             self.events += 1;
             // A broken invariant is a panic in the server and a finding here.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.happen(event))) {
@@ -177,6 +190,7 @@ impl<W: Workload> World<W> {
         }
         if self.violation.is_none() {
             self.now = self.now.max(until);
+            self.time.set(self.now);
         }
     }
 
@@ -209,10 +223,10 @@ impl<W: Workload> World<W> {
 
     fn happen(&mut self, event: Event) {
         let place = match &event {
-            Event::Tick(at, _) | Event::Saved(at, _) | Event::Ask(at, _) => Some(*at),
+            Event::Tick(at, _) | Event::Saved(at, _) | Event::Ask(at, ..) => Some(*at),
             Event::Packet { to, .. } => Some(*to),
             Event::Report { of, .. } => Some(*of),
-            Event::Due | Event::Deadline(..) | Event::Begin(_) | Event::End(_) => None,
+            Event::Due | Event::Wake(..) | Event::Begin(_) | Event::End(_) => None,
         };
         if let Some(held) = place.and_then(|at| self.paused.get_mut(&at)) {
             held.push(event);
@@ -243,13 +257,23 @@ impl<W: Workload> World<W> {
                     self.follow(of, out);
                 }
             }
-            Event::Ask(at, ask) => {
+            Event::Ask(at, life, ask) if self.members[at].lives == life => {
                 self.note(5, at);
                 self.members[at].ask(ask, &mut out);
                 self.follow(at, out);
             }
+            // Whoever asked an earlier life sees that it is over.
+            Event::Ask(..) => {}
             Event::Due => self.due(),
-            Event::Deadline(process, serial) => self.deadline(process, serial),
+            Event::Wake(at, serial) => {
+                if self
+                    .processes
+                    .get(at)
+                    .is_some_and(|process| process.serial == serial && !process.is_free())
+                {
+                    self.poll(at);
+                }
+            }
             Event::Begin(fault) => self.begin(fault),
             Event::End(fault) => self.end(fault),
         }
@@ -296,6 +320,8 @@ impl<W: Workload> World<W> {
         for (to, said) in said {
             self.send(at, (to.0 - 1) as usize, said);
         }
+        self.members[at].go_on();
+        self.carry_on(at);
         if let Some(why) = stopped {
             self.tell(|| format!("n{} stops: {why}", at + 1));
             self.crash(at);
@@ -305,6 +331,22 @@ impl<W: Workload> World<W> {
             self.queue_in(takes, Event::Saved(at, life));
         }
         self.look_at_clients(at);
+    }
+
+    /// Takes what a member's own tasks ask of it, and say to others.
+    fn carry_on(&mut self, at: usize) {
+        self.take_asked(at);
+        for Outgoing { to, message } in self.members[at].door.take_said() {
+            self.send(at, (to.0 - 1) as usize, Said::Peer(message));
+        }
+    }
+
+    fn take_asked(&mut self, member: usize) {
+        let life = self.members[member].lives;
+        for ask in self.members[member].door.take_asked() {
+            let after = self.rng.random_range(50..500);
+            self.queue_in(after, Event::Ask(member, life, ask));
+        }
     }
 
     fn around(&mut self, mean: Micros) -> Micros {
@@ -500,19 +542,16 @@ impl<W: Workload> World<W> {
         let (f, key, value) = (invocation.f.to_string(), invocation.key, invocation.value);
         self.tell(|| format!("client {p} begins {f} {key:?} {value}"));
         self.record(What::Invoke { p, node, f, key, value });
-        self.queue_in(DEADLINE_US, Event::Deadline(at, serial));
         self.poll(at);
     }
 
     fn poll(&mut self, at: usize) {
         let Some(completion) = self.processes[at].poll() else {
-            let member = self.processes[at].member;
-            for ask in self.members[member].door.take_asked() {
-                let (Ask::Propose(number, ..) | Ask::Read(number)) = &ask;
-                self.processes[at].asked.push(*number);
-                let after = self.rng.random_range(50..500);
-                self.queue_in(after, Event::Ask(member, ask));
+            let (member, serial) = (self.processes[at].member, self.processes[at].serial);
+            for wake in self.time.take_wakes() {
+                self.queue_at(wake.max(self.now), Event::Wake(at, serial));
             }
+            self.carry_on(member);
             return;
         };
         let process = &mut self.processes[at];
@@ -539,24 +578,11 @@ impl<W: Workload> World<W> {
         }
     }
 
-    fn deadline(&mut self, at: usize, serial: u64) {
-        for _ in 0..16 {
-            let Some(process) = self.processes.get(at) else { return };
-            if process.is_free() || process.serial != serial {
-                return;
-            }
-            let door = self.members[process.member].door.clone();
-            for number in process.asked.clone() {
-                door.reply(number, Err(ApiError::Timeout));
-            }
-            self.poll(at);
-        }
-    }
-
     /// One operation at a member, to its end. Whether it succeeded.
     pub(super) fn operate_at(&mut self, member: usize, op: W::Op) -> bool {
-        let door = self.members[member].door.clone();
-        let process = Process::new(self.next_process, member, &door, Duration::from_micros(DEADLINE_US));
+        let deadline = Duration::from_micros(DEADLINE_US);
+        let front = self.members[member].front.clone();
+        let process = Process::new(self.next_process, member, &front, &self.time, deadline);
         self.next_process += 1;
         self.processes.push(process);
         let at = self.processes.len() - 1;
