@@ -209,6 +209,7 @@ fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> R
         max_request_bytes: config.max_request_bytes + COMMAND_HEAD_BYTES_MAX,
         request_timeout: config.request_timeout(),
         spool_dir: config.data_dir.clone(),
+        trace: config.trace.clone(),
         seed: seed(),
         #[cfg(feature = "plant")]
         plant: config.plant,

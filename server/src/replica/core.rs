@@ -3,6 +3,7 @@
 use super::{
     peer::{Outgoing, PeerMessage, Refusal, Tag},
     reads::{Decided, Reads, Resolved},
+    traced::{Recorder, Traced},
 };
 use crate::error::ApiError;
 #[cfg(feature = "plant")]
@@ -128,7 +129,7 @@ struct Parked {
 /// A member without its shell.
 #[derive(Debug)]
 pub struct Replica {
-    raft: Raft,
+    raft: Traced,
     settings: Settings,
     now: u64,
     applied: LogIndex,
@@ -156,7 +157,7 @@ impl Replica {
         Replica {
             leader: raft.leader(),
             committed: raft.commit(),
-            raft,
+            raft: Traced::new(raft),
             settings,
             now: 0,
             applied,
@@ -169,6 +170,11 @@ impl Replica {
             refused: Vec::new(),
             decided: Vec::new(),
         }
+    }
+
+    /// Has everything written down that raft takes and gives out from now on.
+    pub fn record(&mut self, recorder: Box<dyn Recorder>) {
+        self.raft.record(recorder);
     }
 
     /// Raft's state, to look at.

@@ -12,9 +12,11 @@ pub mod peer;
 mod reads;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 pub use self::core::{Input, Replica, Settings, Turn};
 pub use apply::{Answers, Applier, Batch};
 pub use command::command;
 pub use peer::{Outgoing, PeerMessage, Refusal, Tag};
 pub use reads::Decided;
+pub use traced::Recorder;

@@ -4,7 +4,7 @@ mod gallery;
 mod searches;
 
 use super::{Failure, duration, print};
-use gallery::{CI, Mutant, equivalent};
+use gallery::{CI, Mutant, elsewhere, equivalent};
 use searches::{Altitude, Cell};
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
@@ -70,6 +70,8 @@ impl Row {
         let mut line = format!("| `{}` | {} |", self.mutant, cells.join(" | "));
         if let Some(why) = equivalent(self.mutant.name()) {
             let _ = write!(line, " equivalent: {why} |");
+        } else if let Some(by) = elsewhere(self.mutant.name()) {
+            let _ = write!(line, " {by} |");
         } else if self.mutant.is_in_gate() {
             line += " found by `assay run` in the gate |";
         } else {
@@ -82,9 +84,9 @@ impl Row {
     fn complaint(&self) -> Option<String> {
         let name = self.mutant.name();
         match (self.is_found(), equivalent(name)) {
-            (false, None) => Some(format!("{name}: not found")),
+            (false, None) if elsewhere(name).is_none() => Some(format!("{name}: not found")),
             (true, Some(_)) => Some(format!("{name}: said to be equivalent, and found")),
-            (true, None) | (false, Some(_)) => None,
+            (_, None) | (false, Some(_)) => None,
         }
     }
 }
@@ -145,13 +147,15 @@ fn head() -> &'static str {
 fn summary(args: &MutantsArgs, rows: &[Row]) -> String {
     let equivalents = rows.iter().filter(|row| equivalent(row.mutant.name()).is_some()).count();
     let found = rows.iter().filter(|row| row.is_found()).count();
+    let elsewhere =
+        rows.iter().filter(|row| !row.is_found() && elsewhere(row.mutant.name()).is_some()).count();
     let mut times: Vec<f64> = rows.iter().filter_map(Row::cpu_s).collect();
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
     let worst = times.last().copied().unwrap_or(f64::NAN);
     format!(
-        "{found} of {} mutants that are not equivalent are found, {equivalents} are equivalent. By whoever is \
-         quickest it takes {median:.2} CPU-seconds (median over the mutants; worst {worst:.1}). {} seeds a search by \
+        "{found} of {} mutants that are not equivalent are found here, {elsewhere} by tests of the core alone; \
+         {equivalents} are equivalent. By whoever is quickest it takes {median:.2} CPU-seconds (median over the mutants; worst {worst:.1}). {} seeds a search by \
          chance; limits: {} s a search, {} states breadth first, {} simulated seeds.\n",
         rows.len() - equivalents,
         args.repeat,

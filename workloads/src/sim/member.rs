@@ -14,19 +14,21 @@ use raft::{
     Write,
 };
 use server::{
-    cluster::{Member as Known, Roster},
+    backend::Backend as _,
+    cluster::{self, Member as Known, Roster},
     disk::{Birth, DataDir, Identity, Images, Opened, Wal},
     error::ApiError,
     node::load_image,
-    proto::internal::{Command, LeaseAnswer, LeaseQuery},
+    proto::internal::{Command, LeaseAnswer, LeaseQuery, command::Request},
     replica::{
         Answers, Applier, Batch, Decided, Input, Outgoing, PeerMessage, Replica, Settings, Turn, command,
-        office,
+        office::{self, Office as _},
     },
     state_machine::{News, StateMachine},
 };
 use std::{
     future::Future,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::Path,
     pin::Pin,
     task::{Context, Waker},
@@ -40,6 +42,8 @@ const HEARTBEAT_TICKS: u32 = 5;
 const ELECTION_TICKS: u32 = 50;
 /// Ticks between two looks at which leases have run out.
 const SCAN_TICKS: u64 = 5;
+/// Times that a change of the roster is tried.
+const ADMINISTER_TRIES: usize = 50;
 /// Superseded versions freed at a tick.
 const SCRUB: usize = 100;
 /// Bytes of an image's chunk.
@@ -112,6 +116,7 @@ pub(super) struct Member {
     snapshot_count: u64,
     keep: u64,
     segment_bytes: u64,
+    /// The members that the cluster began with.
     roster: Roster,
     seed: u64,
     /// Requests that wait here.
@@ -161,8 +166,9 @@ impl Member {
     /// Why it cannot.
     pub(super) fn start(&mut self) -> Result<(), String> {
         self.lives += 1;
-        let membership =
-            Membership { voters: self.roster.members.keys().copied().collect(), ..Membership::default() };
+        // Who joins later knows of nobody until a leader tells it.
+        let founds = self.roster.members.contains_key(&self.id);
+        let membership = if founds { self.roster.membership() } else { Membership::default() };
         let birth = Birth { membership, roster: Bytes::new() };
         let identity = Identity { cluster: CLUSTER, node: self.id };
         let opened = DataDir::new(self.files.clone(), Path::new("/data"))
@@ -330,7 +336,13 @@ impl Member {
                             .map(|expired| Box::pin(async move { expired.end(&door).await }) as Task);
                     }
                 }
+                let ticks = matches!(input, Input::Tick);
                 step(&mut life.replica, input, out);
+                let change = ticks
+                    .then(|| cluster::change_to_propose(self.door.state().roster(), life.replica.raft()));
+                if let Some(change) = change.flatten() {
+                    step(&mut life.replica, Input::Change(change), out);
+                }
             }
             if !first && !life.replica.has_turn() {
                 return;
@@ -475,6 +487,31 @@ impl Member {
         }
     }
 
+    /// Has a change of the roster replicated. Tried for a while: there may be no leader.
+    pub(super) fn administer(&mut self, request: Request) {
+        let Some(life) = &mut self.life else { return };
+        let door = self.door.clone();
+        life.answering.push(Box::pin(async move {
+            for _ in 0..ADMINISTER_TRIES {
+                let again = match door.propose(request.clone()).await {
+                    Ok(_) => false,
+                    Err(error) => matches!(error, ApiError::NoLeader | ApiError::TooManyRequests),
+                };
+                if !again || door.pause().await.is_err() {
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Whether the member knows that it was removed, and has nothing left to do.
+    pub(super) fn has_left(&self) -> bool {
+        self.raft().is_some_and(|raft| {
+            let removed = self.door.state().roster().removed.contains(&self.id);
+            removed && raft.role() != Role::Leader && !raft.membership().contains(self.id)
+        })
+    }
+
     /// Goes on with what the member does beside its replica, and lets clients know who leads.
     pub(super) fn go_on(&mut self) {
         let Some(life) = &mut self.life else { return };
@@ -531,9 +568,16 @@ fn step(replica: &mut Replica, input: Input, out: &mut Out) {
 }
 
 /// A digest of what the state holds.
-fn digest(state: &server::state_machine::StateMachine) -> u64 {
+fn digest(state: &StateMachine) -> u64 {
     let kv = state.kv();
     let hash = kv.hash_kv(0).map_or(0, |hash| u64::from(hash.hash));
     let rest = kv.revision().cast_unsigned().rotate_left(20) ^ kv.compact_revision().cast_unsigned();
-    hash << 32 ^ rest
+    let mut hasher = DefaultHasher::new();
+    for (id, lease) in state.leases().iter() {
+        (id, lease.ttl_s, &lease.keys).hash(&mut hasher);
+    }
+    for (id, member) in &state.roster().members {
+        (id, member.is_learner).hash(&mut hasher);
+    }
+    (hash << 32 ^ rest) ^ hasher.finish()
 }

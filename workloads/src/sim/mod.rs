@@ -12,7 +12,8 @@
 //! cluster must serve and converge within a bounded time. What clients saw is judged by the checkers of
 //! `assay run`; the cluster by [`checker::raft_invariants`] after every step.
 //!
-//! Left out: sockets and threads of the real node ([`server::node`]); membership changes.
+//! Members join, get their votes, and are removed, as the roster says. Left out: sockets and threads of the real
+//! node ([`server::node`]).
 mod clients;
 mod disk;
 mod door;

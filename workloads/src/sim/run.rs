@@ -128,10 +128,7 @@ fn settle<W: Workload>(world: &mut World<W>) -> Result<(), String> {
         world.run_until(next);
     }
     world.record(What::Phase { f: "final".into() });
-    for member in 0..world.members.len() {
-        if world.spoilt.contains(&member) {
-            continue;
-        }
+    for member in world.part() {
         for op in world.generator.final_reads() {
             if !world.operate_at(member, op) {
                 return Err(format!("n{} does not serve after all faults ended", member + 1));
@@ -148,7 +145,7 @@ fn settle<W: Workload>(world: &mut World<W>) -> Result<(), String> {
 }
 
 fn observe<W: Workload>(world: &mut World<W>) {
-    for at in 0..world.members.len() {
+    for at in world.part() {
         let member = &world.members[at];
         let Some(view) = member.raft().map(raft::Raft::view) else { continue };
         let node = format!("n{}", at + 1);
@@ -174,8 +171,8 @@ fn judge<W: Workload>(plan: &Plan, world: &World<W>) -> Option<Failure> {
         scenario: plan.workload.name().into(),
         faults: Vec::new(),
         system: "assay".into(),
-        // Who refused a rotten disk is out: the others are who must agree.
-        nodes: world.members.len() - world.spoilt.len(),
+        // Who refused a rotten disk is out, and who was removed: the others are who must agree.
+        nodes: world.part().len(),
         clock: "virtual_ns".into(),
     };
     let history = History::new(header, world.history.iter().cloned());

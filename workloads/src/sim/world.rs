@@ -12,11 +12,14 @@ use checker::{
     history::event::{Event as Line, What},
     raft_invariants::Observer,
 };
-use raft::NodeId;
+use raft::{NodeId, Role};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use server::replica::{Input, Outgoing, PeerMessage};
+use server::{
+    proto::internal::{MemberAdd, MemberRemove, command::Request},
+    replica::{Input, Outgoing, PeerMessage},
+};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -92,6 +95,8 @@ pub(super) struct World<W: Workload> {
     pub(super) members: Vec<Member>,
     /// Members that cannot use their disks any more.
     pub(super) spoilt: BTreeSet<usize>,
+    /// Members that have not joined yet, or have left.
+    pub(super) outside: BTreeSet<usize>,
     /// What happened to a member while it stood still.
     paused: BTreeMap<usize, Vec<Event>>,
     cut: BTreeSet<(usize, usize)>,
@@ -117,7 +122,8 @@ impl<W: Workload> World<W> {
         let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
         rng.set_stream(41);
         let time = SimTime::new();
-        let members: Vec<Member> = (1..=plan.nodes).map(|id| Member::new(NodeId(id), plan, &time)).collect();
+        let members: Vec<Member> =
+            (1..=plan.members_max() as u64).map(|id| Member::new(NodeId(id), plan, &time)).collect();
         let deadline = Duration::from_micros(DEADLINE_US);
         let processes = (0..plan.clients).map(|number| {
             let member = (number % plan.nodes) as usize;
@@ -131,6 +137,7 @@ impl<W: Workload> World<W> {
             number: 0,
             rng,
             spoilt: BTreeSet::new(),
+            outside: (plan.nodes as usize..members.len()).collect(),
             paused: BTreeMap::new(),
             cut: BTreeSet::new(),
             clog_us: 0,
@@ -150,7 +157,7 @@ impl<W: Workload> World<W> {
             members,
             plan: plan.clone(),
         };
-        for at in 0..world.members.len() {
+        for at in 0..plan.nodes as usize {
             world.start(at);
         }
         for (at, fault) in plan.faults.iter().enumerate() {
@@ -242,6 +249,9 @@ impl<W: Workload> World<W> {
                 self.members[at].input(Input::Tick, &mut out);
                 self.queue_in(TICK_US, Event::Tick(at, life));
                 self.follow(at, out);
+                if self.members[at].has_left() {
+                    self.leave(at);
+                }
             }
             Event::Packet { from, to, said } => self.arrive(from, to, *said),
             Event::Saved(at, life) => {
@@ -376,7 +386,7 @@ impl<W: Workload> World<W> {
     }
 
     fn start(&mut self, at: usize) {
-        if self.members[at].is_up() || self.spoilt.contains(&at) {
+        if self.members[at].is_up() || self.spoilt.contains(&at) || self.outside.contains(&at) {
             return;
         }
         match self.members[at].start() {
@@ -388,7 +398,7 @@ impl<W: Workload> World<W> {
                 self.queue_in(first, Event::Tick(at, life));
             }
             Err(error) => {
-                let rotten = |fault: &super::plan::Fault| fault.kind == FaultKind::Rot(at);
+                let rotten = |fault: &super::plan::Fault| fault.kind.spoils() == Some(at);
                 if self.plan.faults.iter().any(rotten) {
                     self.tell(|| format!("n{} refuses its disk: {error}", at + 1));
                     self.spoilt.insert(at);
@@ -442,6 +452,25 @@ impl<W: Workload> World<W> {
                 let part = if self.rng.random_bool(0.7) { "/log/" } else { "/images/" };
                 self.members[at].files.rot(&mut self.rng, part);
             }
+            FaultKind::Misdirected(at) => {
+                self.crash(at);
+                let part = if self.rng.random_bool(0.7) { "/log/" } else { "/images/" };
+                self.members[at].files.misdirect(&mut self.rng, part);
+            }
+            FaultKind::Join { at, learner } => {
+                self.outside.remove(&at);
+                self.start(at);
+                let member_id = self.members[at].id.0;
+                let peer_urls = vec![format!("http://n{member_id}")];
+                self.administer(
+                    at,
+                    Request::MemberAdd(MemberAdd { member_id, peer_urls, is_learner: learner }),
+                );
+            }
+            FaultKind::Leave(at) => {
+                let member_id = self.members[at].id.0;
+                self.administer(at, Request::MemberRemove(MemberRemove { member_id }));
+            }
             FaultKind::Pause(at) => {
                 self.paused.entry(at).or_default();
             }
@@ -467,7 +496,8 @@ impl<W: Workload> World<W> {
         let kind = self.plan.faults[fault].kind.clone();
         self.tell(|| format!("fault {} ends", fault + 1));
         match kind {
-            FaultKind::Crash(at) | FaultKind::Rot(at) => self.start(at),
+            FaultKind::Crash(at) | FaultKind::Rot(at) | FaultKind::Misdirected(at) => self.start(at),
+            FaultKind::Join { .. } | FaultKind::Leave(_) => {}
             FaultKind::FlushFails(at) | FaultKind::DiskFull(at) => {
                 self.crash(at);
                 self.start(at);
@@ -476,6 +506,56 @@ impl<W: Workload> World<W> {
             FaultKind::Partition(_) | FaultKind::OneWay(..) => self.cut.clear(),
             FaultKind::Clog(_) => self.clog_us = 0,
         }
+    }
+
+    /// Asks somebody else than `but` for a change of the roster.
+    fn administer(&mut self, but: usize, request: Request) {
+        let up: Vec<usize> = (0..self.members.len())
+            .filter(|at| *at != but && self.members[*at].is_up() && !self.paused.contains_key(at))
+            .collect();
+        if up.is_empty() {
+            return;
+        }
+        let asked = up[self.rng.random_range(0..up.len())];
+        self.tell(|| format!("n{} is asked: {request:?}", asked + 1));
+        self.members[asked].administer(request);
+        self.follow(asked, Out::default());
+    }
+
+    /// A member that was removed is gone.
+    fn leave(&mut self, at: usize) {
+        self.tell(|| format!("n{} was removed", at + 1));
+        self.crash(at);
+        self.outside.insert(at);
+    }
+
+    /// Who shall take part, as those say who know most; the places of those that can.
+    pub(super) fn part(&self) -> BTreeSet<usize> {
+        let newest = self
+            .members
+            .iter()
+            .filter(|member| member.is_up())
+            .max_by_key(|member| (member.door.state().applied(), std::cmp::Reverse(member.id)));
+        let Some(newest) = newest else { return BTreeSet::new() };
+        let roster = newest.door.state().roster().clone();
+        let named = (0..self.members.len()).filter(|at| roster.members.contains_key(&self.members[*at].id));
+        named.filter(|at| !self.spoilt.contains(at)).collect()
+    }
+
+    /// Whether raft's membership is what the roster says, by whoever leads.
+    fn membership_is_settled(&self) -> bool {
+        let leads = |member: &&Member| member.raft().is_some_and(|raft| raft.role() == Role::Leader);
+        let settled = |member: &Member| {
+            let state = member.door.state();
+            let voters = state.roster().voters().map(|(id, _)| id);
+            member.raft().is_some_and(|raft| {
+                let membership = raft.membership();
+                !membership.is_joint()
+                    && membership.voters.iter().copied().eq(voters)
+                    && membership.nodes().iter().eq(state.roster().members.keys())
+            })
+        };
+        self.members.iter().filter(leads).all(settled)
     }
 
     /// Ends all faults, for good.
@@ -495,21 +575,19 @@ impl<W: Workload> World<W> {
         }
     }
 
-    /// Whether all that can run have applied the same, and know the same leader.
+    /// Whether all that take part and can run have applied the same, know the same leader, and are who shall take
+    /// part.
     pub(super) fn has_converged(&self) -> bool {
-        let views: Vec<_> =
-            self.members.iter().filter_map(|member| member.raft().map(raft::Raft::view)).collect();
-        let applied: BTreeSet<u64> = self
-            .members
-            .iter()
-            .filter(|member| member.is_up())
-            .map(|member| member.door.state().applied().0)
-            .collect();
-        let leaders: BTreeSet<_> = views.iter().map(|view| view.leader).collect();
-        views.len() + self.spoilt.len() == self.members.len()
+        let part = self.part();
+        let members = || part.iter().map(|at| &self.members[*at]);
+        let applied: BTreeSet<u64> = members().map(|member| member.door.state().applied().0).collect();
+        let leaders: BTreeSet<_> =
+            members().map(|member| member.raft().and_then(|raft| raft.view().leader)).collect();
+        members().all(Member::is_up)
             && applied.len() == 1
             && leaders.len() == 1
             && leaders.first().is_some_and(Option::is_some)
+            && self.membership_is_settled()
             && self.processes.iter().all(Process::is_free)
     }
 

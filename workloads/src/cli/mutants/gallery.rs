@@ -98,7 +98,28 @@ impl Mutant {
 }
 
 /// Mutants that break no promise, and why.
-const EQUIVALENT: &[(&str, &str)] = &[];
+const EQUIVALENT: &[(&str, &str)] = &[
+    (
+        "change-too-early",
+        "every change of voters is joint, and one that stands in the log uncommitted refuses the next, so what two \
+         leaders begin shares the old majority; the rule is for changes of one server in one step (raft-dev, 2015)",
+    ),
+    (
+        "transfer-before-caught-up",
+        "who campaigns with a shorter log is not elected (Raft paper, section 5.4.1): time is lost, no promise broken",
+    ),
+];
+
+/// Mutants that no search of this table finds, and what does, in the tests of the core.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("commit-not-clamped", "golden script append/commit_is_bounded_by_what_matches"),
+    ("timeouts-not-random", "golden script election/timeouts_are_random, and the core's random driver"),
+];
+
+/// What in the tests of the core finds a mutant that the searches do not.
+pub(super) fn elsewhere(name: &str) -> Option<&'static str> {
+    ELSEWHERE.iter().find(|(known, _)| *known == name).map(|(_, by)| *by)
+}
 
 /// Why a mutant breaks no promise, if it does not.
 pub(super) fn equivalent(name: &str) -> Option<&'static str> {
@@ -125,7 +146,8 @@ mod tests {
         let names: BTreeSet<&str> = all.iter().map(|mutant| mutant.name()).collect();
         assert_eq!(names.len(), all.len());
         assert!(all.len() >= 60, "{} mutants", all.len());
-        for name in EQUIVALENT.iter().map(|(name, _)| name).chain(CI.iter().map(|(name, _)| name)) {
+        let argued = EQUIVALENT.iter().chain(ELSEWHERE).map(|(name, _)| name);
+        for name in argued.chain(CI.iter().map(|(name, _)| name)) {
             assert!(names.contains(name), "{name}");
         }
         assert!(CI.iter().all(|(name, _)| equivalent(name).is_none()));
