@@ -93,8 +93,8 @@ plants! {
     CompactedRevisionServed = "compacted-revision-served" in Store,
     /// A compaction frees the versions that a reader at its own revision needs.
     CompactionFreesOneMore = "compaction-frees-one-more" in Store,
-    /// A deletion is forgotten while a compaction is being carried out in memory, which members do at their own
-    /// pace.
+    /// A deletion is forgotten while a compaction is being carried out in memory, which members do at their
+    /// own pace.
     DeleteLostInScrub = "delete-lost-in-scrub" in Store,
     /// The checksums of the log are not compared.
     ChecksumIgnored = "checksum-ignored" in Disk,

@@ -59,8 +59,8 @@ pub struct Expired {
     ids: Vec<i64>,
 }
 
-/// Looks which leases have run out, if this member leads; `None` if none has. To be called again only once those
-/// found before are [ended](Expired::end).
+/// Looks which leases have run out, if this member leads; `None` if none has. To be called again only once
+/// those found before are [ended](Expired::end).
 pub fn expired<O: Office>(office: &O) -> Option<Expired> {
     let Some(term) = office.leading() else {
         office.lessor(Lessor::demote);

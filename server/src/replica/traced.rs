@@ -3,8 +3,8 @@
 use raft::{Input, Raft, StepError, ready::Ready};
 use std::{fmt::Debug, ops::Deref};
 
-/// Writes down what a core takes and gives out, in order. With the state that it started from that is all there is
-/// to know of it: equal cores that get equal inputs stay equal.
+/// Writes down what a core takes and gives out, in order. With the state that it started from that is all
+/// there is to know of it: equal cores that get equal inputs stay equal.
 pub trait Recorder: Debug + Send {
     /// The core is about to take this.
     fn input(&mut self, input: &Input);

@@ -106,8 +106,8 @@ mod planted {
     /// Far more than any mistake needs.
     const SEEDS_MAX: u64 = 10_000;
 
-    /// What this driver has not seen in as many seeds. Golden scripts show them (`script::planted`): the first two
-    /// need just one order of messages across two terms, the others break no promise that it looks at.
+    /// What this driver has not seen in as many seeds. Golden scripts show them (`script::planted`): the first
+    /// two need just one order of messages across two terms, the others break no promise that it looks at.
     const UNSEEN: [Mutation; 4] = [
         Mutation::StaleRoundConfirmed,
         Mutation::CommitNotClamped,
