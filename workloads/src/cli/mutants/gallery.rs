@@ -118,9 +118,17 @@ const EQUIVALENT: &[(&str, &str)] = &[
 
 /// Mutants that no search of this table finds, and what does, in the tests of the core.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("new-majority-elects", "the core's random driver, seed 4184"),
-    ("two-changes-at-once", "golden script membership/one_change_at_a_time, and the core's random driver"),
     ("timeouts-not-random", "golden script election/timeouts_are_random, and the core's random driver"),
+    ("two-changes-at-once", "golden script membership/one_change_at_a_time, and the core's random driver"),
+    ("stale-rejection-believed", "golden script append/late_rejection_is_ignored"),
+    ("read-by-minority", "golden script read/joint_majorities"),
+    ("read-without-quorum", "the core's random driver"),
+    ("commits-old-term", "the core's random driver"),
+    ("ack-whole-log", "the core's random driver"),
+    ("own-vote-counts-unsaved", "the core's random driver"),
+    ("ignores-newer-term", "the core's random driver"),
+    ("new-majority-elects", "the core's random driver"),
+    ("new-majority-only", "the core's random driver"),
 ];
 
 /// What in the tests of the core finds a mutant that the searches do not.
@@ -136,10 +144,17 @@ pub(super) fn equivalent(name: &str) -> Option<&'static str> {
 /// What a change must still find, and by what. The first is the canary.
 pub(super) const CI: &[(&str, &[Altitude])] = &[
     ("ack-before-commit", &[Altitude::Bfs, Altitude::Walks, Altitude::Sim]),
-    ("vote-not-persisted", &[Altitude::Walks]),
-    ("commits-old-term", &[Altitude::Walks]),
+    ("vote-not-persisted", &[Altitude::Bfs, Altitude::Walks, Altitude::Sim]),
+    ("vote-without-log-check", &[Altitude::Bfs, Altitude::Walks, Altitude::Sim]),
+    ("conflict-kept", &[Altitude::Bfs, Altitude::Walks]),
+    ("stale-round-confirmed", &[Altitude::Bfs, Altitude::Walks]),
     ("torn-tail-accepted", &[Altitude::Sim]),
-    ("read-without-quorum", &[Altitude::Walks]),
+    ("flush-error-swallowed", &[Altitude::Sim]),
+    ("some-turns-not-flushed", &[Altitude::Sim]),
+    ("lost-delete", &[Altitude::Sim]),
+    ("read-before-applied", &[Altitude::Sim]),
+    ("renewal-forgotten", &[Altitude::Sim]),
+    ("keys-end-apart", &[Altitude::Sim]),
 ];
 
 #[cfg(test)]
