@@ -96,6 +96,11 @@ impl Reads {
         }
         let Some(round) = self.rounds.remove(&id) else { return Resolved::Nothing };
         match index {
+            #[cfg(feature = "plant")]
+            Some(index) if crate::plant::is(crate::plant::Plant::ReadJoinsRound) => {
+                let late = self.waiting.drain(..).map(|(number, _)| number);
+                Resolved::Own(Decided { index, numbers: round.numbers.into_iter().chain(late).collect() })
+            }
             Some(index) => Resolved::Own(Decided { index, numbers: round.numbers }),
             None => {
                 self.waiting.extend(round.numbers.into_iter().map(|number| (number, now)));

@@ -31,7 +31,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
 
 const KEYS: u64 = 8;
 /// How long a watch goes on, ms.
@@ -317,24 +316,25 @@ impl Watch {
         progress: bool,
         client: &mut Client,
     ) -> Result<Seen, DriverError> {
-        let end = Instant::now()
+        let clock = client.clock();
+        let end = clock.now()
             + match until {
                 Until::Time(window) => window,
                 Until::Revision(_) => FINAL_LIMIT,
             };
         let mut stream = client.watch(self.create(asked)).await?;
         let mut seen = Seen::default();
-        let mut ask_at = Instant::now() + PROGRESS_EVERY;
+        let mut ask_at = clock.now() + PROGRESS_EVERY;
         loop {
             let response = tokio::select! {
                 biased;
                 response = stream.next() => response,
-                () = tokio::time::sleep_until(ask_at), if progress => {
+                () = clock.sleep_until(ask_at), if progress => {
                     stream.ask_progress();
-                    ask_at = Instant::now() + PROGRESS_EVERY;
+                    ask_at = clock.now() + PROGRESS_EVERY;
                     continue;
                 }
-                () = tokio::time::sleep_until(end) => break,
+                () = clock.sleep_until(end) => break,
             };
             match response {
                 Ok(Some(response)) => {
