@@ -21,8 +21,6 @@ mod serve;
 mod settings;
 mod shrink;
 mod sim;
-mod suite;
-mod target;
 mod trial;
 mod words;
 

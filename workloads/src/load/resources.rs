@@ -1,5 +1,6 @@
 //! What server processes use of the machine, second by second: from /proc, and from the server's own metrics.
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -35,6 +36,52 @@ pub struct Usage {
     pub fsync_s: f64,
     /// Size of its data, in MiB.
     pub data_mib: f64,
+}
+
+/// What the whole machine and this process have used of its processors, in s.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct MachineUse {
+    busy_s: f64,
+    all_s: f64,
+    own_s: f64,
+}
+
+impl MachineUse {
+    /// Up to now; nothing where the system does not tell.
+    pub(super) fn now() -> MachineUse {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        MachineUse { own_s: own_cpu_s(), ..machine_use(&text) }
+    }
+
+    /// What came on top of this one.
+    pub(super) fn since(self) -> MachineUse {
+        let now = MachineUse::now();
+        MachineUse {
+            busy_s: now.busy_s - self.busy_s,
+            all_s: now.all_s - self.all_s,
+            own_s: now.own_s - self.own_s,
+        }
+    }
+
+    /// The share of the machine that others took than this process and servers, which took `servers_s`.
+    pub(super) fn others(self, servers_s: f64) -> Option<f64> {
+        (self.all_s > 0.0).then(|| ((self.busy_s - self.own_s - servers_s) / self.all_s).clamp(0.0, 1.0))
+    }
+}
+
+/// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal, in hundredths of a second
+/// of all processors. Source: proc(5).
+fn machine_use(stat: &str) -> MachineUse {
+    let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).unwrap_or_default();
+    let fields: Vec<f64> = line.split_whitespace().take(8).filter_map(|field| field.parse().ok()).collect();
+    let all: f64 = fields.iter().sum();
+    let idle: f64 = fields.iter().skip(3).take(2).sum();
+    MachineUse { busy_s: (all - idle) / 100.0, all_s: all / 100.0, own_s: 0.0 }
+}
+
+fn own_cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default();
+    time.as_secs_f64()
 }
 
 /// A server that is looked at.
@@ -171,6 +218,14 @@ pub fn folder_bytes(folder: &std::path::Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_took_of_the_machine_is_what_is_left() {
+        let used = machine_use("cpu  100 0 50 800 50 0 0 0 7 7\ncpu0 1 2 3\n");
+        assert_eq!((used.busy_s, used.all_s), (1.5, 10.0));
+        assert_eq!(MachineUse { own_s: 0.5, ..used }.others(0.5), Some(0.05));
+        assert_eq!(machine_use("nothing").others(0.0), None);
+    }
 
     #[test]
     fn this_process_is_seen_to_use_cpu_and_memory() {

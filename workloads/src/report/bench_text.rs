@@ -1,6 +1,6 @@
 //! A bench's results as text.
 
-use crate::load::{BenchResults, OpSummary, Quantiles};
+use crate::load::{BenchResults, OpSummary, Outage, Quantiles};
 use std::{fmt::Write, path::Path};
 
 /// The summary that ends `assay bench`.
@@ -74,6 +74,23 @@ fn write(
             )?;
         }
     }
+    if let Some(share) = results.others_share {
+        writeln!(out, "others     took {:.0} % of the machine's CPU", share * 100.0)?;
+    }
+    if results.compactions > 0 {
+        writeln!(out, "compacted  {} times", results.compactions)?;
+    }
+    write_faults(out, &results.faults)?;
+    if let Some(check) = &results.check {
+        writeln!(
+            out,
+            "\ncheck      {bold}{}{plain}  {} operations on {} keys",
+            check.verdict, check.operations, check.keys
+        )?;
+        for reason in &check.reasons {
+            writeln!(out, "  {red}{reason}{plain}")?;
+        }
+    }
     for reason in &results.invalid {
         writeln!(out, "{red}INVALID{plain}    {reason}")?;
     }
@@ -84,6 +101,29 @@ fn write(
         writeln!(out, "\nreport     {}", dir.join("report.html").display())?;
     }
     writeln!(out, "\nagain      {}", results.command)
+}
+
+fn write_faults(out: &mut String, faults: &[Outage]) -> Result<(), std::fmt::Error> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:<26}{:>9}{:>9}{:>12}{:>12}{:>14}",
+        "fault", "from s", "to s", "silent s", "lost ops", "recovery s"
+    )?;
+    let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.2}"));
+    for fault in faults {
+        let Outage { fault: name, number, what, start_s, end_s, lost, silence_s, recovery_s } = fault;
+        writeln!(
+            out,
+            "{:<26}{start_s:>9.2}{:>9}{silence_s:>12.2}{lost:>12.0}{:>14}  {what}",
+            format!("{number} {name}"),
+            seconds(*end_s),
+            seconds(*recovery_s)
+        )?;
+    }
+    Ok(())
 }
 
 fn write_op(out: &mut String, name: &str, op: &OpSummary) -> std::fmt::Result {
