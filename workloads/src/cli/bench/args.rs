@@ -253,8 +253,10 @@ impl BenchArgs {
                 Watching::VALUE_BYTES_MIN
             )));
         }
-        if workload.kind == Kind::Store && self.workers > 1 {
-            return Err(Failure::Usage("--workload mvcc-put has one worker".into()));
+        let beside = workload.watching.is_some() || workload.compact_every.is_some();
+        if workload.kind == Kind::Store && (self.workers > 1 || beside) {
+            let text = "--workload mvcc-put has no server: it goes with neither --workers, --watch nor --compact-every";
+            return Err(Failure::Usage(text.into()));
         }
         if workload.key_bytes > 1024 || workload.prefix.len() > 1024 {
             return Err(Failure::Usage("--key-size, --prefix: choose at most 1024 bytes".into()));

@@ -87,6 +87,7 @@ mod tests {
             (&["--endpoints", "ftp://localhost:1"], "only http"),
             (&["--watch", "3x2", "--value-size", "8"], "at least 20 bytes"),
             (&["--workload", "nothing.toml"], "nothing.toml"),
+            (&["--workload", "mvcc-put", "--watch", "1x1"], "no server"),
             (&["--check", "few"], "how many keys"),
             (&["--check", "5", "--client", "tonic"], "only --client raw"),
             (&["--system", "zookeeper"], "endpoints:URL"),

@@ -12,7 +12,10 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -64,6 +67,7 @@ pub(super) trait Caller {
 pub(super) struct Pacer<C> {
     caller: C,
     clock: Moment,
+    began: Arc<OnceLock<Instant>>,
     interval_ns: u64,
     end_ns: u64,
     schedule: Option<Schedule>,
@@ -95,6 +99,7 @@ impl<C: Caller> Pacer<C> {
         };
         Pacer {
             clock: Moment(Instant::now()),
+            began: Arc::clone(&plan.began),
             interval_ns: ns(plan.interval).max(1),
             end_ns: ns(plan.duration),
             next_ns: schedule.as_mut().and_then(Iterator::next),
@@ -113,6 +118,8 @@ impl<C: Caller> Pacer<C> {
     pub(super) async fn run(mut self, stop: &AtomicBool, each: &mut impl FnMut(Interval)) {
         // To prepare took time, in which nothing was due yet.
         self.clock = Moment(Instant::now());
+        // A plan that is driven again keeps the time of its first load.
+        let _ = self.began.set(self.clock.0);
         loop {
             let now = self.clock.now_ns();
             while now / self.interval_ns > self.interval.index {
