@@ -186,8 +186,7 @@ impl Bench {
         };
         let done = results.rows.iter().map(|row| row.ok + row.failed).sum::<u64>();
         results.server_cpu_us_per_op = cpu_us_per_op(&servers, done);
-        let servers_s: f64 =
-            servers.values().filter_map(|seen| Some(seen.last()?.cpu_s - seen.first()?.cpu_s)).sum();
+        let servers_s: f64 = servers.values().map(|seen| Usage::grown(seen, |usage| usage.cpu_s)).sum();
         results.others_share = machine.others(servers_s);
         results.servers = servers;
         if let Some(dir) = dir {
@@ -281,7 +280,6 @@ impl Beside {
 
 /// CPU of all servers for an operation, in µs; `None` where it cannot be seen.
 fn cpu_us_per_op(servers: &BTreeMap<String, Vec<Usage>>, done: u64) -> Option<f64> {
-    let used = servers.values().filter_map(|seen| Some(seen.last()?.cpu_s - seen.first()?.cpu_s));
-    let used_s: f64 = used.sum();
+    let used_s: f64 = servers.values().map(|seen| Usage::grown(seen, |usage| usage.cpu_s)).sum();
     (used_s > 0.0 && done > 0).then(|| used_s * 1e6 / done as f64)
 }

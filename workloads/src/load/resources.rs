@@ -38,6 +38,17 @@ pub struct Usage {
     pub data_mib: f64,
 }
 
+impl Usage {
+    /// How much a count has grown over what was seen. One that is lower than before began again with its process.
+    pub fn grown(seen: &[Usage], count: impl Fn(&Usage) -> f64) -> f64 {
+        let step = |pair: &[Usage]| {
+            let (before, after) = (count(&pair[0]), count(&pair[1]));
+            if after < before { after } else { after - before }
+        };
+        seen.windows(2).map(step).sum()
+    }
+}
+
 /// What the whole machine and this process have used of its processors, in s.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct MachineUse {
@@ -112,10 +123,12 @@ impl Sampler {
         let seen: Arc<Mutex<BTreeMap<String, Vec<Usage>>>> = Arc::default();
         let (ends, notes) = (Arc::clone(&stop), Arc::clone(&seen));
         let start = Instant::now();
+        let mut servers = servers;
         let thread = thread::spawn(move || {
             let mut next = Duration::ZERO;
             loop {
-                for server in &servers {
+                for server in &mut servers {
+                    find_again(server);
                     let usage = look(server, start.elapsed().as_secs_f64());
                     let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
                     notes.entry(server.name.clone()).or_default().push(usage);
@@ -140,6 +153,23 @@ impl Sampler {
         }
         std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Looks for the process that a server has now, should its own be gone: faults end and start them.
+fn find_again(server: &mut Watched) {
+    let (Some(pid), Some(data)) = (server.pid, &server.data) else { return };
+    if fs::exists(format!("/proc/{pid}/stat")).unwrap_or(true) {
+        return;
+    }
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    let data = data.as_os_str().as_encoded_bytes();
+    let serves = |pid: &u32| {
+        // Its data directory is an argument of its own.
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|octet| *octet == 0).any(|argument| argument == data)
+    };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    server.pid = pids.filter(serves).max().or(server.pid);
 }
 
 fn look(server: &Watched, t_s: f64) -> Usage {
@@ -218,6 +248,33 @@ pub fn folder_bytes(folder: &std::path::Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt;
+
+    #[test]
+    fn a_count_that_begins_again_has_grown_all_the_same() {
+        let seen = [1.0, 4.0, 0.5, 2.5].map(|cpu_s| Usage { cpu_s, ..Usage::default() });
+        assert_eq!(Usage::grown(&seen, |usage| usage.cpu_s), 3.0 + 0.5 + 2.0);
+        assert_eq!(Usage::grown(&seen[..1], |usage| usage.cpu_s), 0.0);
+    }
+
+    #[test]
+    fn a_server_is_found_again_by_its_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = || {
+            let mut command = std::process::Command::new("sleep");
+            command.args(["600"]).arg0(dir.path());
+            command.spawn().unwrap()
+        };
+        let (mut first, mut second) = (start(), start());
+        let data = Some(dir.path().to_path_buf());
+        let mut server = Watched { name: "n1".into(), pid: Some(first.id()), address: None, data };
+        first.kill().unwrap();
+        first.wait().unwrap();
+        find_again(&mut server);
+        assert_eq!(server.pid, Some(second.id()));
+        second.kill().unwrap();
+        second.wait().unwrap();
+    }
 
     #[test]
     fn what_others_took_of_the_machine_is_what_is_left() {

@@ -188,11 +188,11 @@ fn servers(results: &BenchResults) -> Markup {
     html! {
         @if !results.servers.is_empty() {
             h2 { "CPU of the servers, cores" }
-            (plot(&|before, after| (after.cpu_s - before.cpu_s) / (after.t_s - before.t_s).max(0.001)))
+            (plot(&|before, after| (after.cpu_s - before.cpu_s).max(0.0) / (after.t_s - before.t_s).max(0.001)))
             h2 { "Memory, MiB" }
             (plot(&|_, after| after.memory_mib))
             h2 { "Written to disks, MiB/s" }
-            (plot(&|before, after| (after.written_mib - before.written_mib) / (after.t_s - before.t_s).max(0.001)))
+            (plot(&|before, after| (after.written_mib - before.written_mib).max(0.0) / (after.t_s - before.t_s).max(0.001)))
             h2 { "Flushes of the log, ms each" }
             (plot(&|before, after| {
                 let count = after.fsyncs - before.fsyncs;

@@ -1,6 +1,6 @@
 //! A bench's results as text.
 
-use crate::load::{BenchResults, OpSummary, Outage, Quantiles};
+use crate::load::{BenchResults, OpSummary, Outage, Quantiles, Usage};
 use std::{fmt::Write, path::Path};
 
 /// The summary that ends `assay bench`.
@@ -61,18 +61,19 @@ fn write(
         writeln!(out, "servers    {cpu:.1} us CPU per operation")?;
     }
     for (name, seen) in &results.servers {
-        if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
-            let fsyncs = last.fsyncs - first.fsyncs;
-            let each_ms = if fsyncs > 0.0 { (last.fsync_s - first.fsync_s) * 1000.0 / fsyncs } else { 0.0 };
-            writeln!(
-                out,
-                "  {name:<9}CPU {:.2} s, memory {:.0} MiB, written {:.0} MiB, {fsyncs:.0} fsyncs of {each_ms:.2} ms, data {:.0} MiB",
-                last.cpu_s - first.cpu_s,
-                last.memory_mib,
-                last.written_mib - first.written_mib,
-                last.data_mib
-            )?;
-        }
+        let Some(last) = seen.last() else { continue };
+        let fsyncs = Usage::grown(seen, |usage| usage.fsyncs);
+        let fsync_s = Usage::grown(seen, |usage| usage.fsync_s);
+        let each_ms = if fsyncs > 0.0 { fsync_s * 1000.0 / fsyncs } else { 0.0 };
+        writeln!(
+            out,
+            "  {name:<9}CPU {:.2} s, memory {:.0} MiB, written {:.0} MiB, {fsyncs:.0} fsyncs of {each_ms:.2} ms, \
+             data {:.0} MiB",
+            Usage::grown(seen, |usage| usage.cpu_s),
+            last.memory_mib,
+            Usage::grown(seen, |usage| usage.written_mib),
+            last.data_mib
+        )?;
     }
     if let Some(share) = results.others_share {
         writeln!(out, "others     took {:.0} % of the machine's CPU", share * 100.0)?;

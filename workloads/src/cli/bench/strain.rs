@@ -12,7 +12,7 @@ use crate::{
     nemesis::{self, FaultSet, Plan, Summary},
     recorder::Recorder,
     report::{Conclusion, WorkloadResult},
-    runner::{self, Stop},
+    runner::{self, Member, Stop},
 };
 use checker::{
     History,
@@ -30,6 +30,8 @@ use tokio::task::JoinHandle;
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Wall-clock time for the check.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
+/// How long the members may take to agree after the last fault.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// The history's file, in the run's folder.
 const HISTORY: &str = "history.jsonl";
 
@@ -116,8 +118,10 @@ impl Strain {
         if let (Some(trace), Some(recorder)) = (trace, recorder)
             && !session.stop.load(Ordering::Relaxed)
         {
+            settle(session, place, &recorder, &mut results)?;
             recorder.append(What::Phase { f: "final".into() })?;
             session.runtime.block_on(trace.last_reads(&bench.plan)).map_err(unknown)?;
+            settle(session, place, &recorder, &mut results)?;
             if let Some(error) = trace.failure() {
                 return Err(unknown(format!("the history cannot be written: {error}")));
             }
@@ -271,6 +275,24 @@ fn outages(events: &[(Instant, What)], began: Instant) -> Vec<Outage> {
         }
     }
     outages
+}
+
+/// Waits until all members agree, and records what they say then: what their state is, and its hash.
+fn settle(
+    session: &Session<'_>,
+    place: &Place,
+    recorder: &Recorder,
+    results: &mut BenchResults,
+) -> Result<(), Failure> {
+    let Place::Cluster(cluster) = place else { return Ok(()) };
+    let member =
+        |node: &crate::cluster::Node| Member { name: node.name.clone(), url: node.client_url.clone() };
+    let members: Vec<Member> = cluster.nodes().iter().map(member).collect();
+    match session.runtime.block_on(runner::settle(&members, SETTLE_LIMIT, &Stop::default())) {
+        Ok(observations) => observations.into_iter().try_for_each(|what| recorder.append(what).map(drop))?,
+        Err(missing) => results.invalid.push(format!("the members did not come to agree: {missing}")),
+    }
+    Ok(())
 }
 
 /// Only what the workload `register` does can be judged as it.
