@@ -41,17 +41,18 @@ const KEYS: u64 = 8;
 /// How long a watch goes on, ms.
 const WINDOW_MS: Range<u64> = 200..3_000;
 /// The same for one that sees its member through a fault: one in [`LONG_ONE_IN`].
-const LONG_WINDOW_MS: Range<u64> = 6_000..30_000;
-const LONG_ONE_IN: u32 = 6;
-/// The most watches at a time: half of the processes, and no more than this, for each may see every event.
-const WATCHES_MAX: usize = 12;
+const LONG_WINDOW_MS: Range<u64> = 8_000..40_000;
+const LONG_ONE_IN: u32 = 4;
+/// The most watches at a time: two thirds of the processes, and no more than this, for each may see every event. Half
+/// of them may be long, or no others would have their turn.
+const WATCHES_MAX: usize = 20;
 /// Between two compactions: this many seconds times a power of two.
 const COMPACT_EVERY_S: u64 = 2;
 const COMPACT_DOUBLINGS: u32 = 4;
 /// How often a watch that asks for it is told how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// How long a final watch may take to see everything.
-const FINAL_LIMIT: Duration = Duration::from_secs(10);
+const FINAL_LIMIT: Duration = Duration::from_secs(20);
 /// Ends of watches that wait to be resumed.
 const RESUMED_MAX: usize = 64;
 
@@ -83,8 +84,23 @@ struct Known {
     compacted: i64,
     /// Watches that ended, with the revision that comes next.
     ended: VecDeque<Asked>,
-    /// Watches that were made and have not ended.
+    /// Watches that were made and have not ended, and how many of them are long.
     under_way: usize,
+    long: usize,
+}
+
+impl Known {
+    /// Counts a watch that begins, or one that ended.
+    fn count(&mut self, window: Duration, begins: bool) {
+        let is_long = window.as_millis() >= u128::from(LONG_WINDOW_MS.start);
+        for (count, counts) in [(&mut self.under_way, true), (&mut self.long, is_long)] {
+            match (counts, begins) {
+                (false, _) => {}
+                (true, true) => *count += 1,
+                (true, false) => *count -= 1,
+            }
+        }
+    }
 }
 
 /// One operation.
@@ -122,7 +138,7 @@ pub struct WatchGenerator {
 impl Watch {
     /// The workload, with its keys in `space`, on a store that is at revision `base`.
     pub fn new(space: Space, base: i64, pace: Pace) -> Watch {
-        let known = Known { newest: base, compacted: base, ended: VecDeque::new(), under_way: 0 };
+        let known = Known { newest: base, compacted: base, ended: VecDeque::new(), under_way: 0, long: 0 };
         let ending = Arc::new(watch::Sender::new(false));
         Watch { space, known: Arc::new(Mutex::new(known)), pace, ending }
     }
@@ -169,9 +185,13 @@ impl Generator for WatchGenerator {
 }
 
 impl WatchGenerator {
+    fn watches_max(&self) -> usize {
+        (self.pace.processes * 2 / 3).clamp(1, WATCHES_MAX)
+    }
+
     /// Whether another watch may be under way.
     fn has_room(&self) -> bool {
-        lock(&self.known).under_way < (self.pace.processes / 2).clamp(1, WATCHES_MAX)
+        lock(&self.known).under_way < self.watches_max()
     }
 
     /// How many operations come before the next compaction.
@@ -199,12 +219,17 @@ impl WatchGenerator {
     }
 
     fn watch(&mut self) -> WatchOp {
+        let long_max = self.watches_max() / 2;
         let rng = &mut self.rng;
-        let windows = if rng.random_ratio(1, LONG_ONE_IN) { LONG_WINDOW_MS } else { WINDOW_MS };
+        let mut known = lock(&self.known);
+        // Most that are long see few of the keys, for what they see is kept.
+        let (windows, widths) = match rng.random_ratio(1, LONG_ONE_IN) && known.long < long_max {
+            true => (LONG_WINDOW_MS, 4..9),
+            false => (WINDOW_MS, 0..10),
+        };
         let window = Duration::from_millis(rng.random_range(windows));
         let progress = rng.random_ratio(1, 3);
-        let mut known = lock(&self.known);
-        known.under_way += 1;
+        known.count(window, true);
         if rng.random()
             && let Some(asked) = known.ended.pop_front()
         {
@@ -216,7 +241,7 @@ impl WatchGenerator {
             60..80 => rng.random_range(self.base..=known.newest.max(self.base)),
             _ => known.newest + rng.random_range(1..40),
         };
-        let (key, end) = match rng.random_range(0..10) {
+        let (key, end) = match rng.random_range(widths) {
             0..5 => ("w".into(), "x".into()),
             5..8 => (format!("w{}", rng.random_range(0..KEYS)), String::new()),
             _ => (
@@ -278,7 +303,7 @@ impl Workload for Watch {
             }
             WatchOp::Watch { asked, window, progress } => {
                 let seen = self.watch(asked, Until::Time(*window), *progress, client).await;
-                lock(&self.known).under_way -= 1;
+                lock(&self.known).count(*window, false);
                 if let Ok(seen) = &seen {
                     self.ended(asked, seen);
                 }
@@ -424,9 +449,7 @@ impl Watch {
             }
         }
         match until {
-            Until::Revision(goal) => Err(DriverError::Malformed {
-                text: format!("the watch did not reach revision {goal}: {:?}", seen.stopped),
-            }),
+            Until::Revision(goal) => Err(not_reached(goal, seen.stopped)),
             Until::Time(_) if seen.created == 0 && seen.stopped == Stopped::Enough => {
                 Err(DriverError::Deadline { after_ms: 0 })
             }
@@ -503,6 +526,20 @@ impl Watch {
     }
 }
 
+/// Why a watch that was to see everything up to a revision did not.
+fn not_reached(goal: i64, stopped: Stopped) -> DriverError {
+    match stopped {
+        // The member was slow: nothing is wrong with what it said.
+        Stopped::Enough => DriverError::Deadline { after_ms: FINAL_LIMIT.as_millis() as u64 },
+        Stopped::Broke(text) => DriverError::Lost { text },
+        Stopped::Compacted(revision) => DriverError::Malformed {
+            text: format!(
+                "a watch up to revision {goal} ended for a compaction at {revision} that nobody asked for"
+            ),
+        },
+    }
+}
+
 /// Up to which revision everything has come with a response.
 fn told(response: &Response) -> i64 {
     response.events.last().map_or(response.rev, |event| event.mod_revision)
@@ -547,7 +584,9 @@ mod tests {
         let (mut values, mut old, mut now, mut future, mut several) = (BTreeSet::new(), 0, 0, 0, 0);
         for _ in 0..20_000 {
             let op = generator.next();
-            lock(&workload.known).under_way = 0;
+            if let WatchOp::Watch { window, .. } = &op {
+                lock(&workload.known).count(*window, false);
+            }
             match op {
                 WatchOp::Write(acts) => {
                     let keys: BTreeSet<&str> = acts.iter().map(Act::key).collect();
@@ -577,8 +616,9 @@ mod tests {
             let workload = Watch::new(Space::new("", "watch"), 1, Pace { per_s, processes: 10 });
             let mut generator = workload.generator(7);
             let ops: Vec<WatchOp> = (0..per_s * 600).map(|_| generator.next()).collect();
-            let watches = ops.iter().filter(|op| matches!(op, WatchOp::Watch { .. })).count();
-            assert_eq!(watches, 5, "none of them ended, at {per_s} per s");
+            let watches: Vec<_> = ops.iter().filter(|op| matches!(op, WatchOp::Watch { .. })).collect();
+            assert_eq!(watches.len(), 6, "none of them ended, at {per_s} per s");
+            assert!(lock(&workload.known).long <= 3, "{watches:?}");
             let compactions = ops.iter().filter(|op| matches!(op, WatchOp::Compact(_))).count();
             // Of 600 s, in steps of 2 to 32 s.
             assert!((19..300).contains(&compactions), "{compactions} at {per_s} per s");
