@@ -104,7 +104,7 @@ impl Reads {
             return Resolved::default();
         };
         match index {
-#[cfg(feature = "plant")]
+            #[cfg(feature = "plant")]
             Some(index) if crate::plant::is(crate::plant::Plant::ReadJoinsRound) => {
                 let late = self.waiting.drain(..).map(|(number, _)| number);
                 let own = Some(Decided { index, numbers: numbers.into_iter().chain(late).collect() });
