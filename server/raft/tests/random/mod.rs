@@ -106,10 +106,12 @@ mod planted {
     /// Far more than any mistake needs.
     const SEEDS_MAX: u64 = 10_000;
 
-    /// What this driver has not seen in as many seeds. Golden scripts show them (`script::planted`): the first
-    /// two need just one order of messages across two terms, the others break no promise that it looks at.
-    const UNSEEN: [Mutation; 4] = [
+    /// What this driver has not seen in as many seeds. The first three need just one order of messages; golden
+    /// scripts show them (`script::planted`), and the model finds the first. The others break no promise.
+    const UNSEEN: [Mutation; 6] = [
         Mutation::StaleRoundConfirmed,
+        Mutation::StaleRejectionBelieved,
+        Mutation::ReadByMinority,
         Mutation::CommitNotClamped,
         Mutation::UnsafeTransfer,
         Mutation::ChangeTooEarly,

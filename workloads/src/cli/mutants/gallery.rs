@@ -105,6 +105,12 @@ const EQUIVALENT: &[(&str, &str)] = &[
          leaders begin shares the old majority; the rule is for changes of one server in one step (raft-dev, 2015)",
     ),
     (
+        "commit-not-clamped",
+        "hints never fall short of where two logs part, so the first append that a follower takes begins just there \
+         and removes what contradicts; from then on its log is a part of the leader's, and nothing is left to commit \
+         wrongly (Raft paper, section 5.3)",
+    ),
+    (
         "transfer-before-caught-up",
         "who campaigns with a shorter log is not elected (Raft paper, section 5.4.1): time is lost, no promise broken",
     ),
@@ -112,7 +118,8 @@ const EQUIVALENT: &[(&str, &str)] = &[
 
 /// Mutants that no search of this table finds, and what does, in the tests of the core.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("commit-not-clamped", "golden script append/commit_is_bounded_by_what_matches"),
+    ("new-majority-elects", "the core's random driver, seed 4184"),
+    ("two-changes-at-once", "golden script membership/one_change_at_a_time, and the core's random driver"),
     ("timeouts-not-random", "golden script election/timeouts_are_random, and the core's random driver"),
 ];
 
