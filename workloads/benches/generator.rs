@@ -1,5 +1,6 @@
 //! What the load generator costs by itself, in CPU time of its threads: against a server that does nothing, and without
 //! any. `cargo bench -p assay --bench generator`.
+#![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::{

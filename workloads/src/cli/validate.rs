@@ -102,7 +102,7 @@ fn replay(
     let name = file.display();
     loop {
         let offset = reader.offset();
-        let Some(record) = reader.next()? else { break };
+        let Some(record) = reader.record()? else { break };
         judged.records += 1;
         judged.starts += u64::from(matches!(record, Record::Start(_)));
         judged.turns += u64::from(matches!(record, Record::Turn { .. }));
@@ -230,7 +230,7 @@ mod tests {
             let bytes = Bytes::from(fs::read(&path).unwrap());
             let mut reader = Reader::new(bytes.clone()).unwrap();
             let mut marks = 0;
-            while let Some(record) = reader.next().unwrap() {
+            while let Some(record) = reader.record().unwrap() {
                 marks += usize::from(matches!(record, Record::Persisted(_)));
             }
             if marks == turns {
