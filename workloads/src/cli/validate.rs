@@ -251,7 +251,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();
         let (one, two) = (trace(dir.path(), b"a"), trace(other.path(), b"b"));
-        assert_eq!(broken(&[one.clone()]), [""; 0]);
+        assert_eq!(broken(std::slice::from_ref(&one)), [""; 0]);
         // The same member with the same entry twice is no contradiction; with another one it is.
         assert_eq!(broken(&[one.clone(), one.clone()]), [""; 0]);
         let found = broken(&[one, two]);
