@@ -31,7 +31,7 @@ fn wrong_usage_ends_in_2_with_a_remedy_and_leaves_nothing_behind() {
         (&["run", "--replay", "/nonexistent"], "/nonexistent/faults.jsonl"),
         (&["shrink", "/nonexistent"], "/nonexistent"),
         (&["gallery"], "--etcd-root"),
-        (&["gallery", "--etcd-root", "/nonexistent"], "/nonexistent/3.5.1/etcd"),
+        (&["gallery", "--etcd-root", "/nonexistent"], "/nonexistent/3.5.16/etcd"),
         (&["gallery", "--etcd-root", ".", "--bug", "1"], "18667"),
         (&["run", "--cluster", "moon"], "possible values: auto, netns, local"),
         (&["run", "--nodes", "0"], "1 to 99"),

@@ -149,6 +149,8 @@ pub struct Replica {
     outgoing: Vec<Outgoing>,
     refused: Vec<(u64, ApiError)>,
     decided: Vec<Decided>,
+    /// The last turn ended a round of reads while others waited for one.
+    next_round: bool,
 }
 
 impl Replica {
@@ -169,6 +171,7 @@ impl Replica {
             outgoing: Vec::new(),
             refused: Vec::new(),
             decided: Vec::new(),
+            next_round: false,
         }
     }
 
@@ -239,6 +242,7 @@ impl Replica {
             || !self.outgoing.is_empty()
             || !self.refused.is_empty()
             || !self.decided.is_empty()
+            || self.next_round
     }
 
     /// Gives out what the steps since the last call produced.
@@ -247,9 +251,12 @@ impl Replica {
         self.begin_reads();
         self.unparked = std::mem::take(&mut self.unparking);
         let mut ready = self.raft.ready();
-        for state in std::mem::take(&mut ready.reads) {
+        let decided = std::mem::take(&mut ready.reads);
+        let any_decided = !decided.is_empty();
+        for state in decided {
             self.resolve(state.id, state.index);
         }
+        self.next_round = any_decided && (self.reads.is_waiting() || self.reads.is_asked_for());
         let lost = self.lost(&ready);
         Turn {
             ready,
@@ -354,10 +361,7 @@ impl Replica {
                     self.refused.push((tag.number, why));
                 }
             }
-            PeerMessage::ReadIndex { tag } => {
-                let id = self.reads.begin_foreign(from, tag);
-                self.ask_raft(id);
-            }
+            PeerMessage::ReadIndex { tag } => self.reads.ask_for(from, tag),
             PeerMessage::ReadIndexed { tag, index } => {
                 let mine = tag.epoch == self.settings.epoch;
                 #[cfg(feature = "plant")]
@@ -434,7 +438,8 @@ impl Replica {
         }
     }
 
-    /// Begins a round for the reads that wait, and tries again what raft would not begin earlier.
+    /// Begins a round for the reads that wait, here and of peers, and tries again what raft would not begin
+    /// earlier.
     fn begin_reads(&mut self) {
         if self.committed != self.raft.commit() || self.raft.role() != raft::Role::Leader {
             self.committed = self.raft.commit();
@@ -442,7 +447,13 @@ impl Replica {
                 self.ask_raft(id);
             }
         }
-        if !self.reads.is_waiting() || self.reads.rounds() >= ROUNDS_MAX {
+        if self.raft.role() != raft::Role::Leader {
+            for (to, tag) in self.reads.take_asked_for() {
+                self.outgoing.push(Outgoing { to, message: PeerMessage::ReadIndexed { tag, index: None } });
+            }
+        }
+        let waits = self.reads.is_waiting() || self.reads.is_asked_for();
+        if !waits || self.reads.rounds() >= ROUNDS_MAX {
             return;
         }
         match self.leader {
@@ -468,12 +479,10 @@ impl Replica {
     }
 
     fn resolve(&mut self, id: ReadId, index: Option<LogIndex>) {
-        match self.reads.resolve(id, index, self.now) {
-            Resolved::Own(decided) => self.decided.push(decided),
-            Resolved::Foreign(to, tag) => {
-                self.outgoing.push(Outgoing { to, message: PeerMessage::ReadIndexed { tag, index } });
-            }
-            Resolved::Nothing => {}
+        let Resolved { own, foreign } = self.reads.resolve(id, index, self.now);
+        self.decided.extend(own);
+        for (to, tag) in foreign {
+            self.outgoing.push(Outgoing { to, message: PeerMessage::ReadIndexed { tag, index } });
         }
     }
 }

@@ -94,7 +94,7 @@ impl Reader {
     ///
     /// # Errors
     /// What is wrong with it, and where.
-    pub fn next(&mut self) -> Result<Option<Record>, TraceError> {
+    pub fn record(&mut self) -> Result<Option<Record>, TraceError> {
         let offset = self.at;
         let left = &self.bytes[offset..];
         if left.is_empty() {

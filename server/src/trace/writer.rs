@@ -64,7 +64,7 @@ fn whole(bytes: Bytes) -> io::Result<usize> {
     let mut reader = Reader::new(bytes).map_err(foreign)?;
     loop {
         let before = reader.offset();
-        if reader.next().map_err(foreign)?.is_none() {
+        if reader.record().map_err(foreign)?.is_none() {
             return Ok(before);
         }
     }
@@ -134,7 +134,7 @@ mod tests {
     fn records(bytes: &[u8]) -> Result<(Vec<Record>, bool), TraceError> {
         let mut reader = Reader::new(Bytes::copy_from_slice(bytes))?;
         let mut records = Vec::new();
-        while let Some(record) = reader.next()? {
+        while let Some(record) = reader.record()? {
             records.push(record);
         }
         Ok((records, reader.is_torn()))

@@ -22,8 +22,6 @@ mod serve;
 mod settings;
 mod shrink;
 mod sim;
-mod suite;
-mod target;
 mod trial;
 mod validate;
 mod words;

@@ -444,6 +444,11 @@ fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
     Ok(Kind::Netns)
 }
 
+/// What `auto` comes to: netns where it works, else local. Call it before there is any thread.
+pub(super) fn network(notes: &mut Vec<String>) -> Result<Kind, Failure> {
+    kind(ClusterArg::Auto, notes)
+}
+
 pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
     args.bounds()?;
     // Whatever is wrong with the arguments is found before anything is made.

@@ -102,7 +102,7 @@ fn replay(
     let name = file.display();
     loop {
         let offset = reader.offset();
-        let Some(record) = reader.next()? else { break };
+        let Some(record) = reader.record()? else { break };
         judged.records += 1;
         judged.starts += u64::from(matches!(record, Record::Start(_)));
         judged.turns += u64::from(matches!(record, Record::Turn { .. }));
@@ -230,7 +230,7 @@ mod tests {
             let bytes = Bytes::from(fs::read(&path).unwrap());
             let mut reader = Reader::new(bytes.clone()).unwrap();
             let mut marks = 0;
-            while let Some(record) = reader.next().unwrap() {
+            while let Some(record) = reader.record().unwrap() {
                 marks += usize::from(matches!(record, Record::Persisted(_)));
             }
             if marks == turns {
@@ -251,7 +251,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();
         let (one, two) = (trace(dir.path(), b"a"), trace(other.path(), b"b"));
-        assert_eq!(broken(&[one.clone()]), [""; 0]);
+        assert_eq!(broken(std::slice::from_ref(&one)), [""; 0]);
         // The same member with the same entry twice is no contradiction; with another one it is.
         assert_eq!(broken(&[one.clone(), one.clone()]), [""; 0]);
         let found = broken(&[one, two]);

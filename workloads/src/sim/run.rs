@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     scenario::WorkloadName,
-    workload::{Append, Generator as _, Kv, Lease, Register, Set, Space, TxnRevisions, Watch, Workload},
+    workload::{
+        Append, Generator as _, Kv, Lease, Register, Set, Space, TxnRevisions, Watch, WatchPace, Workload,
+    },
 };
 use checker::{
     History, Options, Verdict,
@@ -84,7 +86,11 @@ pub fn run(plan: &Plan, diagram: bool) -> Outcome {
         WorkloadName::Register => simulate(plan, Register::new(space), diagram),
         WorkloadName::Append => simulate(plan, Append::new(space), diagram),
         WorkloadName::Set => simulate(plan, Set::new(space), diagram),
-        WorkloadName::Watch => simulate(plan, Watch::new(space, 1), diagram),
+        WorkloadName::Watch => {
+            let processes = usize::try_from(plan.clients).unwrap_or(usize::MAX);
+            let pace = WatchPace { per_s: plan.rate, processes };
+            simulate(plan, Watch::new(space, 1, pace), diagram)
+        }
         WorkloadName::Lease => simulate(plan, Lease::new(space), diagram),
         _ => simulate(plan, Kv::new(Space::new("", "kv"), true, 1, TxnRevisions::Any), diagram),
     }

@@ -1,4 +1,7 @@
 //! `lease`: leases with keys, kept alive for a while and then left to end, with their keys watched all the time.
+//!
+//! Some are kept alive for longer than most faults last, so that they are there before one, during it, and when
+//! whoever it hit comes back.
 
 use super::{Completion, Generator, Invocation, Space, Workload, watch};
 use crate::{
@@ -12,9 +15,15 @@ use serde_json::{Value, json};
 use server::proto::etcdserverpb::{
     LeaseGrantResponse, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch as watch_channel;
 
 const TTL_S: std::ops::RangeInclusive<i64> = 2..=4;
+/// How long a lease is kept alive, ms.
+const KEEP_MS: std::ops::Range<u64> = 0..6_000;
+/// The same for one that sees its leader through a fault: one in [`LONG_ONE_IN`].
+const LONG_KEEP_MS: std::ops::Range<u64> = 8_000..20_000;
+const LONG_ONE_IN: u32 = 3;
 /// How long beyond its TTL the end of a lease is waited for: a new leader gives a lease its whole TTL again.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How often keys are looked at where the watch broke.
@@ -26,6 +35,8 @@ const FINAL_PATIENCE: Duration = Duration::from_secs(16);
 #[derive(Clone, Debug)]
 pub struct Lease {
     space: Space,
+    /// Whether leases are to be left to end.
+    ending: Arc<watch_channel::Sender<bool>>,
 }
 
 /// One operation.
@@ -58,7 +69,7 @@ pub struct LeaseGenerator {
 impl Lease {
     /// The workload, with its keys in `space`.
     pub fn new(space: Space) -> Lease {
-        Lease { space }
+        Lease { space, ending: Arc::new(watch_channel::Sender::new(false)) }
     }
 }
 
@@ -67,11 +78,12 @@ impl Generator for LeaseGenerator {
 
     fn next(&mut self) -> LeaseOp {
         self.leases += 1;
+        let keep_ms = if self.rng.random_ratio(1, LONG_ONE_IN) { LONG_KEEP_MS } else { KEEP_MS };
         LeaseOp::Live {
             number: self.leases,
             ttl_s: self.rng.random_range(TTL_S),
             keys: self.rng.random_range(1..4),
-            keep: Duration::from_millis(self.rng.random_range(0..6_000)),
+            keep: Duration::from_millis(self.rng.random_range(keep_ms)),
             revoked: self.rng.random_ratio(1, 6),
         }
     }
@@ -87,6 +99,10 @@ impl Workload for Lease {
 
     fn generator(&self, seed: u64) -> LeaseGenerator {
         LeaseGenerator { rng: rng(seed, Purpose::Lease), leases: 0 }
+    }
+
+    fn wind_down(&self) {
+        self.ending.send_replace(true);
     }
 
     fn invocation(&self, op: &LeaseOp) -> Invocation {
@@ -157,7 +173,8 @@ impl Lease {
         let mut living = Living { id, life, prefix, keys: plan.keys, deletions };
         let keep_until = clock.now() + plan.keep;
         let every = Duration::from_secs(u64::try_from(ttl).unwrap_or(1)) / 3;
-        while clock.now() < keep_until && !living.is_over() {
+        let mut ending = self.ending.subscribe();
+        while clock.now() < keep_until && !living.is_over() && !*ending.borrow() {
             renewed_ns = now_ns(&clock);
             // A renewal without an answer counts for nothing; a lease that is gone is what the watch tells.
             if let Ok(ttl) = client.start_operation().lease_keep_alive(living.id).await
@@ -168,11 +185,13 @@ impl Lease {
                 living.life.renewals += 1;
             }
             let until = keep_until.min(clock.now() + every);
-            self.look(&mut living, until, client).await;
+            tokio::select! {
+                () = self.look(&mut living, until, client) => {}
+                _ = ending.wait_for(|&ending| ending) => {}
+            }
         }
         if plan.revoked && !living.is_over() {
-            // It may go from here on, as if it had never been renewed.
-            living.life.renewed_ns = 0;
+            living.life.revoked_ns = Some(now_ns(&clock));
             let _ = client.start_operation().lease_revoke(living.id).await;
         }
         let wait = Duration::from_secs(u64::try_from(living.life.ttl_s).unwrap_or(1)) + PATIENCE;
