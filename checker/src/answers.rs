@@ -33,6 +33,9 @@ pub struct Life {
     pub renewed_ns: u64,
     /// How often it was renewed.
     pub renewals: u64,
+    /// When its owner asked for its end, ns: from then on it may go at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_ns: Option<u64>,
     /// Its keys that are known to have gone, each with the revision of that.
     #[serde(default)]
     pub gone: Vec<(String, i64)>,

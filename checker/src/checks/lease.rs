@@ -68,7 +68,7 @@ fn explain(context: Context<'_>, id: OpId, kind: AnomalyKind, text: &str) -> Ano
 fn judge(life: &Life) -> Vec<(AnomalyKind, String)> {
     let mut found = Vec::new();
     let ttl_ns = u64::try_from(life.ttl_s).unwrap_or(0).saturating_mul(1_000_000_000);
-    let until = life.renewed_ns.saturating_add(ttl_ns);
+    let until = life.renewed_ns.saturating_add(ttl_ns).min(life.revoked_ns.unwrap_or(u64::MAX));
     if let Some(gone) = life.gone_ns.filter(|gone| *gone < until) {
         let text = format!(
             "a lease of {} s lives that long after its last renewal, of {}, but its keys were gone {} ms before that",

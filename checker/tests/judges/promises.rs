@@ -266,6 +266,14 @@ fn a_lease_lives_as_long_as_it_is_kept_and_its_keys_go_at_once() {
     judge(life(1_000_000_000, 3_000_000_001, [9, 9])).assert_valid();
     let text = judge(life(1_000_000_000, 2_500_000_000, [9, 9])).assert_finds(Kind::LeaseExpiredEarly);
     assert!(text.contains("were gone 500 ms before that"), "{text}");
+    // An end that its owner asked for may come at any time after that, be it within the first TTL of the run.
+    let revoked = |revoked_ns: u64| {
+        let mut life = life(1_000_000_000, 1_500_000_000, [9, 9]);
+        life["revoked_ns"] = json!(revoked_ns);
+        judge(life)
+    };
+    revoked(1_400_000_000).assert_valid();
+    revoked(1_600_000_000).assert_finds(Kind::LeaseExpiredEarly);
     judge(life(1_000_000_000, 3_500_000_000, [9, 10])).assert_finds(Kind::LeaseSplit);
     let mut left = judge(life(1_000_000_000, 3_500_000_000, [9, 9]));
     left.did(0, "read", "", Value::Null, json!({"waited_ms": 3_000, "ttl_s_max": 2, "keys": ["c"]}), 0);

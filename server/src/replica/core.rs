@@ -3,8 +3,11 @@
 use super::{
     peer::{Outgoing, PeerMessage, Refusal, Tag},
     reads::{Decided, Reads, Resolved},
+    traced::{Recorder, Traced},
 };
 use crate::error::ApiError;
+#[cfg(feature = "plant")]
+use crate::plant::Plant;
 use bytes::Bytes;
 use raft::{
     MembershipChange, Raft, StepError,
@@ -126,7 +129,7 @@ struct Parked {
 /// A member without its shell.
 #[derive(Debug)]
 pub struct Replica {
-    raft: Raft,
+    raft: Traced,
     settings: Settings,
     now: u64,
     applied: LogIndex,
@@ -156,7 +159,7 @@ impl Replica {
         Replica {
             leader: raft.leader(),
             committed: raft.commit(),
-            raft,
+            raft: Traced::new(raft),
             settings,
             now: 0,
             applied,
@@ -170,6 +173,11 @@ impl Replica {
             decided: Vec::new(),
             next_round: false,
         }
+    }
+
+    /// Has everything written down that raft takes and gives out from now on.
+    pub fn record(&mut self, recorder: Box<dyn Recorder>) {
+        self.raft.record(recorder);
     }
 
     /// Raft's state, to look at.
@@ -190,6 +198,11 @@ impl Replica {
             Input::Tick => self.tick(),
             Input::Propose { number, command } => {
                 self.propose(number, command, self.now);
+                Ok(())
+            }
+            #[cfg(feature = "plant")]
+            Input::Read { number } if crate::plant::is(Plant::LocalRead) => {
+                self.decided.push(Decided { index: LogIndex::ZERO, numbers: vec![number] });
                 Ok(())
             }
             Input::Read { number } => {
@@ -297,6 +310,11 @@ impl Replica {
                 }
                 self.handed.push_back(Handed { number, term, at: self.now });
                 let tag = Tag { epoch: self.settings.epoch, number };
+                #[cfg(feature = "plant")]
+                if crate::plant::is(Plant::ProposalSentTwice) && number.is_multiple_of(5) {
+                    let message = PeerMessage::Propose { tag, term, command: command.clone() };
+                    self.outgoing.push(Outgoing { to, message });
+                }
                 self.outgoing.push(Outgoing { to, message: PeerMessage::Propose { tag, term, command } });
             }
             Why::NoLeader => self.park(number, command, since),
@@ -318,6 +336,10 @@ impl Replica {
             return;
         }
         for Parked { number, command, since } in std::mem::take(&mut self.parked) {
+            #[cfg(feature = "plant")]
+            if crate::plant::is(Plant::RefusedAndProposed) {
+                self.refused.push((number, ApiError::NoLeader));
+            }
             self.propose(number, command, since);
         }
     }
@@ -341,7 +363,10 @@ impl Replica {
             }
             PeerMessage::ReadIndex { tag } => self.reads.ask_for(from, tag),
             PeerMessage::ReadIndexed { tag, index } => {
-                if tag.epoch == self.settings.epoch {
+                let mine = tag.epoch == self.settings.epoch;
+                #[cfg(feature = "plant")]
+                let mine = mine || crate::plant::is(Plant::ReadOfEarlierLife);
+                if mine {
                     self.resolve(ReadId(tag.number), index);
                 }
             }
@@ -398,6 +423,8 @@ impl Replica {
             }
         }
         let Some(newest) = ready.committed.last().map(|entry| entry.term) else { return Vec::new() };
+        #[cfg(feature = "plant")]
+        let newest = Term(newest.0 + u64::from(crate::plant::is(Plant::LostTooEarly)));
         let count = self.handed.iter().take_while(|handed| handed.term < newest).count();
         self.handed.drain(..count).map(|handed| handed.number).collect()
     }

@@ -104,6 +104,12 @@ impl Reads {
             return Resolved::default();
         };
         match index {
+            #[cfg(feature = "plant")]
+            Some(index) if crate::plant::is(crate::plant::Plant::ReadJoinsRound) => {
+                let late = self.waiting.drain(..).map(|(number, _)| number);
+                let own = Some(Decided { index, numbers: numbers.into_iter().chain(late).collect() });
+                Resolved { own, foreign }
+            }
             Some(_) if numbers.is_empty() => Resolved { own: None, foreign },
             Some(index) => Resolved { own: Some(Decided { index, numbers }), foreign },
             None => {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cluster::System,
-    report::{Conclusion, file_stamp},
+    report::{Conclusion, Results, file_stamp},
     scenario::WorkloadName,
 };
 use bugs::{BUGS, Bug};
@@ -96,7 +96,8 @@ pub(super) fn gallery(args: &GalleryArgs) -> Result<u8, Failure> {
     }
     let chosen: Vec<&Bug> =
         BUGS.iter().filter(|bug| args.bug.is_empty() || args.bug.contains(&bug.issue)).collect();
-    for release in chosen.iter().flat_map(|bug| releases(args, bug)) {
+    let all = |bug: &&'static Bug| releases(args, bug).iter().copied().chain(controlled(args, bug));
+    for release in chosen.iter().flat_map(all) {
         // Before anything is run: one that is missing would be found out late.
         System::Etcd { dir: args.etcd_root.join(release) }
             .version()
@@ -109,13 +110,12 @@ pub(super) fn gallery(args: &GalleryArgs) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     for bug in chosen {
         for release in releases(args, bug) {
-            let row = if *release == *bug.control {
-                control(args, bug, &out)
-            } else {
-                search(args, bug, release, &out)
-            };
-            writeln!(io::stderr(), "{}", line(&row))?;
-            rows.push(row);
+            rows.push(search(args, bug, release, &out));
+            tell(&rows)?;
+        }
+        if controlled(args, bug).is_some() {
+            rows.push(control(args, bug, &out));
+            tell(&rows)?;
         }
     }
     let text = match args.format {
@@ -133,18 +133,24 @@ pub(super) fn gallery(args: &GalleryArgs) -> Result<u8, Failure> {
     .exit_code())
 }
 
-/// The releases to try, the control last.
-fn releases<'a>(args: &GalleryArgs, bug: &'a Bug) -> Vec<&'a str> {
+/// The releases to look at.
+fn releases(args: &GalleryArgs, bug: &Bug) -> &'static [&'static str] {
     let count = if args.all_releases { bug.releases.len() } else { 1 };
-    let control = (args.controls > 0).then_some(bug.control);
-    bug.releases.iter().take(count).copied().chain(control).collect()
+    &bug.releases[..count]
+}
+
+/// The release that must be clean, where that is to be seen.
+fn controlled(args: &GalleryArgs, bug: &Bug) -> Option<&'static str> {
+    (args.controls > 0).then_some(bug.control.release)
+}
+
+/// Says how the last one came out.
+fn tell(rows: &[Row]) -> io::Result<()> {
+    rows.last().map_or(Ok(()), |row| writeln!(io::stderr(), "{}", line(row)))
 }
 
 fn row(bug: &Bug, release: &str, control: bool) -> Row {
-    let value = |flag: &str| {
-        let mut words = bug.args.iter().skip_while(|word| **word != flag);
-        words.nth(1).copied().unwrap_or_default().to_string()
-    };
+    let value = |flag: &str| bug.value(flag).unwrap_or_default().to_string();
     Row {
         bug: format!("#{}", bug.issue),
         what: bug.what.into(),
@@ -158,8 +164,7 @@ fn row(bug: &Bug, release: &str, control: bool) -> Row {
 
 /// Why this program cannot look for the bug.
 fn lacks(bug: &Bug) -> Option<String> {
-    let words = bug.args.iter().skip_while(|word| **word != "--workload").nth(1)?;
-    words.split(',').find_map(|name| name.parse::<WorkloadName>().err())
+    bug.value("--workload")?.split(',').find_map(|name| name.parse::<WorkloadName>().err())
 }
 
 /// Looks for a bug until it was found as often as asked for.
@@ -173,19 +178,20 @@ fn search(args: &GalleryArgs, bug: &Bug, release: &str, out: &Path) -> Row {
         let folder = out.join(format!("{}-{release}-{}", bug.issue, row.tries + 1));
         let seed = args.seed + u64::from(row.tries);
         row.tries += 1;
-        match one(args, bug, release, seed, &folder) {
+        match one(args, bug, release, &[], seed, &folder) {
             Ok(Trial { results, took }) => {
                 since += took;
-                if results.verdict == Conclusion::Anomaly {
+                if let Some(sentence) = bug.shown(&results) {
                     row.found += 1;
                     row.time_to_find_s.push(since.as_secs_f64());
-                    row.said = results.reasons.first().cloned().unwrap_or_default();
+                    row.said = sentence;
                     (since, in_vain) = (Duration::ZERO, 0);
                 } else {
                     in_vain += 1;
                     row.unknown = results.verdict == Conclusion::Unknown && row.found == 0;
                     if row.found == 0 {
-                        row.said = results.reasons.first().cloned().unwrap_or_else(|| "nothing found".into());
+                        let other = results.reasons.first().map(|reason| format!("; instead: {reason}"));
+                        row.said = format!("not found{}", other.unwrap_or_default());
                     }
                 }
             }
@@ -202,16 +208,18 @@ fn search(args: &GalleryArgs, bug: &Bug, release: &str, out: &Path) -> Row {
 
 /// Sees that nothing is found where nothing is.
 fn control(args: &GalleryArgs, bug: &Bug, out: &Path) -> Row {
-    let mut row = row(bug, bug.control, true);
+    let mut row = row(bug, bug.control.release, true);
+    row.release = [&[bug.control.release], bug.control.args].concat().join(" ");
     if let Some(lack) = lacks(bug) {
         return Row { said: lack, unknown: true, ..row };
     }
     row.pass = true;
     while row.tries < args.controls {
-        let folder = out.join(format!("{}-{}-{}", bug.issue, bug.control, row.tries + 1));
+        let release = bug.control.release;
+        let folder = out.join(format!("{}-control-{release}-{}", bug.issue, row.tries + 1));
         let seed = args.seed + u64::from(row.tries);
         row.tries += 1;
-        match one(args, bug, bug.control, seed, &folder) {
+        match one(args, bug, release, bug.control.args, seed, &folder) {
             Ok(Trial { results, .. }) if results.verdict == Conclusion::Valid => {}
             Ok(Trial { results, .. }) => {
                 row.pass = false;
@@ -225,18 +233,36 @@ fn control(args: &GalleryArgs, bug: &Bug, out: &Path) -> Row {
     row
 }
 
-fn one(args: &GalleryArgs, bug: &Bug, release: &str, seed: u64, folder: &Path) -> Result<Trial, String> {
+/// One run; where flags stand twice, the later ones count, which are those of `more`.
+fn one(
+    args: &GalleryArgs,
+    bug: &Bug,
+    release: &str,
+    more: &[&str],
+    seed: u64,
+    folder: &Path,
+) -> Result<Trial, String> {
     let mut words: Vec<String> = ["--system", "etcd", "--etcd-bin"].map(String::from).into();
     words.push(args.etcd_root.join(release).display().to_string());
-    words.extend(bug.args.iter().map(|word| (*word).to_string()));
+    words.extend(bug.words().map(String::from));
+    words.extend(more.iter().map(|word| (*word).to_string()));
     words.extend(["--seed".to_string(), seed.to_string()]);
     trial::run(&words, folder, bug.time_limit() + trial::OVERHEAD)
 }
 
 impl Bug {
+    /// How a run shows it, in a sentence.
+    fn shown(&self, results: &Results) -> Option<String> {
+        let of_workloads = results.workloads.iter().flat_map(|workload| &workload.checks);
+        let mut anomalies = of_workloads.chain(&results.checks).flat_map(|check| &check.anomalies);
+        let shows = |kind: &str| self.shown_by.is_empty() || self.shown_by.contains(&kind);
+        let anomaly = anomalies.find(|anomaly| shows(&anomaly.kind))?;
+        Some(format!("{}: {}", anomaly.kind, anomaly.sentence))
+    }
+
     fn time_limit(&self) -> Duration {
-        let words = self.args.iter().skip_while(|word| **word != "--time-limit");
-        words.skip(1).find_map(|word| duration::parse(word).ok()).unwrap_or(Duration::from_secs(60))
+        let time = self.value("--time-limit").and_then(|time| duration::parse(time).ok());
+        time.unwrap_or(Duration::from_secs(60))
     }
 }
 
@@ -313,12 +339,41 @@ mod tests {
     fn every_bug_is_looked_for_by_a_run_that_the_command_line_takes() {
         use clap::CommandFactory;
         for bug in BUGS {
-            assert!(!bug.releases.contains(&bug.control), "#{}", bug.issue);
-            let words = ["assay", "run"].iter().chain(bug.args.iter());
+            let differs = !bug.releases.contains(&bug.control.release) || !bug.control.args.is_empty();
+            assert!(differs, "#{}", bug.issue);
+            let words =
+                ["assay", "run"].into_iter().chain(bug.words()).chain(bug.control.args.iter().copied());
             let parsed = crate::cli::Cli::command().try_get_matches_from(words);
             assert!(parsed.is_ok(), "#{}: {}", bug.issue, parsed.unwrap_err());
             assert!(crate::nemesis::FaultSet::parse(&row(bug, "", false).faults).is_ok(), "#{}", bug.issue);
             assert!(bug.time_limit() >= Duration::from_secs(5), "#{}", bug.issue);
+        }
+    }
+
+    #[test]
+    fn only_what_shows_a_bug_counts_as_its_find() {
+        use crate::report::{Anomaly, Check};
+        let found = |kind: &str| {
+            let anomaly = Anomaly { kind: kind.into(), sentence: "it is so".into(), ..Anomaly::default() };
+            let check = Check { anomalies: vec![anomaly], ..Check::default() };
+            Results { checks: vec![check], ..Results::default() }
+        };
+        let watch = BUGS.iter().find(|bug| bug.issue == 15271).unwrap();
+        assert_eq!(watch.shown(&found("watch-duplicate")).unwrap(), "watch-duplicate: it is so");
+        assert_eq!(watch.shown(&found("watch-bookmark-broken")), None, "another bug of the same release");
+        let any = BUGS.iter().find(|bug| bug.issue == 14685).unwrap();
+        assert!(any.shown(&found("divergence")).is_some() && any.shown(&Results::default()).is_none());
+    }
+
+    #[test]
+    fn the_kinds_that_show_a_bug_are_kinds_that_checks_give() {
+        use checker::AnomalyKind::{
+            Divergence, LeaseExpiredEarly, WatchBookmarkBroken, WatchDuplicate, WatchNotOrdered,
+        };
+        let known = [Divergence, LeaseExpiredEarly, WatchBookmarkBroken, WatchDuplicate, WatchNotOrdered]
+            .map(|kind| kind.to_string());
+        for kind in BUGS.iter().flat_map(|bug| bug.shown_by) {
+            assert!(known.iter().any(|known| known == kind), "{kind}");
         }
     }
 

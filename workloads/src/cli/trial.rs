@@ -4,7 +4,7 @@ use crate::report::{self, Results};
 use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ pub(super) struct Trial {
 }
 
 /// Carries out `assay run` with these arguments into `out`, within a time limit. What it says is beside `out`,
-/// in a file of the same name that ends in `.log`.
+/// in a file of the same name with `.log` after it.
 ///
 /// # Errors
 /// A text, when it leaves no results.
@@ -30,7 +30,10 @@ pub(super) fn run(words: &[String], out: &Path, limit: Duration) -> Result<Trial
     let failed = |what: String| format!("a run into {} {what}", out.display());
     let parent = out.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|error| failed(format!("cannot begin: {error}")))?;
-    let log_path = out.with_extension("log");
+    // Not `with_extension`: a version in the folder's name has dots of its own.
+    let mut log_name = out.as_os_str().to_owned();
+    log_name.push(".log");
+    let log_path = PathBuf::from(log_name);
     let log = File::create(&log_path).map_err(|error| failed(format!("cannot begin: {error}")))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0(std::env::args_os().next().unwrap_or_else(|| "assay".into()));

@@ -14,13 +14,19 @@ use tonic::{
 
 /// How long one request may take: defragmentation and snapshots take long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a change of members may take. etcd says nothing of one that was lost with its leader.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Cluster {
     /// A connection for one request.
     fn channel(&self, index: NodeIndex) -> Result<Channel, Status> {
+        self.channel_for(index, REQUEST_TIMEOUT)
+    }
+
+    fn channel_for(&self, index: NodeIndex, timeout: Duration) -> Result<Channel, Status> {
         let endpoint = Endpoint::from_shared(self.node(index).client_url.clone())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(endpoint.connect_timeout(Duration::from_secs(2)).timeout(REQUEST_TIMEOUT).connect_lazy())
+        Ok(endpoint.connect_timeout(Duration::from_secs(2)).timeout(timeout).connect_lazy())
     }
 
     /// Has a member rewrite its data.
@@ -74,7 +80,7 @@ impl Cluster {
     /// # Errors
     /// The member's own.
     pub async fn members(&self, index: NodeIndex) -> Result<Vec<Member>, Status> {
-        let mut cluster = ClusterClient::new(self.channel(index)?);
+        let mut cluster = ClusterClient::new(self.channel_for(index, CHANGE_TIMEOUT)?);
         let request = MemberListRequest { linearizable: true };
         Ok(cluster.member_list(request).await?.into_inner().members)
     }
@@ -84,7 +90,7 @@ impl Cluster {
     /// # Errors
     /// The member's own.
     pub async fn remove_member(&self, index: NodeIndex, id: u64) -> Result<(), Status> {
-        let mut cluster = ClusterClient::new(self.channel(index)?);
+        let mut cluster = ClusterClient::new(self.channel_for(index, CHANGE_TIMEOUT)?);
         cluster.member_remove(MemberRemoveRequest { id }).await.map(drop)
     }
 
@@ -93,7 +99,7 @@ impl Cluster {
     /// # Errors
     /// The member's own.
     pub async fn add_member(&self, index: NodeIndex, node: NodeIndex, learner: bool) -> Result<u64, Status> {
-        let mut cluster = ClusterClient::new(self.channel(index)?);
+        let mut cluster = ClusterClient::new(self.channel_for(index, CHANGE_TIMEOUT)?);
         let request =
             MemberAddRequest { peer_ur_ls: vec![self.node(node).peer_url.clone()], is_learner: learner };
         let answer = cluster.member_add(request).await?.into_inner();
@@ -106,7 +112,7 @@ impl Cluster {
     /// # Errors
     /// The member's own, above all that the learner has not caught up yet.
     pub async fn promote_member(&self, index: NodeIndex, id: u64) -> Result<(), Status> {
-        let mut cluster = ClusterClient::new(self.channel(index)?);
+        let mut cluster = ClusterClient::new(self.channel_for(index, CHANGE_TIMEOUT)?);
         cluster.member_promote(MemberPromoteRequest { id }).await.map(drop)
     }
 }

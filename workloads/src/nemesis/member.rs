@@ -77,8 +77,15 @@ impl Outsider {
         }
         cluster.kill(node).await?;
         cluster.wipe(node).await?;
-        let id = persist(|| cluster.add_member(self.by, node, self.learner)).await;
-        let id = id.map_err(not_undone("adding", node))?;
+        let (by, learner) = (self.by, self.learner);
+        let add = || async move {
+            match cluster.add_member(by, node, learner).await {
+                // One without an answer may have come about all the same.
+                Err(error) => member_id(scene, by, node).await?.ok_or(error),
+                Ok(id) => Ok(id),
+            }
+        };
+        let id = persist(add).await.map_err(not_undone("adding", node))?;
         cluster.know(id, node);
         self.added = Some(id);
         cluster.start_node(node).await?;
@@ -138,7 +145,13 @@ async fn remove(scene: &Scene, by: NodeIndex, node: NodeIndex) -> Result<Value, 
     let Some(id) = id else { return Err(FaultError::NotProved(format!("{node} is no member"))) };
     // A member that is removed ends by itself.
     cluster.expect_end(node).await;
-    persist(|| cluster.remove_member(by, id)).await.map_err(failed("removing"))?;
+    let remove = || async move {
+        match cluster.remove_member(by, id).await {
+            Err(error) if member_id(scene, by, node).await?.is_some() => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    };
+    persist(remove).await.map_err(failed("removing"))?;
     let left = member_id(scene, by, node).await.map_err(failed("looking for"))?;
     if left.is_some() {
         return Err(FaultError::NotProved(format!("{node} is still a member")));

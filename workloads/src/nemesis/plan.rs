@@ -32,6 +32,15 @@ impl Pace {
             Pace { fault_ms: 2_000..=10_000, gap_ms: 1_000..=5_000 }
         }
     }
+
+    /// The same with faults that all last so long, and gaps that grow with them: what a member missed in a long
+    /// fault takes long to come to it, and that is to be seen before the next one.
+    #[must_use]
+    pub fn lasting(self, time: Duration) -> Pace {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (least, most) = self.gap_ms.into_inner();
+        Pace { fault_ms: ms..=ms, gap_ms: least.max(ms / 2)..=most.max(ms) }
+    }
 }
 
 /// What a plan is drawn from.
@@ -255,6 +264,14 @@ mod tests {
         let plan = Plan::draw(&options(3, 600, "partition", 5));
         let first: std::collections::BTreeSet<_> = plan.faults[..8].iter().map(|p| p.fault).collect();
         assert_eq!(first.len(), 8, "{:?}", &plan.faults[..8]);
+    }
+
+    #[test]
+    fn long_faults_leave_time_to_recover() {
+        let pace = Pace::for_length(Duration::from_secs(40)).lasting(Duration::from_secs(8));
+        assert_eq!(pace, Pace { fault_ms: 8_000..=8_000, gap_ms: 4_000..=8_000 });
+        let pace = Pace::for_length(Duration::from_secs(40)).lasting(Duration::from_millis(100));
+        assert_eq!(pace, Pace { fault_ms: 100..=100, gap_ms: 300..=700 });
     }
 
     #[test]

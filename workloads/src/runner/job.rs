@@ -12,7 +12,7 @@ use crate::{
     scenario::WorkloadName,
     workload::{
         Append, Bank, Election, Generator, Kv, Lease, Lock, Register, Set, Space, Txn, TxnRevisions, Watch,
-        Workload,
+        WatchPace, Workload,
     },
 };
 use checker::history::event::ProcessId;
@@ -64,8 +64,9 @@ impl JobPlan {
             WorkloadName::Txn => self.of(Txn::new(space)),
             WorkloadName::Bank => self.of(Bank::new(space)),
             WorkloadName::Watch => {
+                let pace = WatchPace { per_s: self.rate.per_s(), processes: self.processes };
                 let base = self.base;
-                self.of(Watch::new(space, base))
+                self.of(Watch::new(space, base, pace))
             }
             WorkloadName::Lease => self.of(Lease::new(space)),
             WorkloadName::Lock => self.of(Lock::new(space, true)),

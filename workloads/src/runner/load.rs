@@ -19,6 +19,9 @@ use tokio::{task::JoinSet, time::Instant};
 /// How long a process whose connection was refused waits before it takes its next operation. Without this
 /// the processes of a dead member, always free at once, would take most operations.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// After how long a place that was driven from its member has a client of that member again. Without this a member
+/// that was cut off once would have none from then on, and nobody would see what it does after the next fault.
+const RETURN_AFTER: Duration = Duration::from_secs(3);
 
 /// How much load, for how long.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +58,25 @@ struct Slot {
     process: ProcessId,
     member: usize,
     client: Client,
+    /// The member that it is for, and since when it has been with another.
+    home: usize,
+    away_since: Option<Instant>,
+}
+
+impl Slot {
+    fn new(process: ProcessId, member: usize, client: Client) -> Slot {
+        Slot { process, member, client, home: member, away_since: None }
+    }
+
+    /// Whether its next process belongs to another member than this one's, and to which: the next one after an
+    /// operation of which nobody knows what it will yet do, and its own after some time elsewhere.
+    fn moves_to(&self, certain: bool, members: usize, now: Instant) -> Option<usize> {
+        match self.away_since {
+            _ if !certain => Some((self.member + 1) % members),
+            Some(since) if now.duration_since(since) >= RETURN_AFTER => Some(self.home),
+            Some(_) | None => None,
+        }
+    }
 }
 
 impl<W: Workload> Context<W> {
@@ -83,6 +105,7 @@ impl<W: Workload> Context<W> {
             running.spawn(Arc::clone(self).run(op, slot, plan.processes));
             invoked += 1;
         }
+        self.workload.wind_down();
         while let Some(done) = running.join_next().await {
             free.push_back(finished(done)?);
         }
@@ -94,7 +117,7 @@ impl<W: Workload> Context<W> {
 
     fn slot(&self, n: usize, deadline: Duration) -> Slot {
         let member = n % self.members.len();
-        Slot { process: n as ProcessId, member, client: self.members[member].client(deadline) }
+        Slot::new(n as ProcessId, member, self.members[member].client(deadline))
     }
 
     /// Takes back processes that have finished until `due`. False when told to stop.
@@ -143,12 +166,12 @@ impl<W: Workload> Context<W> {
                 () = self.stop.stopped() => {}
             }
         }
-        if !certain {
-            // Nobody knows what the operation will yet do, so its process never acts again. The new one goes
-            // to the next member.
+        if let Some(member) = slot.moves_to(certain, self.members.len(), Instant::now()) {
+            // A process after whose operation nothing is certain never acts again, and no process has two members.
             slot.process += processes as ProcessId;
-            slot.member = (slot.member + 1) % self.members.len();
-            slot.client = self.members[slot.member].client(slot.client.deadline());
+            let away_since = (member != slot.home).then(|| slot.away_since.unwrap_or_else(Instant::now));
+            let client = self.members[member].client(slot.client.deadline());
+            slot = Slot { member, client, away_since, ..slot };
         }
         Ok(slot)
     }
@@ -169,11 +192,7 @@ impl<W: Workload> Context<W> {
         let end = Instant::now() + within;
         let mut running: JoinSet<io::Result<()>> = JoinSet::new();
         for (index, member) in self.members.iter().enumerate() {
-            let slot = Slot {
-                process: first_process + index as ProcessId,
-                member: index,
-                client: member.client(deadline),
-            };
+            let slot = Slot::new(first_process + index as ProcessId, index, member.client(deadline));
             running.spawn(Arc::clone(self).final_reads_of(slot, Arc::clone(&reads), end));
         }
         while let Some(done) = running.join_next().await {
@@ -245,4 +264,22 @@ impl<W: Workload> Context<W> {
 /// What a task came to; its panic is an error of the harness, which leaves an operation open.
 fn finished<T>(done: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
     done.map_err(|error| io::Error::other(format!("the harness failed within an operation: {error}")))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_driven_from_its_member_has_a_client_of_it_again_after_a_while() {
+        let client = || Client::new("http://127.0.0.1:1", Duration::from_secs(1)).unwrap();
+        let start = Instant::now();
+        let at_home = Slot::new(4, 2, client());
+        let moves =
+            |slot: &Slot, after| [true, false].map(|certain| slot.moves_to(certain, 3, start + after));
+        assert_eq!(moves(&at_home, RETURN_AFTER * 9), [None, Some(0)]);
+        let away = Slot { member: 0, away_since: Some(start), ..at_home };
+        assert_eq!(moves(&away, RETURN_AFTER / 2), [None, Some(1)]);
+        assert_eq!(moves(&away, RETURN_AFTER), [Some(2), Some(1)]);
+    }
 }

@@ -296,8 +296,7 @@ impl Env {
         let mut options = nemesis::Options::new(seed, duration, faults);
         options.overlap = self.config.overlap;
         if let Some(time) = self.config.fault_time {
-            let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            options.pace.fault_ms = ms..=ms;
+            options.pace = options.pace.lasting(time);
         }
         Plan::draw(&options)
     }

@@ -40,7 +40,7 @@ pub use lock::Lock;
 pub use register::Register;
 pub use set::Set;
 pub use txn::Txn;
-pub use watch::Watch;
+pub use watch::{Pace as WatchPace, Watch};
 
 use crate::driver::{Certainty, Client, DriverError};
 use checker::history::event::OpError;
@@ -115,6 +115,9 @@ pub trait Workload: Send + Sync + 'static {
 
     /// How the operation is recorded.
     fn invocation(&self, op: &Self::Op) -> Invocation;
+
+    /// Says that no further operation follows but the final reads: what would go on for long comes to its end.
+    fn wind_down(&self) {}
 
     /// Does it, with requests to one member. Nothing is sent again after an error.
     fn execute(&self, op: &Self::Op, client: &mut Client) -> impl Future<Output = Completion> + Send;

@@ -2,9 +2,12 @@
 //!
 //! A watch is an operation that answers with every response it got until its time was over, its stream broke, or
 //! the server ended it. Where one ended, another begins later, on whatever member, right after the last event that
-//! the first one saw. Writes are puts and deletions of one key or of several at one revision; now and then history
-//! is compacted. At the end each member is watched from the oldest revision that is left until it has told of
-//! everything.
+//! the first one saw. Some last long enough to see a member through a fault and its recovery. Writes are puts and
+//! deletions of one key or of several at one revision; every few seconds history is compacted. At the end each
+//! member is watched from the oldest revision that is left until it has told of everything.
+//!
+//! How many watches there are at a time, and how often history is compacted, does not depend on the rate: at
+//! thousands of writes a second watches would otherwise take every process, and no history be left to go back to.
 
 use super::{Completion, Generator, Invocation, Space, Workload};
 use crate::{
@@ -28,18 +31,28 @@ use server::proto::{
 };
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::sync::watch;
 
 const KEYS: u64 = 8;
 /// How long a watch goes on, ms.
-const WINDOW_MS: std::ops::Range<u64> = 200..3_000;
+const WINDOW_MS: Range<u64> = 200..3_000;
+/// The same for one that sees its member through a fault: one in [`LONG_ONE_IN`].
+const LONG_WINDOW_MS: Range<u64> = 8_000..40_000;
+const LONG_ONE_IN: u32 = 4;
+/// The most watches at a time: two thirds of the processes, and no more than this, for each may see every event. Half
+/// of them may be long, or no others would have their turn.
+const WATCHES_MAX: usize = 20;
+/// Between two compactions: this many seconds times a power of two.
+const COMPACT_EVERY_S: u64 = 2;
+const COMPACT_DOUBLINGS: u32 = 4;
 /// How often a watch that asks for it is told how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// How long a final watch may take to see everything.
-const FINAL_LIMIT: Duration = Duration::from_secs(10);
+const FINAL_LIMIT: Duration = Duration::from_secs(20);
 /// Ends of watches that wait to be resumed.
 const RESUMED_MAX: usize = 64;
 
@@ -48,6 +61,18 @@ const RESUMED_MAX: usize = 64;
 pub struct Watch {
     space: Space,
     known: Arc<Mutex<Known>>,
+    pace: Pace,
+    /// Whether watches are to come to their end.
+    ending: Arc<watch::Sender<bool>>,
+}
+
+/// How much there will be at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Operations per second.
+    pub per_s: u64,
+    /// Operations that may be under way at a time.
+    pub processes: usize,
 }
 
 /// What the generator guesses from.
@@ -59,6 +84,23 @@ struct Known {
     compacted: i64,
     /// Watches that ended, with the revision that comes next.
     ended: VecDeque<Asked>,
+    /// Watches that were made and have not ended, and how many of them are long.
+    under_way: usize,
+    long: usize,
+}
+
+impl Known {
+    /// Counts a watch that begins, or one that ended.
+    fn count(&mut self, window: Duration, begins: bool) {
+        let is_long = window.as_millis() >= u128::from(LONG_WINDOW_MS.start);
+        for (count, counts) in [(&mut self.under_way, true), (&mut self.long, is_long)] {
+            match (counts, begins) {
+                (false, _) => {}
+                (true, true) => *count += 1,
+                (true, false) => *count -= 1,
+            }
+        }
+    }
 }
 
 /// One operation.
@@ -88,13 +130,17 @@ pub struct WatchGenerator {
     known: Arc<Mutex<Known>>,
     value: i64,
     base: i64,
+    pace: Pace,
+    /// Operations until the next compaction.
+    compact_in: u64,
 }
 
 impl Watch {
     /// The workload, with its keys in `space`, on a store that is at revision `base`.
-    pub fn new(space: Space, base: i64) -> Watch {
-        let known = Known { newest: base, compacted: base, ended: VecDeque::new() };
-        Watch { space, known: Arc::new(Mutex::new(known)) }
+    pub fn new(space: Space, base: i64, pace: Pace) -> Watch {
+        let known = Known { newest: base, compacted: base, ended: VecDeque::new(), under_way: 0, long: 0 };
+        let ending = Arc::new(watch::Sender::new(false));
+        Watch { space, known: Arc::new(Mutex::new(known)), pace, ending }
     }
 }
 
@@ -112,13 +158,14 @@ impl Generator for WatchGenerator {
     type Op = WatchOp;
 
     fn next(&mut self) -> WatchOp {
+        self.compact_in = self.compact_in.saturating_sub(1);
+        if self.compact_in == 0 {
+            self.compact_in = self.until_compaction();
+            return self.compact();
+        }
         match self.rng.random_range(0..1000) {
-            0..4 => {
-                let revision = (lock(&self.known).newest - self.rng.random_range(20..200)).max(1);
-                WatchOp::Compact(revision)
-            }
-            4..64 => self.watch(),
-            64..200 => {
+            0..60 if self.has_room() => self.watch(),
+            0..200 => {
                 // The store refuses two writes of one key in a transaction.
                 let first = self.rng.random_range(0..KEYS);
                 let count = self.rng.random_range(2..4);
@@ -138,6 +185,30 @@ impl Generator for WatchGenerator {
 }
 
 impl WatchGenerator {
+    fn watches_max(&self) -> usize {
+        (self.pace.processes * 2 / 3).clamp(1, WATCHES_MAX)
+    }
+
+    /// Whether another watch may be under way.
+    fn has_room(&self) -> bool {
+        lock(&self.known).under_way < self.watches_max()
+    }
+
+    /// How many operations come before the next compaction.
+    fn until_compaction(&mut self) -> u64 {
+        let seconds = COMPACT_EVERY_S << self.rng.random_range(0..=COMPACT_DOUBLINGS);
+        (self.pace.per_s * seconds).max(1)
+    }
+
+    /// Leaves a few revisions, or many.
+    fn compact(&mut self) -> WatchOp {
+        let left = match self.rng.random() {
+            true => self.rng.random_range(20..200),
+            false => self.rng.random_range(200..20_000),
+        };
+        WatchOp::Compact((lock(&self.known).newest - left).max(1))
+    }
+
     fn act(&mut self, key: u64) -> Act {
         let key = format!("w{key}");
         if self.rng.random_ratio(1, 5) {
@@ -148,10 +219,17 @@ impl WatchGenerator {
     }
 
     fn watch(&mut self) -> WatchOp {
+        let long_max = self.watches_max() / 2;
         let rng = &mut self.rng;
-        let window = Duration::from_millis(rng.random_range(WINDOW_MS));
-        let progress = rng.random_ratio(1, 3);
         let mut known = lock(&self.known);
+        // Most that are long see few of the keys, for what they see is kept.
+        let (windows, widths) = match rng.random_ratio(1, LONG_ONE_IN) && known.long < long_max {
+            true => (LONG_WINDOW_MS, 4..9),
+            false => (WINDOW_MS, 0..10),
+        };
+        let window = Duration::from_millis(rng.random_range(windows));
+        let progress = rng.random_ratio(1, 3);
+        known.count(window, true);
         if rng.random()
             && let Some(asked) = known.ended.pop_front()
         {
@@ -163,7 +241,7 @@ impl WatchGenerator {
             60..80 => rng.random_range(self.base..=known.newest.max(self.base)),
             _ => known.newest + rng.random_range(1..40),
         };
-        let (key, end) = match rng.random_range(0..10) {
+        let (key, end) = match rng.random_range(widths) {
             0..5 => ("w".into(), "x".into()),
             5..8 => (format!("w{}", rng.random_range(0..KEYS)), String::new()),
             _ => (
@@ -189,8 +267,15 @@ impl Workload for Watch {
     type Generator = WatchGenerator;
 
     fn generator(&self, seed: u64) -> WatchGenerator {
-        let base = lock(&self.known).newest;
-        WatchGenerator { rng: rng(seed, Purpose::Watch), known: Arc::clone(&self.known), value: 0, base }
+        let (base, pace, known) = (lock(&self.known).newest, self.pace, Arc::clone(&self.known));
+        let rng = rng(seed, Purpose::Watch);
+        let mut generator = WatchGenerator { rng, known, value: 0, base, pace, compact_in: 0 };
+        generator.compact_in = generator.until_compaction();
+        generator
+    }
+
+    fn wind_down(&self) {
+        self.ending.send_replace(true);
     }
 
     fn invocation(&self, op: &WatchOp) -> Invocation {
@@ -218,6 +303,7 @@ impl Workload for Watch {
             }
             WatchOp::Watch { asked, window, progress } => {
                 let seen = self.watch(asked, Until::Time(*window), *progress, client).await;
+                lock(&self.known).count(*window, false);
                 if let Ok(seen) = &seen {
                     self.ended(asked, seen);
                 }
@@ -317,24 +403,28 @@ impl Watch {
         progress: bool,
         client: &mut Client,
     ) -> Result<Seen, DriverError> {
-        let end = Instant::now()
+        let clock = client.clock();
+        let end = clock.now()
             + match until {
                 Until::Time(window) => window,
                 Until::Revision(_) => FINAL_LIMIT,
             };
         let mut stream = client.watch(self.create(asked)).await?;
+        let mut ending = self.ending.subscribe();
         let mut seen = Seen::default();
-        let mut ask_at = Instant::now() + PROGRESS_EVERY;
+        let mut ask_at = clock.now() + PROGRESS_EVERY;
         loop {
             let response = tokio::select! {
                 biased;
                 response = stream.next() => response,
-                () = tokio::time::sleep_until(ask_at), if progress => {
+                () = clock.sleep_until(ask_at), if progress => {
                     stream.ask_progress();
-                    ask_at = Instant::now() + PROGRESS_EVERY;
+                    ask_at = clock.now() + PROGRESS_EVERY;
                     continue;
                 }
-                () = tokio::time::sleep_until(end) => break,
+                () = clock.sleep_until(end) => break,
+                // The sender is this workload's own, so there is no other end to waiting.
+                _ = ending.wait_for(|&ending| ending), if matches!(until, Until::Time(_)) => break,
             };
             match response {
                 Ok(Some(response)) => {
@@ -360,9 +450,7 @@ impl Watch {
             }
         }
         match until {
-            Until::Revision(goal) => Err(DriverError::Malformed {
-                text: format!("the watch did not reach revision {goal}: {:?}", seen.stopped),
-            }),
+            Until::Revision(goal) => Err(not_reached(goal, seen.stopped)),
             Until::Time(_) if seen.created == 0 && seen.stopped == Stopped::Enough => {
                 Err(DriverError::Deadline { after_ms: 0 })
             }
@@ -439,6 +527,20 @@ impl Watch {
     }
 }
 
+/// Why a watch that was to see everything up to a revision did not.
+fn not_reached(goal: i64, stopped: Stopped) -> DriverError {
+    match stopped {
+        // The member was slow: nothing is wrong with what it said.
+        Stopped::Enough => DriverError::Deadline { after_ms: FINAL_LIMIT.as_millis() as u64 },
+        Stopped::Broke(text) => DriverError::Lost { text },
+        Stopped::Compacted(revision) => DriverError::Malformed {
+            text: format!(
+                "a watch up to revision {goal} ended for a compaction at {revision} that nobody asked for"
+            ),
+        },
+    }
+}
+
 /// Up to which revision everything has come with a response.
 fn told(response: &Response) -> i64 {
     response.events.last().map_or(response.rev, |event| event.mod_revision)
@@ -471,14 +573,22 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    fn watch() -> Watch {
+        Watch::new(Space::new("", "watch"), 1, Pace { per_s: 300, processes: 9 })
+    }
+
     #[test]
     fn watches_begin_in_the_past_now_and_in_the_future_and_writes_are_unique() {
-        let workload = Watch::new(Space::new("", "watch"), 1);
+        let workload = watch();
         lock(&workload.known).newest = 500;
         let mut generator = workload.generator(7);
         let (mut values, mut old, mut now, mut future, mut several) = (BTreeSet::new(), 0, 0, 0, 0);
         for _ in 0..20_000 {
-            match generator.next() {
+            let op = generator.next();
+            if let WatchOp::Watch { window, .. } = &op {
+                lock(&workload.known).count(*window, false);
+            }
+            match op {
                 WatchOp::Write(acts) => {
                     let keys: BTreeSet<&str> = acts.iter().map(Act::key).collect();
                     assert_eq!(keys.len(), acts.len(), "{acts:?}");
@@ -494,7 +604,7 @@ mod tests {
                     1..=500 => old += 1,
                     _ => future += 1,
                 },
-                WatchOp::Compact(revision) => assert!((300..500).contains(&revision)),
+                WatchOp::Compact(revision) => assert!((1..480).contains(&revision)),
                 WatchOp::Final(_) => panic!("only at the end"),
             }
         }
@@ -502,8 +612,23 @@ mod tests {
     }
 
     #[test]
+    fn watches_leave_processes_to_writers_and_history_is_compacted_by_time_whatever_the_rate() {
+        for per_s in [10, 3_000] {
+            let workload = Watch::new(Space::new("", "watch"), 1, Pace { per_s, processes: 10 });
+            let mut generator = workload.generator(7);
+            let ops: Vec<WatchOp> = (0..per_s * 600).map(|_| generator.next()).collect();
+            let watches: Vec<_> = ops.iter().filter(|op| matches!(op, WatchOp::Watch { .. })).collect();
+            assert_eq!(watches.len(), 6, "none of them ended, at {per_s} per s");
+            assert!(lock(&workload.known).long <= 3, "{watches:?}");
+            let compactions = ops.iter().filter(|op| matches!(op, WatchOp::Compact(_))).count();
+            // Of 600 s, in steps of 2 to 32 s.
+            assert!((19..300).contains(&compactions), "{compactions} at {per_s} per s");
+        }
+    }
+
+    #[test]
     fn a_watch_that_ended_is_resumed_after_its_last_event() {
-        let workload = Watch::new(Space::new("", "watch"), 1);
+        let workload = watch();
         let event = Event {
             kind: EventKind::Delete,
             key: "w1".into(),

@@ -8,7 +8,7 @@ use crate::cluster::{
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, process::Command, time::Duration};
 use tokio::time::timeout;
 
 /// How long a server may take to end once it is killed.
@@ -23,6 +23,8 @@ pub(in crate::cluster) struct Server {
     image: Image,
     /// The container's id, once there is one.
     container: Option<String>,
+    /// The arguments that its container was made with.
+    arguments: Vec<OsString>,
     /// Whether nobody expects it to run.
     killed: bool,
     starts: u32,
@@ -46,6 +48,7 @@ impl Server {
             labels,
             image: Image::of(system),
             container: None,
+            arguments: Vec::new(),
             killed: true,
             starts: 0,
             follower: None,
@@ -67,6 +70,12 @@ impl Server {
         }
         self.note_crash(node).await;
         let doing = || format!("starting the server of {}", node.name);
+        let arguments: Vec<OsString> = command.get_args().map(OsString::from).collect();
+        if self.arguments != arguments {
+            // A container keeps the arguments that it was made with, and a member that joins anew has others.
+            self.remove().await?;
+            self.arguments = arguments;
+        }
         let container = match &self.container {
             Some(container) => container.clone(),
             None => self.create(command).await?,
