@@ -1,6 +1,7 @@
 //! What the load generator costs by itself, in CPU time of its threads: against a server that does nothing, and without
 //! any. `cargo bench -p assay --bench generator`.
-#![allow(missing_docs, reason = "criterion's macros make functions without")]
+
+#![expect(missing_docs, reason = "what criterion's macros make is public and has none")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::{

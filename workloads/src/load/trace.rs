@@ -243,7 +243,8 @@ mod tests {
             history.operations().iter().map(|operation| operation.process).collect();
         // The second write used the first one's process, and nobody uses that again.
         assert_eq!(processes, [0, 0, 1, 2]);
-        let report = checker::check(&history, &checker::Options::default());
+        let options = checker::Options { ok_min: 1, shared_store: true, ..checker::Options::default() };
+        let report = checker::check(&history, &options);
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         assert!(report.results.iter().all(|result| result.verdict.anomalies().is_empty()));
     }
@@ -261,7 +262,8 @@ mod tests {
         let read = tracer.invoke(0, "n1", b"k", Act::Read { serializable: false });
         tracer.complete(read, &Ok(Answer { revision: 40, mod_revision: 3, tag: 3, ..Answer::default() }));
         drop(tracer);
-        let report = checker::check(&History::load(&path).unwrap(), &checker::Options::default());
+        let options = checker::Options { shared_store: true, ..checker::Options::default() };
+        let report = checker::check(&History::load(&path).unwrap(), &options);
         assert!(matches!(report.verdict, checker::Verdict::Anomaly(_)), "{:?}", report.verdict);
     }
 }

@@ -85,7 +85,7 @@ mod tests {
             (&["--client", "tonic", "--workers", "2"], "one worker"),
             (&["--endpoints", "https://localhost:1"], "--cacert FILE"),
             (&["--endpoints", "ftp://localhost:1"], "only http"),
-            (&["--watch", "3x2", "--value-size", "8"], "at least 20 bytes"),
+            (&["--watch", "3x2", "--value-size", "8"], "at least 28 bytes"),
             (&["--workload", "nothing.toml"], "nothing.toml"),
             (&["--workload", "mvcc-put", "--watch", "1x1"], "no server"),
             (&["--check", "few"], "how many keys"),

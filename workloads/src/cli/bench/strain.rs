@@ -30,6 +30,8 @@ use tokio::task::JoinHandle;
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Wall-clock time for the check.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
+/// Between two looks whether the load has begun.
+const BEGUN_POLL: Duration = Duration::from_millis(5);
 /// How long the members may take to agree after the last fault.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// The history's file, in the run's folder.
@@ -175,7 +177,14 @@ impl Strain {
             }
             events.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), what));
         });
-        faults.nemesis = Some(session.runtime.spawn(strike(plan, cluster, sink, over, warmup)));
+        let began = Arc::clone(&bench.plan.began);
+        faults.nemesis = Some(session.runtime.spawn(async move {
+            // What comes before the load takes its time on a busy machine.
+            while began.get().is_none() && !over.is_stopped() {
+                tokio::time::sleep(BEGUN_POLL).await;
+            }
+            strike(plan, cluster, sink, over, warmup).await
+        }));
         faults
     }
 }
