@@ -1,6 +1,8 @@
 //! What the API layers need of a server: implemented by a running node, and by a single in-memory store
 //! for tests.
 
+pub use crate::lease::LeaseTime;
+
 use crate::{
     auth::Principal,
     cluster::Roster,
@@ -10,13 +12,7 @@ use crate::{
     watch::Hub,
 };
 use raft::types::{LogIndex, Membership, NodeId, Role, Term};
-use std::{
-    future::Future,
-    ops::Deref,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, ops::Deref, path::PathBuf, sync::Arc, time::Instant};
 use tokio::sync::watch;
 
 /// What a member knows of itself and of the cluster's raft state.
@@ -38,15 +34,6 @@ pub struct NodeStatus {
     pub applied: LogIndex,
     /// Whether this member has no vote.
     pub is_learner: bool,
-}
-
-/// What is known of a lease's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseTime {
-    /// What it was granted.
-    pub granted_ttl_s: i64,
-    /// What is left of it.
-    pub remaining: Duration,
 }
 
 /// A server as its API sees it. Cloning gives another handle to the same server.

@@ -68,6 +68,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Whether to flush to disk.
     pub fsync: bool,
+    /// Where the trace of the raft core is written, if it is.
+    pub trace: Option<PathBuf>,
     /// A planted bug.
     #[cfg(feature = "plant")]
     pub plant: Option<crate::plant::Plant>,
@@ -228,6 +230,7 @@ impl Config {
             client_tls,
             log_level,
             fsync: !flags.unsafe_no_fsync,
+            trace: flags.trace.clone(),
             #[cfg(feature = "plant")]
             plant,
         })

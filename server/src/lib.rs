@@ -30,6 +30,7 @@ pub mod snapshot_file;
 pub mod state_machine;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 pub mod watch;
 
 pub use run::run;

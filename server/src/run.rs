@@ -98,6 +98,8 @@ impl std::error::Error for RunError {}
 /// # Errors
 /// See [`RunError`].
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    #[cfg(feature = "plant")]
+    crate::plant::choose_for_process(config.plant);
     // Ports first: whoever started two servers by mistake learns it before anything is touched.
     let peers = listen("listen-peer-urls", &config.listen_peer)?;
     let peers = peers.into_iter().map(|(listener, _)| listener).collect();
@@ -207,6 +209,7 @@ fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> R
         max_request_bytes: config.max_request_bytes + COMMAND_HEAD_BYTES_MAX,
         request_timeout: config.request_timeout(),
         spool_dir: config.data_dir.clone(),
+        trace: config.trace.clone(),
         seed: seed(),
         #[cfg(feature = "plant")]
         plant: config.plant,

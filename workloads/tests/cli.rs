@@ -48,6 +48,12 @@ fn wrong_usage_ends_in_2_with_a_remedy_and_leaves_nothing_behind() {
         (&["run", "--profile", "sauna"], "possible values: smoke, regression, soak"),
         (&["run", "--baseline", "nowhere"], "--baseline nowhere"),
         (&["run", "--baseline-tolerance", "5"], "--baseline <DIR>"),
+        (&["model", "--validate", "/nonexistent"], "/nonexistent"),
+        (&["run", "--system", "etcd", "--etcd-bin", "/nonexistent", "--trace"], "--trace"),
+        (&["merge"], "<FILES>"),
+        (&["merge", "/nonexistent"], "/nonexistent"),
+        (&["sim", "--shard", "3/2"], "I from 1 to N"),
+        (&["model", "--replay", "/nonexistent"], "/nonexistent"),
         (&["serve", "nowhere"], "name the folder that holds runs"),
         (&["serve", "--listen", "everywhere"], "--listen"),
     ] {

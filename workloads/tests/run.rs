@@ -278,3 +278,31 @@ fn a_killed_run_leaves_no_process_and_a_readable_history() {
     assert_eq!(checked.status.code(), Some(3), "{}", texts(&checked));
     assert!(texts(&checked).contains("valid set"), "{}", texts(&checked));
 }
+
+#[test]
+fn a_bench_under_faults_has_a_verdict_and_tells_what_each_fault_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = assay(dir.path())
+        .args(["bench", "--workload", "ycsb-a", "--keys", "60", "--rate", "150", "--time-limit", "8s"])
+        .args(["--warmup", "1s", "--faults", "kill-one", "--check", "all", "--seed", "5", "--out", "out"])
+        .output()
+        .unwrap();
+    let out = dir.path().join("out");
+    // A machine that is busy with other things may be too slow for the figures, and not for the verdict.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", texts(&output));
+    let results = results(&out);
+    assert_eq!(results["check"]["verdict"], "valid", "{}", texts(&output));
+    assert!(results["check"]["operations"].as_u64().unwrap() > 500, "{}", results["check"]);
+    let faults = results["faults"].as_array().unwrap();
+    assert!(!faults.is_empty(), "{}", texts(&output));
+    for fault in faults {
+        assert_eq!(fault["fault"], "kill");
+        assert!(fault["end_s"].as_f64() > fault["start_s"].as_f64(), "{fault}");
+    }
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("Check: valid") && page.contains("recovery s"));
+    assert_eq!(processes_of(dir.path()), Vec::<String>::new());
+    // Its history can be judged again.
+    let again = assay(dir.path()).args(["check", "out/history.jsonl"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", texts(&again));
+}

@@ -184,13 +184,14 @@ impl<'a> Demand<'a> {
         let mut earlier = (0, 0);
         for &(modified, create, version) in &facts.shown {
             let (after, before) = match create {
-                Some(create) if create > earlier.0 => (create - 1, 0),
+                Some(create) if create > earlier.0 => (create.saturating_sub(1), 0),
                 Some(_) | None => earlier,
             };
             let puts = facts.puts.iter().skip(facts.puts.partition_point(|put| *put <= after));
             let puts: Vec<(i64, Option<Link<'a>>)> =
                 puts.take_while(|put| **put <= modified).map(|put| (*put, facts.link(*put))).collect();
-            let missing = usize::try_from(version - before - puts.len() as i64).ok()?;
+            let missing = version.saturating_sub(before).saturating_sub(puts.len() as i64);
+            let missing = usize::try_from(missing).ok()?;
             if missing > 0 {
                 let holds = facts.link(after).map(|link| link.leaves);
                 gaps.push(Gap { missing, after, holds, puts });

@@ -55,10 +55,12 @@ impl Plan {
             return;
         }
         let Some(gaps) = demand.gaps(key) else { return };
-        let rooms: Vec<Vec<Room>> = gaps.iter().map(|gap| Room::all_of(key, gap, places)).collect();
-        if rooms.iter().map(Vec::len).sum::<usize>() > PLACES_MAX {
+        let missing = gaps.iter().fold(0, |sum: usize, gap| sum.saturating_add(gap.missing));
+        let places_count: usize = gaps.iter().map(|gap| gap.puts.len()).sum();
+        if missing > candidates.len() || places_count > PLACES_MAX {
             return;
         }
+        let rooms: Vec<Vec<Room>> = gaps.iter().map(|gap| Room::all_of(key, gap, places)).collect();
         let mut puzzle = Puzzle {
             candidates,
             gaps: &gaps,
@@ -114,13 +116,27 @@ impl Room {
     }
 }
 
+/// How far a puzzle is solved.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct State<'a> {
+    gap: usize,
+    room: usize,
+    /// Puts that the gap still misses.
+    missing: usize,
+    /// Puts that the room can still take.
+    size: usize,
+    /// Candidates that were used, a bit each.
+    used: u64,
+    /// What the key holds, where that is known.
+    holds: Option<&'a str>,
+}
+
 struct Puzzle<'a> {
     candidates: &'a [Candidate<'a>],
     gaps: &'a [Gap<'a>],
     rooms: &'a [Vec<Room>],
-    /// What was tried in vain: the gap, the room, how many are missing, how many fit into the room, which candidates
-    /// were used, and what the key holds.
-    dead: FxHashSet<(usize, usize, usize, usize, u64, Option<&'a str>)>,
+    /// What was tried in vain.
+    dead: FxHashSet<State<'a>>,
     tries: u32,
     /// Candidates with the revisions between which they are, in order.
     placed: Vec<(usize, i64, i64)>,
@@ -128,29 +144,17 @@ struct Puzzle<'a> {
 
 impl<'a> Puzzle<'a> {
     fn solve_gap(&mut self, gap: usize, used: u64) -> bool {
-        match self.gaps.get(gap) {
-            None => true,
-            Some(found) => {
-                let size = self.rooms[gap].first().map_or(0, |room| room.size);
-                self.solve(gap, 0, found.missing, size, used, found.holds)
-            }
-        }
+        let Some(found) = self.gaps.get(gap) else { return true };
+        let size = self.rooms[gap].first().map_or(0, |room| room.size);
+        self.solve(State { gap, room: 0, missing: found.missing, size, used, holds: found.holds })
     }
 
-    fn solve(
-        &mut self,
-        gap: usize,
-        room: usize,
-        missing: usize,
-        size: usize,
-        used: u64,
-        holds: Option<&'a str>,
-    ) -> bool {
-        let state = (gap, room, missing, size, used, holds);
+    fn solve(&mut self, state: State<'a>) -> bool {
         self.tries += 1;
         if self.tries > TRIES_MAX || self.dead.contains(&state) {
             return false;
         }
+        let State { gap, room, missing, size, used, holds } = state;
         let Some(here) = self.rooms[gap].get(room) else {
             return missing == 0 && self.solve_gap(gap + 1, used);
         };
@@ -162,18 +166,18 @@ impl<'a> Puzzle<'a> {
                     continue;
                 }
                 self.placed.push((at, after, before));
-                let holds = Some(candidate.link.leaves);
-                if self.solve(gap, room, missing - 1, size - 1, used | 1 << at, holds) {
+                let (used, holds) = (used | 1 << at, Some(candidate.link.leaves));
+                if self.solve(State { missing: missing - 1, size: size - 1, used, holds, ..state }) {
                     return true;
                 }
                 self.placed.pop();
             }
         }
-        let next = self.rooms[gap].get(room + 1).map_or(0, |next| next.size);
+        let size = self.rooms[gap].get(room + 1).map_or(0, |next| next.size);
         let (_, link) = &self.gaps[gap].puts[room];
         let found = link.as_ref().is_none_or(|link| link.finds(holds));
-        let leaves = link.as_ref().map(|link| link.leaves);
-        if found && self.solve(gap, room + 1, missing, next, used, leaves) {
+        let holds = link.as_ref().map(|link| link.leaves);
+        if found && self.solve(State { room: room + 1, size, holds, ..state }) {
             return true;
         }
         self.dead.insert(state);

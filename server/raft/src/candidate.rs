@@ -42,6 +42,10 @@ impl Candidate {
         {
             return Tally::Won;
         }
+        #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::NewMajorityElects) {
+            return node.membership().settled().tally(|id| self.votes.get(&id).copied());
+        }
         node.membership().tally(|id| self.votes.get(&id).copied())
     }
 }

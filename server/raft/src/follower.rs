@@ -142,6 +142,10 @@ impl Node {
         } else {
             self.install(meta);
         }
+        #[cfg(feature = "plant")]
+        if self.config.plants(Mutation::ImageAckBeforeDurable) {
+            return self.send(from, Body::Appended { matched: index });
+        }
         self.send_after(from, Body::Appended { matched: index });
     }
 

@@ -65,6 +65,10 @@ impl Leader {
             }
             _ => Payload::Empty,
         };
+        #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::NoFirstEntry) && matches!(first, Payload::Empty) {
+            return leader;
+        }
         leader.append(node, first);
         leader
     }
@@ -104,10 +108,16 @@ impl Leader {
         self.refuse_while_transferring()?;
         // Without this, two leaders could each change a membership of which the other knows nothing. Source:
         // Ongaro, "bug in single-server membership changes", raft-dev, 2015.
-        if !node.has_committed_in_term() {
+        let early = !node.has_committed_in_term();
+        #[cfg(feature = "plant")]
+        let early = early && !node.config.plants(Mutation::ChangeTooEarly);
+        if early {
             return Err(StepError::ChangeTooEarly);
         }
-        if node.membership().is_joint() || node.memberships.current_index() > node.commit {
+        let busy = node.membership().is_joint() || node.memberships.current_index() > node.commit;
+        #[cfg(feature = "plant")]
+        let busy = busy && !node.config.plants(Mutation::TwoChangesAtOnce);
+        if busy {
             return Err(StepError::ChangeInProgress);
         }
         let membership = node.membership().changed(change).map_err(StepError::BadChange)?;
@@ -207,6 +217,13 @@ impl Leader {
         if node.config.plants(Mutation::NewMajorityOnly) {
             return LogIndex(node.membership().settled().majority_value(matched));
         }
+        #[cfg(feature = "plant")]
+        if node.config.plants(Mutation::LearnerCounts) {
+            let membership = node.membership();
+            let mut all: Vec<u64> = membership.nodes().into_iter().map(matched).collect();
+            all.sort_unstable_by_key(|value| Reverse(*value));
+            return LogIndex(all.get(membership.voters.len() / 2).copied().unwrap_or(0));
+        }
         LogIndex(node.membership().majority_value(matched))
     }
 
@@ -251,6 +268,8 @@ impl Leader {
             ProgressState::Replicate { .. } => prev_index <= peer.matched,
             ProgressState::Snapshot { .. } => true,
         };
+        #[cfg(feature = "plant")]
+        let stale = stale && !node.config.plants(Mutation::StaleRejectionBelieved);
         if stale {
             return;
         }
@@ -258,7 +277,11 @@ impl Leader {
         // have of newer terms than its.
         let agreed = node.log.last_at_most(hint_index, hint_term);
         #[cfg(feature = "plant")]
-        let agreed = if node.config.plants(Mutation::NoBacktrack) { prev_index } else { agreed };
+        if node.config.plants(Mutation::NoBacktrack) {
+            peer.probe(prev_index.next(), false);
+            self.unsent = true;
+            return;
+        }
         peer.probe(agreed.next().min(prev_index), false);
         self.unsent = true;
     }
@@ -336,6 +359,12 @@ impl Leader {
         let round_of =
             |id| if id == node.id() { newest } else { self.peers.get(&id).map_or(0, |peer| peer.round) };
         let confirmed = node.membership().majority_value(round_of);
+        #[cfg(feature = "plant")]
+        let confirmed = if node.config.plants(Mutation::ReadByMinority) {
+            self.peers.values().map(|peer| peer.round).max().unwrap_or(confirmed)
+        } else {
+            confirmed
+        };
         self.reads.confirmed(confirmed, &mut node.outbox.reads);
     }
 

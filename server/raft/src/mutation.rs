@@ -86,12 +86,36 @@ mutations! {
     TimeoutsNotRandom = "timeouts-not-random",
     /// Appends that were lost are never sent again.
     LossNotRepaired = "loss-not-repaired",
-    /// A rejected append is tried again at the same place.
+    /// A rejected append is tried again at the very same place.
     NoBacktrack = "no-backtrack",
     /// A follower that needs what was truncated gets no image.
     NoImageSent = "no-image-sent",
     /// The target of a transfer is told to campaign before it has the whole log.
     UnsafeTransfer = "transfer-before-caught-up",
+    /// A change of membership is taken while another one is under way.
+    TwoChangesAtOnce = "two-changes-at-once",
+    /// A new leader changes the membership before an entry of its own term is committed.
+    ChangeTooEarly = "change-too-early",
+    /// During a change of membership the new majority elects alone.
+    NewMajorityElects = "new-majority-elects",
+    /// What a learner holds counts towards the majority.
+    LearnerCounts = "learner-counts",
+    /// A membership stays in force although its entry was truncated.
+    MembershipNotRolledBack = "membership-not-rolled-back",
+    /// A new leader appends no entry of its own.
+    NoFirstEntry = "no-first-entry",
+    /// An image names the first membership, not that of its last entry.
+    ImageForgetsMembership = "image-forgets-membership",
+    /// An image is acknowledged before the log is replaced by it on disk.
+    ImageAckBeforeDurable = "image-ack-before-durable",
+    /// Whatever rejection comes, however late, the leader believes it.
+    StaleRejectionBelieved = "stale-rejection-believed",
+    /// One other member's answer confirms a read.
+    ReadByMinority = "read-by-minority",
+    /// The vote of the term before stays in a new term.
+    VoteKept = "vote-kept",
+    /// A node that answers a newer term's request stays in its own term.
+    TermNotRaisedByVote = "term-not-raised-by-vote",
 }
 
 impl fmt::Display for Mutation {

@@ -221,6 +221,11 @@ impl Node {
     /// Moves to a newer term, in which this node has not voted.
     pub(crate) fn enter_term(&mut self, term: Term) {
         assert!(term > self.term, "term went from {} to {term}", self.term);
+        #[cfg(feature = "plant")]
+        if self.config.plants(Mutation::VoteKept) {
+            (self.term, self.leader) = (term, None);
+            return;
+        }
         (self.term, self.vote, self.leader) = (term, None, None);
     }
 
@@ -233,8 +238,12 @@ impl Node {
     pub(crate) fn truncate(&mut self, first: LogIndex) {
         assert!(first > self.commit, "truncation from {first} would undo the commit of {}", self.commit);
         self.log.truncate(first);
-        self.memberships.truncated(first);
         self.disk.truncated(LogIndex(first.0 - 1));
+        #[cfg(feature = "plant")]
+        if self.config.plants(Mutation::MembershipNotRolledBack) {
+            return;
+        }
+        self.memberships.truncated(first);
     }
 
     /// Raft paper, section 5.3.
@@ -269,6 +278,12 @@ impl Node {
             panic!("entry {index} was handed out, but is not in the log after {}", self.log.base_index());
         };
         let membership = self.memberships.at(index).clone();
+        #[cfg(feature = "plant")]
+        let membership = if self.config.plants(Mutation::ImageForgetsMembership) {
+            self.snapshot.membership.clone()
+        } else {
+            membership
+        };
         self.snapshot = SnapshotMeta { index, term, membership };
         self.memberships.forget_before(index);
         // The disk's log must stay without a gap, so entries on their way there stay in memory too.
@@ -300,6 +315,12 @@ impl Node {
             return;
         }
         self.outbox.after.push(message);
+    }
+
+    /// Like [`Node::send_after`], in the name of another term than the current one.
+    #[cfg(feature = "plant")]
+    pub(crate) fn send_after_in(&mut self, term: Term, to: NodeId, body: Body) {
+        self.outbox.after.push(Message { from: self.id(), to, term, body });
     }
 
     /// Last entry that may be applied.

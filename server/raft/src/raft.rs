@@ -203,6 +203,15 @@ impl Raft {
         {
             return false;
         }
+        #[cfg(feature = "plant")]
+        if self.node.config.plants(Mutation::TermNotRaisedByVote)
+            && let Body::Vote { last_index, last_term, .. } = message.body
+        {
+            if self.node.is_up_to_date(last_index, last_term) {
+                self.node.send_after_in(message.term, message.from, Body::VoteReply { granted: true });
+            }
+            return false;
+        }
         match &message.body {
             // Both speak of a term that may never come.
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}

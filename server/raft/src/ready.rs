@@ -30,6 +30,13 @@ pub struct Write {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub(crate) u64);
 
+impl Mark {
+    /// Counts turns from the node's start; for traces.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a read came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadState {

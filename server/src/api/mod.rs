@@ -16,6 +16,7 @@ mod auth;
 mod authority;
 mod caller;
 mod cluster;
+mod coalesce;
 pub(crate) mod election;
 mod grpc;
 mod header;

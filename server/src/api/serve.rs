@@ -1,6 +1,6 @@
 //! Connections: HTTP/1.1 and HTTP/2 on one port, told apart by their first bytes.
 
-use super::{App, CommonName, authority::Lenient};
+use super::{App, CommonName, authority::Lenient, coalesce::Coalesced};
 use crate::{
     backend::Backend,
     tls::{self, Tls},
@@ -145,7 +145,7 @@ async fn connection<B: Backend>(
         }
         async move { Ok::<_, Infallible>(app.handle(request).await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(Lenient::new(socket)), service);
+    let connection = builder.serve_connection(TokioIo::new(Coalesced::new(Lenient::new(socket))), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,

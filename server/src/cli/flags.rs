@@ -181,6 +181,10 @@ pub struct Flags {
     #[arg(long, env = "ETCD_UNSAFE_NO_FSYNC", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub unsafe_no_fsync: bool,
 
+    /// Write what the raft core takes and gives out into this file, for `assay model --validate`.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
     /// A bug to have, to prove that checkers find it. Only in builds with the feature `plant`.
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,

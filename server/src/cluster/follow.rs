@@ -2,9 +2,34 @@
 
 use super::Roster;
 use raft::{
+    Raft,
     membership::MembershipChange,
-    types::{Membership, NodeId},
+    types::{LogIndex, Membership, NodeId, Role},
 };
+use std::collections::BTreeMap;
+
+/// A new member gets its vote when it is no more entries behind than this.
+const VOTE_LAG_MAX: u64 = 1000;
+
+/// What this member should propose next so that raft's membership becomes what the roster says, if it leads and
+/// can; see [`next_change`].
+pub fn change_to_propose(roster: &Roster, raft: &Raft) -> Option<MembershipChange> {
+    if raft.role() != Role::Leader || raft.transferring_to().is_some() {
+        return None;
+    }
+    let membership = raft.membership();
+    if membership.learners.is_empty() && membership.nodes().iter().eq(roster.members.keys()) {
+        return None;
+    }
+    let matched: BTreeMap<NodeId, LogIndex> =
+        raft.progress().map(|(id, progress)| (id, progress.matched)).collect();
+    let last = raft.last_index();
+    let may_vote = |id: NodeId| {
+        let matched = matched.get(&id).copied().unwrap_or_default();
+        matched > LogIndex::ZERO && last.0 - matched.0.min(last.0) <= VOTE_LAG_MAX
+    };
+    next_change(roster, membership, may_vote)
+}
 
 /// What the leader should propose next so that raft's membership becomes what the roster says; `None` if it is,
 /// or if nothing can be done yet. `caught_up` tells which learners hold (nearly) the whole log.

@@ -9,7 +9,7 @@ mod ids;
 mod origin;
 mod roster;
 
-pub use follow::next_change;
+pub use follow::{change_to_propose, next_change};
 pub use ids::{cluster_id, joining_member_id, member_id};
 pub use origin::Origin;
 pub use roster::{Member, Roster};

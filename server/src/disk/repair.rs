@@ -53,6 +53,11 @@ pub fn scan(bytes: &[u8], header: &segment::Header) -> Scan {
                 at += len;
                 number += 1;
             }
+            #[cfg(feature = "plant")]
+            Err(_) if let Some(record) = untorn(&bytes[at..], number) => {
+                records.push((at, record));
+                at = bytes.len();
+            }
             Err(why) => {
                 let end = match flushed(bytes, at, seed, number) {
                     Some(proof) => End::Damaged { at, why, proof },
@@ -63,6 +68,21 @@ pub fn scan(bytes: &[u8], header: &segment::Header) -> Scan {
         }
     }
     Scan { records, end: End::Clean }
+}
+
+/// What a torn record would be if its missing bytes were zeros.
+#[cfg(feature = "plant")]
+fn untorn(bytes: &[u8], number: u64) -> Option<Record> {
+    let head = bytes.get(..record::HEADER_BYTES)?;
+    let len = u32::from_le_bytes(head[4..8].try_into().ok()?) as usize;
+    let named = u64::from_le_bytes(head[8..16].try_into().ok()?);
+    let is_last = record::HEADER_BYTES + len >= bytes.len() && len < 1 << 16;
+    if !crate::plant::is(crate::plant::Plant::TornTailAccepted) || named != number || !is_last {
+        return None;
+    }
+    let mut whole = bytes.to_vec();
+    whole.resize(record::HEADER_BYTES + len, 0);
+    record::read_unchecked(&whole)
 }
 
 /// Looks for an intact record behind the bad one at `bad`, which should have been record `number`, that

@@ -7,6 +7,8 @@ use super::{
     repair::{self, End},
     segment::{self, Header},
 };
+#[cfg(feature = "plant")]
+use crate::plant::{self, Plant};
 use raft::{
     ready::{Storage, Write},
     types::{Entry, HardState, LogIndex},
@@ -136,6 +138,8 @@ impl<F: Files> Wal<F> {
         }
         let (path, header, end, found) = tail.expect("there is a last segment");
         let mut file = files.open_append(&path).doing("open", &path)?;
+        #[cfg(feature = "plant")]
+        let found = if plant::is(Plant::TornTailLeft) { end } else { found };
         if end < found {
             tracing::warn!(
                 file = %path.display(), offset = end, bytes = found - end,
@@ -180,6 +184,8 @@ impl<F: Files> Wal<F> {
     /// Lets go of the segments that hold nothing after entry `index`. Call it once images that cover
     /// everything up to there are durable.
     pub fn release(&mut self, index: LogIndex) -> Obsolete<F> {
+        #[cfg(feature = "plant")]
+        let index = LogIndex(index.0 + u64::from(plant::is(Plant::SegmentReleasedEarly)));
         let all_but_last = &self.segments[..self.segments.len() - 1];
         let count = all_but_last.iter().take_while(|segment| segment.last_index <= index).count();
         let names = self.segments.drain(..count).map(|segment| segment::name(segment.seq)).collect();
@@ -223,14 +229,23 @@ impl<F: Files> Wal<F> {
         let durable = u32::try_from(self.durable).expect("a segment is shorter than 4 GiB");
         self.buffer.clear();
         record::put_turn(&mut self.buffer, self.seed, self.next_record, durable, write);
-        self.file.append(&self.buffer).saving("append to", || self.path())?;
+        let appended = self.file.append(&self.buffer);
+        #[cfg(feature = "plant")]
+        let appended = if plant::is(Plant::WriteErrorSwallowed) { Ok(()) } else { appended };
+        appended.saving("append to", || self.path())?;
         self.len += self.buffer.len() as u64;
         self.next_record += 1;
         if self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
         }
-        if write.must_sync || write.install.is_some() {
-            self.file.sync().saving("flush", || self.path())?;
+        let must_sync = write.must_sync || write.install.is_some();
+        #[cfg(feature = "plant")]
+        let must_sync = must_sync && !self.forgets_flush(write);
+        if must_sync {
+            let flushed = self.file.sync();
+            #[cfg(feature = "plant")]
+            let flushed = if plant::is(Plant::FlushErrorSwallowed) { Ok(()) } else { flushed };
+            flushed.saving("flush", || self.path())?;
             self.durable = self.len;
         }
         if let Some(meta) = &write.install {
@@ -246,6 +261,12 @@ impl<F: Files> Wal<F> {
         Ok(())
     }
 
+    #[cfg(feature = "plant")]
+    fn forgets_flush(&self, write: &Write) -> bool {
+        plant::is(Plant::VoteNotFlushed) && write.entries.is_empty() && write.install.is_none()
+            || plant::is(Plant::SomeTurnsNotFlushed) && self.next_record.is_multiple_of(4)
+    }
+
     fn rotate(&mut self) -> Result<(), SaveError> {
         // Only the last segment may have a torn tail: this one is about to stop being the last.
         if self.durable < self.len {
@@ -257,7 +278,14 @@ impl<F: Files> Wal<F> {
             first_record: self.next_record,
             first_index: self.next_index.0,
         };
-        let (file, len) = new_segment(&self.files, &self.dir, &header, &self.hard_state, self.installed)?;
+        let hard_state = self.hard_state;
+        #[cfg(feature = "plant")]
+        let hard_state = if plant::is(Plant::RotationForgetsVote) {
+            HardState { vote: None, ..hard_state }
+        } else {
+            hard_state
+        };
+        let (file, len) = new_segment(&self.files, &self.dir, &header, &hard_state, self.installed)?;
         self.segments.push(Segment { seq: header.seq, last_index: LogIndex::ZERO });
         self.file = file;
         self.seed = header.seed();
@@ -301,6 +329,10 @@ fn new_segment<F: Files>(
     file.append(&bytes).saving("write", || temporary.clone())?;
     file.sync().saving("flush", || temporary.clone())?;
     files.rename(&temporary, &path).saving("rename", || temporary.clone())?;
+    #[cfg(feature = "plant")]
+    if plant::is(Plant::DirectoryNotFlushed) && header.seq > 1 {
+        return Ok((file, bytes.len() as u64));
+    }
     files.sync_dir(dir).saving("flush", || dir.into())?;
     Ok((file, bytes.len() as u64))
 }

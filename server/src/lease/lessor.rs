@@ -5,6 +5,8 @@
 //! renewals cost one look into a map, and a scan costs what has come up.
 
 use super::{Change, Leases};
+#[cfg(feature = "plant")]
+use crate::plant::{self, Plant};
 use rustc_hash::FxHashMap;
 use std::{
     cmp::Reverse,
@@ -79,6 +81,11 @@ impl Lessor {
     pub fn promote(&mut self, term: u64, leases: &Leases, now: Instant) {
         let mut office = Office { term, leases: FxHashMap::default(), heap: BinaryHeap::new() };
         for (id, lease) in leases.iter() {
+            #[cfg(feature = "plant")]
+            if plant::is(Plant::PromotionHalvesTtl) {
+                office.add(id, lease.ttl_s / 2, now);
+                continue;
+            }
             office.add(id, lease.ttl_s, now);
         }
         self.office = Some(office);
@@ -114,6 +121,8 @@ impl Lessor {
         match office.leases.get_mut(&id) {
             None => Renewal::Unknown,
             Some(lease) if lease.ending => Renewal::Ending,
+            #[cfg(feature = "plant")]
+            Some(lease) if plant::is(Plant::RenewalForgotten) => Renewal::Renewed { ttl_s: lease.ttl_s },
             Some(lease) => {
                 lease.deadline = lease.deadline.max(after(now, lease.ttl_s));
                 self.renewed += 1;
@@ -135,6 +144,10 @@ impl Lessor {
         let before = self.scanned.replace(now);
         if before.is_some_and(|before| now.saturating_duration_since(before) > HELD_UP) {
             self.scanned = None;
+            return Vec::new();
+        }
+        #[cfg(feature = "plant")]
+        if plant::is(Plant::NothingExpires) {
             return Vec::new();
         }
         let Some(office) = &mut self.office else { return Vec::new() };

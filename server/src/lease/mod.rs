@@ -11,13 +11,24 @@
 //! because its command to do so names its term, and is void in the log of any other. etcd lacked both for
 //! long (issues 12528 and 15247).
 //!
-//! Left out: who asks whom, and when (`node::lease_loop`), checkpoints of what is left of a TTL.
+//! Left out: who asks whom, and when (`replica::office`), checkpoints of what is left of a TTL.
 
 mod leases;
 mod lessor;
 
 pub use leases::{Change, Lease, Leases};
 pub use lessor::{Lessor, Renewal};
+
+use std::time::Duration;
+
+/// What is known of a lease's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTime {
+    /// What it was granted.
+    pub granted_ttl_s: i64,
+    /// What is left of it.
+    pub remaining: Duration,
+}
 
 /// No lease may live longer, in seconds. As etcd.
 pub const TTL_S_MAX: i64 = 9_000_000_000;

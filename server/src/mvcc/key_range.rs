@@ -40,6 +40,10 @@ impl<'a> KeyRange<'a> {
     /// The ends of a range that is not a single key; `None` also where there can be no key.
     pub(super) fn bounds(&self) -> Option<Bounds<'a>> {
         match *self {
+            #[cfg(feature = "plant")]
+            KeyRange::Between(key, end) if crate::plant::is(crate::plant::Plant::RangeEndIncluded) => {
+                Some((Bound::Included(key), Bound::Included(end)))
+            }
             KeyRange::Between(key, end) => Some((Bound::Included(key), Bound::Excluded(end))),
             KeyRange::From(key) => Some((Bound::Included(key), Bound::Unbounded)),
             KeyRange::One(_) | KeyRange::Nothing => None,

@@ -30,11 +30,18 @@ impl Store {
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, ApiError> {
         let order = check_range(request)?;
         let current = self.revision();
-        if request.revision > current {
+        #[cfg(feature = "plant")]
+        let serves_future = self.planted(Plant::FutureRevisionServed);
+        #[cfg(not(feature = "plant"))]
+        let serves_future = false;
+        if request.revision > current && !serves_future {
             return Err(ApiError::FutureRevision);
         }
         let at = if request.revision > 0 { request.revision } else { current };
-        if at < self.compact_revision() {
+        let compacted = at < self.compact_revision();
+        #[cfg(feature = "plant")]
+        let compacted = compacted && !self.planted(Plant::CompactedRevisionServed);
+        if compacted {
             return Err(ApiError::Compacted);
         }
         Ok(self.read(request, order, at, current))
@@ -58,6 +65,8 @@ impl Store {
             count
         };
         let more = limit > 0 && found.len() > limit;
+        #[cfg(feature = "plant")]
+        let more = more || self.planted(Plant::MoreAtLimit) && limit > 0 && found.len() == limit;
         let kept = if more { &found[..limit] } else { &found[..] };
         RangeResponse {
             header: header(current),

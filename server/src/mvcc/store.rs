@@ -142,7 +142,7 @@ impl Store {
     /// Whether this planted bug is in force.
     #[cfg(feature = "plant")]
     pub(super) fn planted(&self, plant: Plant) -> bool {
-        self.plant == Some(plant)
+        self.plant == Some(plant) || crate::plant::is(plant)
     }
 
     /// Chooses the planted bug of this store.

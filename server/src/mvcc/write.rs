@@ -58,6 +58,8 @@ impl Store {
 
     /// Deletes those of the keys that exist, in their order, at a new revision if there are any.
     pub fn delete_keys(&mut self, keys: impl IntoIterator<Item = Bytes>) {
+        #[cfg(feature = "plant")]
+        let keys = keys.into_iter().skip(usize::from(self.planted(Plant::KeyOutlivesLease)));
         let mut write = Write::begin(self);
         for key in keys {
             if write.store.exists(&key) {
@@ -142,6 +144,12 @@ impl<'a> Write<'a> {
                     prev_kv = live.map(|version| version.to_kv(&key));
                 }
                 let version = next_version(request, at, live);
+                #[cfg(feature = "plant")]
+                let version = if live.is_none() && crate::plant::is(Plant::VersionSurvivesDeletion) {
+                    Version::put(&request.key, at, [at.main, 2, version.lease], version.value)
+                } else {
+                    version
+                };
                 note_lease(&mut self.store.moved, &key, live.map_or(0, |live| live.lease), version.lease);
                 let added = Sum { digest: version.digest(), bytes: version.bytes(&key) };
                 supersede(&mut self.delta, &history.newest, &key, at);
@@ -179,6 +187,12 @@ impl<'a> Write<'a> {
         #[cfg(feature = "plant")]
         let keys =
             if self.store.planted(Plant::LostDelete) && self.main % 3 == 0 { Vec::new() } else { keys };
+        #[cfg(feature = "plant")]
+        let keys = if self.store.planted(Plant::DeleteLostInScrub) && !self.store.compaction_done() {
+            Vec::new()
+        } else {
+            keys
+        };
         for key in keys {
             self.delete(key);
         }

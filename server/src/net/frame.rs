@@ -217,7 +217,8 @@ mod body {
     pub const TIMEOUT_NOW: u8 = 11;
 }
 
-fn put_raft(out: &mut Vec<u8>, message: &Message) {
+/// Appends a raft message, without sender and receiver.
+pub(crate) fn put_raft(out: &mut Vec<u8>, message: &Message) {
     out.put_u64_le(message.term.0);
     match &message.body {
         Body::PreVote { last_index, last_term } => {
@@ -318,7 +319,11 @@ fn take_tag(bytes: &mut Decoder) -> Result<Tag, DecodeError> {
     Ok(Tag { epoch: bytes.u64()?, number: bytes.u64()? })
 }
 
-fn take_raft(bytes: &mut Decoder, from: NodeId, to: NodeId) -> Result<Message, DecodeError> {
+/// Reads a raft message back.
+///
+/// # Errors
+/// It makes no sense.
+pub(crate) fn take_raft(bytes: &mut Decoder, from: NodeId, to: NodeId) -> Result<Message, DecodeError> {
     let term = bytes.term()?;
     let body = match bytes.u8()? {
         body::PRE_VOTE => Body::PreVote { last_index: bytes.index()?, last_term: bytes.term()? },

@@ -15,6 +15,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use frame::{put_raft, take_raft};
 pub use handshake::Party;
 pub use image::{ImageSink, ImageSource};
 pub use network::{Network, Receiver, Settings};

@@ -24,6 +24,7 @@ use crate::{
     proto::internal::{Command, command::Request},
     replica::{self, Applier, Input, Replica},
     state_machine::{Response, StateMachine},
+    trace,
     watch::Hub,
 };
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub enum StartError {
     Image(images::LoadError),
     /// The operating system refused.
     Io(io::Error),
+    /// The trace cannot be written.
+    Trace(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -70,6 +73,7 @@ impl fmt::Display for StartError {
             Self::Raft(error) => error.fmt(f),
             Self::Image(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
+            Self::Trace(error) => write!(f, "--trace: {error}; name another file"),
         }
     }
 }
@@ -119,7 +123,10 @@ impl Running {
             "starting from disk"
         );
         let durable = Durable { hard_state, snapshot: Some(image.clone()), entries };
-        let raft = Raft::new(raft_config(&options, &timing), durable).map_err(StartError::Raft)?;
+        let config = raft_config(&options, &timing);
+        let trace = options.trace.as_ref().map(|path| trace::Writer::open(path, &config, &durable));
+        let trace = trace.transpose().map_err(StartError::Trace)?;
+        let raft = Raft::new(config, durable).map_err(StartError::Raft)?;
         let (leases, questions) = LeaseDesk::new();
         let shared = Arc::new(new_shared(options, epoch, state, metrics, leases));
         shared.status.set(&raft);
@@ -141,9 +148,13 @@ impl Running {
             parked_max: PARKED_MAX,
             remember_ticks: (options.request_timeout.as_nanos() / timing.tick.as_nanos()) as u64 + 1,
         };
+        let mut replica = Replica::new(raft, settings, image.index);
+        if let Some(trace) = trace {
+            replica.record(Box::new(trace));
+        }
         let raft_loop = RaftLoop {
             shared: shared.clone(),
-            replica: Replica::new(raft, settings, image.index),
+            replica,
             wal,
             images: images.clone(),
             network,
@@ -304,17 +315,13 @@ fn raft_config(options: &Options, timing: &Timing) -> raft::Config {
 #[cfg(feature = "plant")]
 fn mutation(plant: crate::plant::Plant) -> Option<raft::Mutation> {
     use crate::plant::Plant;
-    match plant {
-        Plant::AckBeforeCommit => Some(raft::Mutation::AckBeforeCommit),
-        Plant::VoteNotPersisted => Some(raft::Mutation::VoteNotPersisted),
-        Plant::AckUnappended => Some(raft::Mutation::AckWithoutAppend),
-        Plant::LocalRead
-        | Plant::ApplyTwiceAfterRestart
-        | Plant::CasIgnoresCompare
-        | Plant::LostDelete
-        | Plant::StaleRange
-        | Plant::CountIncludesTombstones => None,
-    }
+    [
+        (Plant::AckBeforeCommit, raft::Mutation::AckBeforeCommit),
+        (Plant::VoteNotPersisted, raft::Mutation::VoteNotPersisted),
+        (Plant::AckUnappended, raft::Mutation::AckWithoutAppend),
+    ]
+    .into_iter()
+    .find_map(|(of_the_server, of_the_core)| (of_the_server == plant).then_some(of_the_core))
 }
 
 #[cfg(feature = "plant")]

@@ -19,9 +19,6 @@ use std::{
 const FAREWELL_ELECTIONS: u32 = 5;
 /// A removed member that finds no leader gives up after so many election timeouts.
 const LEADERLESS_ELECTIONS: u32 = 10;
-/// A new member gets its vote when it is no more entries behind than this.
-const VOTE_LAG_MAX: u64 = 1000;
-
 /// The members as the raft thread sees them.
 pub(super) struct Members {
     own: NodeId,
@@ -85,24 +82,21 @@ impl Members {
     /// What to change in raft's membership, if this member leads, and can. Publishes which learners hold nearly
     /// the whole log.
     pub(super) fn next_change(&self, shared: &Shared, raft: &Raft) -> Option<MembershipChange> {
-        if raft.role() != Role::Leader || raft.transferring_to().is_some() {
-            return None;
-        }
         let membership = raft.membership();
-        if membership.learners.is_empty() && membership.nodes().iter().eq(self.roster.members.keys()) {
-            return None;
+        if raft.role() == Role::Leader && !membership.learners.is_empty() {
+            let last = raft.last_index();
+            // Nine tenths of the log: as etcd.
+            let close = |id: &NodeId, matched: LogIndex| {
+                membership.learners.contains(id) && u128::from(matched.0) * 10 >= u128::from(last.0) * 9
+            };
+            let caught_up: BTreeSet<NodeId> = raft
+                .progress()
+                .filter(|(id, progress)| close(id, progress.matched))
+                .map(|(id, _)| id)
+                .collect();
+            *shared.caught_up.lock() = caught_up;
         }
-        let last = raft.last_index();
-        let matched: BTreeMap<NodeId, LogIndex> =
-            raft.progress().map(|(id, progress)| (id, progress.matched)).collect();
-        let matched = |id: &NodeId| matched.get(id).copied().unwrap_or_default();
-        // Nine tenths of the log: as etcd.
-        let close = |id: &NodeId| u128::from(matched(id).0) * 10 >= u128::from(last.0) * 9;
-        let caught_up: BTreeSet<NodeId> = membership.learners.iter().copied().filter(close).collect();
-        *shared.caught_up.lock() = caught_up;
-        let may_vote =
-            |id: NodeId| matched(&id) > LogIndex::ZERO && last.0 - matched(&id).0.min(last.0) <= VOTE_LAG_MAX;
-        cluster::next_change(&self.roster, membership, may_vote)
+        cluster::change_to_propose(&self.roster, raft)
     }
 
     /// Whether this member was removed, has no duty left, and should stop.

@@ -49,6 +49,8 @@ pub struct Options {
     pub seed: u64,
     /// Where large files may lie for a while.
     pub spool_dir: PathBuf,
+    /// Where the core's trace is written, if it is.
+    pub trace: Option<PathBuf>,
     /// A planted bug.
     #[cfg(feature = "plant")]
     pub plant: Option<crate::plant::Plant>,

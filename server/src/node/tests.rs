@@ -93,6 +93,7 @@ impl Cluster {
             catch_up_entries: 10,
             max_request_bytes: 1 << 20,
             spool_dir: std::env::temp_dir(),
+            trace: None,
             request_timeout: Duration::from_secs(5),
             seed: 1000 * at as u64 + self.members[at].starts,
             #[cfg(feature = "plant")]

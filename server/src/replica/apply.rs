@@ -47,6 +47,10 @@ impl Batch {
 /// Whether a command has no effect because it is not the leader's of the entry's term: somebody who led earlier
 /// found that leases had run out, and the finding was handed on to a leader who knows of later renewals.
 fn is_void(command: &Command, entry: &Entry) -> bool {
+    #[cfg(feature = "plant")]
+    if crate::plant::is(crate::plant::Plant::ExpiryOfEarlierTerm) {
+        return false;
+    }
     matches!(&command.request, Some(Request::LeaseExpire(expire)) if expire.term != entry.term.0)
 }
 
@@ -124,6 +128,12 @@ impl Applier {
                 }
                 None => state.note_applied(entry.index),
             }
+            #[cfg(feature = "plant")]
+            if crate::plant::is(crate::plant::Plant::AnswersSwapped)
+                && let [.., (_, one), (_, other)] = &mut answers.outcomes[..]
+            {
+                std::mem::swap(one, other);
+            }
             self.meta.index = entry.index;
             self.meta.term = entry.term;
             if let Payload::Membership { membership, .. } = entry.payload {
@@ -135,7 +145,10 @@ impl Applier {
 
     /// Serves reads once their index is applied.
     pub fn wait(&mut self, decided: Decided, answers: &mut Answers) {
-        if decided.index <= self.meta.index {
+        let served = decided.index <= self.meta.index;
+        #[cfg(feature = "plant")]
+        let served = served || crate::plant::is(crate::plant::Plant::ReadBeforeApplied);
+        if served {
             answers.reads.extend(decided.numbers);
         } else {
             self.reads.entry(decided.index).or_default().extend(decided.numbers);

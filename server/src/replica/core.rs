@@ -3,8 +3,11 @@
 use super::{
     peer::{Outgoing, PeerMessage, Refusal, Tag},
     reads::{Decided, Reads, Resolved},
+    traced::{Recorder, Traced},
 };
 use crate::error::ApiError;
+#[cfg(feature = "plant")]
+use crate::plant::Plant;
 use bytes::Bytes;
 use raft::{
     MembershipChange, Raft, StepError,
@@ -126,7 +129,7 @@ struct Parked {
 /// A member without its shell.
 #[derive(Debug)]
 pub struct Replica {
-    raft: Raft,
+    raft: Traced,
     settings: Settings,
     now: u64,
     applied: LogIndex,
@@ -146,6 +149,8 @@ pub struct Replica {
     outgoing: Vec<Outgoing>,
     refused: Vec<(u64, ApiError)>,
     decided: Vec<Decided>,
+    /// The last turn ended a round of reads while others waited for one.
+    next_round: bool,
 }
 
 impl Replica {
@@ -154,7 +159,7 @@ impl Replica {
         Replica {
             leader: raft.leader(),
             committed: raft.commit(),
-            raft,
+            raft: Traced::new(raft),
             settings,
             now: 0,
             applied,
@@ -166,7 +171,13 @@ impl Replica {
             outgoing: Vec::new(),
             refused: Vec::new(),
             decided: Vec::new(),
+            next_round: false,
         }
+    }
+
+    /// Has everything written down that raft takes and gives out from now on.
+    pub fn record(&mut self, recorder: Box<dyn Recorder>) {
+        self.raft.record(recorder);
     }
 
     /// Raft's state, to look at.
@@ -187,6 +198,11 @@ impl Replica {
             Input::Tick => self.tick(),
             Input::Propose { number, command } => {
                 self.propose(number, command, self.now);
+                Ok(())
+            }
+            #[cfg(feature = "plant")]
+            Input::Read { number } if crate::plant::is(Plant::LocalRead) => {
+                self.decided.push(Decided { index: LogIndex::ZERO, numbers: vec![number] });
                 Ok(())
             }
             Input::Read { number } => {
@@ -226,6 +242,7 @@ impl Replica {
             || !self.outgoing.is_empty()
             || !self.refused.is_empty()
             || !self.decided.is_empty()
+            || self.next_round
     }
 
     /// Gives out what the steps since the last call produced.
@@ -234,9 +251,12 @@ impl Replica {
         self.begin_reads();
         self.unparked = std::mem::take(&mut self.unparking);
         let mut ready = self.raft.ready();
-        for state in std::mem::take(&mut ready.reads) {
+        let decided = std::mem::take(&mut ready.reads);
+        let any_decided = !decided.is_empty();
+        for state in decided {
             self.resolve(state.id, state.index);
         }
+        self.next_round = any_decided && (self.reads.is_waiting() || self.reads.is_asked_for());
         let lost = self.lost(&ready);
         Turn {
             ready,
@@ -290,6 +310,11 @@ impl Replica {
                 }
                 self.handed.push_back(Handed { number, term, at: self.now });
                 let tag = Tag { epoch: self.settings.epoch, number };
+                #[cfg(feature = "plant")]
+                if crate::plant::is(Plant::ProposalSentTwice) && number.is_multiple_of(5) {
+                    let message = PeerMessage::Propose { tag, term, command: command.clone() };
+                    self.outgoing.push(Outgoing { to, message });
+                }
                 self.outgoing.push(Outgoing { to, message: PeerMessage::Propose { tag, term, command } });
             }
             Why::NoLeader => self.park(number, command, since),
@@ -311,6 +336,10 @@ impl Replica {
             return;
         }
         for Parked { number, command, since } in std::mem::take(&mut self.parked) {
+            #[cfg(feature = "plant")]
+            if crate::plant::is(Plant::RefusedAndProposed) {
+                self.refused.push((number, ApiError::NoLeader));
+            }
             self.propose(number, command, since);
         }
     }
@@ -332,12 +361,12 @@ impl Replica {
                     self.refused.push((tag.number, why));
                 }
             }
-            PeerMessage::ReadIndex { tag } => {
-                let id = self.reads.begin_foreign(from, tag);
-                self.ask_raft(id);
-            }
+            PeerMessage::ReadIndex { tag } => self.reads.ask_for(from, tag),
             PeerMessage::ReadIndexed { tag, index } => {
-                if tag.epoch == self.settings.epoch {
+                let mine = tag.epoch == self.settings.epoch;
+                #[cfg(feature = "plant")]
+                let mine = mine || crate::plant::is(Plant::ReadOfEarlierLife);
+                if mine {
                     self.resolve(ReadId(tag.number), index);
                 }
             }
@@ -394,6 +423,8 @@ impl Replica {
             }
         }
         let Some(newest) = ready.committed.last().map(|entry| entry.term) else { return Vec::new() };
+        #[cfg(feature = "plant")]
+        let newest = Term(newest.0 + u64::from(crate::plant::is(Plant::LostTooEarly)));
         let count = self.handed.iter().take_while(|handed| handed.term < newest).count();
         self.handed.drain(..count).map(|handed| handed.number).collect()
     }
@@ -407,7 +438,8 @@ impl Replica {
         }
     }
 
-    /// Begins a round for the reads that wait, and tries again what raft would not begin earlier.
+    /// Begins a round for the reads that wait, here and of peers, and tries again what raft would not begin
+    /// earlier.
     fn begin_reads(&mut self) {
         if self.committed != self.raft.commit() || self.raft.role() != raft::Role::Leader {
             self.committed = self.raft.commit();
@@ -415,7 +447,13 @@ impl Replica {
                 self.ask_raft(id);
             }
         }
-        if !self.reads.is_waiting() || self.reads.rounds() >= ROUNDS_MAX {
+        if self.raft.role() != raft::Role::Leader {
+            for (to, tag) in self.reads.take_asked_for() {
+                self.outgoing.push(Outgoing { to, message: PeerMessage::ReadIndexed { tag, index: None } });
+            }
+        }
+        let waits = self.reads.is_waiting() || self.reads.is_asked_for();
+        if !waits || self.reads.rounds() >= ROUNDS_MAX {
             return;
         }
         match self.leader {
@@ -441,12 +479,10 @@ impl Replica {
     }
 
     fn resolve(&mut self, id: ReadId, index: Option<LogIndex>) {
-        match self.reads.resolve(id, index, self.now) {
-            Resolved::Own(decided) => self.decided.push(decided),
-            Resolved::Foreign(to, tag) => {
-                self.outgoing.push(Outgoing { to, message: PeerMessage::ReadIndexed { tag, index } });
-            }
-            Resolved::Nothing => {}
+        let Resolved { own, foreign } = self.reads.resolve(id, index, self.now);
+        self.decided.extend(own);
+        for (to, tag) in foreign {
+            self.outgoing.push(Outgoing { to, message: PeerMessage::ReadIndexed { tag, index } });
         }
     }
 }

@@ -22,9 +22,9 @@ pub(super) struct Reads {
     next: u64,
     /// Not part of a round yet: number, and tick of arrival.
     waiting: VecDeque<(u64, u64)>,
+    /// Rounds that peers ask of this member as their leader, and that are not part of one here yet.
+    asked_for: Vec<(NodeId, Tag)>,
     rounds: BTreeMap<ReadId, Round>,
-    /// Rounds that peers asked for.
-    foreign: BTreeMap<ReadId, (NodeId, Tag)>,
     /// Rounds that raft would not begin yet, since no entry of its term is committed.
     early: Vec<ReadId>,
 }
@@ -32,21 +32,21 @@ pub(super) struct Reads {
 #[derive(Debug)]
 struct Round {
     numbers: Vec<u64>,
+    /// Peers' rounds that are a part of this one.
+    foreign: Vec<(NodeId, Tag)>,
     /// Tick at which it began.
     begun: u64,
     /// The leader that was asked; `None` if that is this member.
     asked: Option<NodeId>,
 }
 
-/// What a decided round was for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Resolved {
-    /// Reads of this member.
-    Own(Decided),
-    /// A peer's.
-    Foreign(NodeId, Tag),
-    /// Nothing any more.
-    Nothing,
+/// What a round came to. Nothing, for one that was given up before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Resolved {
+    /// Reads of this member whose index is known.
+    pub own: Option<Decided>,
+    /// Peers that wait for an answer.
+    pub foreign: Vec<(NodeId, Tag)>,
 }
 
 impl Reads {
@@ -54,30 +54,39 @@ impl Reads {
         self.waiting.push_back((number, now));
     }
 
+    /// A peer asks. It shares the next round of this member with all others: while the members of a busy
+    /// cluster each had rounds of their own, the leader confirmed itself several times as often.
+    pub(super) fn ask_for(&mut self, from: NodeId, tag: Tag) {
+        // Who asks again has given up what it asked before.
+        self.asked_for.retain(|(peer, _)| *peer != from);
+        self.asked_for.push((from, tag));
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Whether peers wait for a round to begin.
+    pub(super) fn is_asked_for(&self) -> bool {
+        !self.asked_for.is_empty()
+    }
+
+    /// Peers that wait for a round to begin: this member can give them none any more.
+    pub(super) fn take_asked_for(&mut self) -> Vec<(NodeId, Tag)> {
+        std::mem::take(&mut self.asked_for)
     }
 
     pub(super) fn rounds(&self) -> usize {
         self.rounds.len()
     }
 
-    fn fresh(&mut self) -> ReadId {
-        self.next += 1;
-        ReadId(self.next)
-    }
-
-    /// Makes one round of all that wait.
+    /// Makes one round of all that wait; of peers' too, if no other member is asked.
     pub(super) fn begin(&mut self, now: u64, asked: Option<NodeId>) -> ReadId {
-        let id = self.fresh();
+        self.next += 1;
+        let id = ReadId(self.next);
         let numbers = self.waiting.drain(..).map(|(number, _)| number).collect();
-        self.rounds.insert(id, Round { numbers, begun: now, asked });
-        id
-    }
-
-    pub(super) fn begin_foreign(&mut self, from: NodeId, tag: Tag) -> ReadId {
-        let id = self.fresh();
-        self.foreign.insert(id, (from, tag));
+        let foreign = if asked.is_none() { self.take_asked_for() } else { Vec::new() };
+        self.rounds.insert(id, Round { numbers, foreign, begun: now, asked });
         id
     }
 
@@ -89,17 +98,23 @@ impl Reads {
         std::mem::take(&mut self.early)
     }
 
-    /// What the round came to. Reads of a round that came to nothing wait for another one.
+    /// What the round came to. Reads of a round that came to nothing wait for another one; peers are told.
     pub(super) fn resolve(&mut self, id: ReadId, index: Option<LogIndex>, now: u64) -> Resolved {
-        if let Some((from, tag)) = self.foreign.remove(&id) {
-            return Resolved::Foreign(from, tag);
-        }
-        let Some(round) = self.rounds.remove(&id) else { return Resolved::Nothing };
+        let Some(Round { numbers, foreign, .. }) = self.rounds.remove(&id) else {
+            return Resolved::default();
+        };
         match index {
-            Some(index) => Resolved::Own(Decided { index, numbers: round.numbers }),
+            #[cfg(feature = "plant")]
+            Some(index) if crate::plant::is(crate::plant::Plant::ReadJoinsRound) => {
+                let late = self.waiting.drain(..).map(|(number, _)| number);
+                let own = Some(Decided { index, numbers: numbers.into_iter().chain(late).collect() });
+                Resolved { own, foreign }
+            }
+            Some(_) if numbers.is_empty() => Resolved { own: None, foreign },
+            Some(index) => Resolved { own: Some(Decided { index, numbers }), foreign },
             None => {
-                self.waiting.extend(round.numbers.into_iter().map(|number| (number, now)));
-                Resolved::Nothing
+                self.waiting.extend(numbers.into_iter().map(|number| (number, now)));
+                Resolved { own: None, foreign }
             }
         }
     }
@@ -113,7 +128,8 @@ impl Reads {
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
-            self.resolve(id, None, now);
+            // Peers' rounds are only in those that nobody else was asked.
+            let _ = self.resolve(id, None, now);
         }
     }
 

@@ -322,6 +322,69 @@ fn reads_of_a_turn_share_a_round_and_wait_until_its_index_is_applied() {
 }
 
 #[test]
+fn reads_of_all_members_share_the_leaders_next_round() {
+    let mut net = Net::led();
+    let is_heartbeat = |message: &PeerMessage| matches!(message, PeerMessage::Raft(m) if matches!(m.body, raft::Body::Heartbeat { .. }));
+    net.step(1, Input::Read { number: 1 });
+    net.turns();
+    let first = net.intercept(is_heartbeat);
+    assert_eq!(first.len(), 2, "a round of heartbeats");
+    // While that is under way everybody asks.
+    for id in 1..=3 {
+        net.step(id, Input::Read { number: 10 + id });
+    }
+    net.settle();
+    for id in 1..=3 {
+        assert_eq!(net.outcome(id, 10 + id), [], "the round began before the read");
+    }
+    first.into_iter().for_each(|said| net.deliver(said));
+    let mut heartbeats = 0;
+    for _ in 0..20 {
+        net.turns();
+        heartbeats += net.wire.iter().filter(|(_, outgoing)| is_heartbeat(&outgoing.message)).count();
+        for said in std::mem::take(&mut net.wire) {
+            net.deliver(said);
+        }
+    }
+    assert_eq!(heartbeats, 2, "one round for all");
+    assert_eq!(net.outcome(1, 1), [Ok(())]);
+    for id in 1..=3 {
+        assert_eq!(net.outcome(id, 10 + id), [Ok(())], "member {id}");
+    }
+}
+
+#[test]
+fn a_round_that_ends_lets_the_next_begin_at_once() {
+    let mut net = Net::led();
+    net.step(1, Input::Read { number: 1 });
+    net.turns();
+    net.step(1, Input::Read { number: 2 });
+    for said in std::mem::take(&mut net.wire) {
+        net.deliver(said);
+    }
+    net.turns();
+    for said in std::mem::take(&mut net.wire) {
+        net.deliver(said);
+    }
+    net.turns();
+    assert_eq!(net.outcome(1, 1), [Ok(())]);
+    assert!(net.member(1).replica.has_turn(), "nothing else may wake the leader for a while");
+    net.settle();
+    assert_eq!(net.outcome(1, 2), [Ok(())]);
+}
+
+#[test]
+fn who_is_asked_and_does_not_lead_says_so() {
+    let mut net = Net::led();
+    let tag = Tag { epoch: 5, number: 1 };
+    net.step(2, Input::Receive { from: NodeId(3), message: PeerMessage::ReadIndex { tag } });
+    net.turns();
+    let answers = net.intercept(is_read_indexed);
+    let nothing = PeerMessage::ReadIndexed { tag, index: None };
+    assert_eq!(answers, [(NodeId(2), Outgoing { to: NodeId(3), message: nothing })]);
+}
+
+#[test]
 fn an_answer_to_a_round_that_was_given_up_answers_nothing() {
     let mut net = Net::led();
     net.step(2, Input::Read { number: 1 });

@@ -269,6 +269,12 @@ impl StateMachine {
     /// Ends a lease, and deletes its keys at one revision.
     fn revoke(&mut self, id: i64) -> Result<(), ApiError> {
         let keys = self.leases.revoke(id)?;
+        #[cfg(feature = "plant")]
+        if crate::plant::is(Plant::KeysEndApart) {
+            keys.into_iter().for_each(|key| self.kv.delete_keys([key]));
+            self.news.leases.push(Change::Ended { id });
+            return Ok(());
+        }
         self.kv.delete_keys(keys);
         self.news.leases.push(Change::Ended { id });
         Ok(())

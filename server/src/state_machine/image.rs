@@ -62,7 +62,11 @@ impl StateMachine {
         let mut head = Vec::new();
         put_u64(&mut head, self.applied.0);
         put_i64(&mut head, kv.revision());
-        put_i64(&mut head, kv.compact_revision());
+        let compacted = kv.compact_revision();
+        #[cfg(feature = "plant")]
+        let compacted =
+            if crate::plant::is(crate::plant::Plant::ImageForgetsCompaction) { -1 } else { compacted };
+        put_i64(&mut head, compacted);
         put_bytes(&mut head, &self.cluster_state().encode_to_vec());
         put_u64(&mut head, u64::try_from(self.leases.len()).expect("counts fit 64 bits"));
         for (id, lease) in self.leases.iter() {

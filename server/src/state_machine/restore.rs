@@ -189,6 +189,10 @@ impl Restore {
                 let Head { applied, roster, alarms, auth, downgrade, mut leases } = *head;
                 let kv = builder.finish(totals)?;
                 for (key, lease) in kv.leased() {
+                    #[cfg(feature = "plant")]
+                    if crate::plant::is(crate::plant::Plant::ImageForgetsLeasedKeys) {
+                        continue;
+                    }
                     if !leases.note(Moved { key: key.clone(), from: 0, to: lease }) {
                         return Err(RestoreError::Leases);
                     }

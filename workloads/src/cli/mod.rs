@@ -10,6 +10,7 @@ mod duration;
 mod gallery;
 mod levels;
 mod list;
+mod merge;
 mod model;
 #[cfg(feature = "plant")]
 mod mutants;
@@ -21,9 +22,8 @@ mod serve;
 mod settings;
 mod shrink;
 mod sim;
-mod suite;
-mod target;
 mod trial;
+mod validate;
 mod words;
 
 use crate::{cluster::compose, nemesis::PlanFile};
@@ -74,6 +74,8 @@ enum Command {
     Model(Box<model::ModelArgs>),
     /// Simulate clusters of the production replica, deterministically, one a seed.
     Sim(Box<sim::SimArgs>),
+    /// Add up what the shards of a simulation found.
+    Merge(merge::MergeArgs),
     /// Prove that planted bugs are found: each by the model, by walks, by simulation.
     #[cfg(feature = "plant")]
     Mutants(mutants::MutantsArgs),
@@ -135,6 +137,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::List(args)) => list::list(&args),
         Some(Command::Model(args)) => model::model(&args),
         Some(Command::Sim(args)) => sim::sim(&args),
+        Some(Command::Merge(args)) => merge::merge(&args),
         #[cfg(feature = "plant")]
         Some(Command::Mutants(args)) => mutants::mutants(&args),
         Some(Command::Machine) => containers::machine(),

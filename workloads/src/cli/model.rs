@@ -1,6 +1,6 @@
 //! `assay model`: model-checks the Raft core.
 
-use super::{Failure, UNKNOWN, duration, print};
+use super::{Failure, UNKNOWN, duration, print, validate::validate};
 use checker::models::raft::{
     Bounds, Counterexample, End, Named, Progress, RaftModel, Replayed, Report, Script, Search, Walks, shrink,
 };
@@ -61,6 +61,10 @@ pub(super) struct ModelArgs {
     /// Carry out a script that was written before, instead of searching.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
+    /// Replay what the raft cores of members took (`assay-server --trace`, `assay run --trace`), and judge what they
+    /// gave out; name the traces of all members together.
+    #[arg(long, value_name = "FILES", num_args = 1..)]
+    validate: Vec<PathBuf>,
     /// Open stateright's explorer at this address, instead of searching.
     #[arg(long, value_name = "ADDR")]
     explore: Option<SocketAddr>,
@@ -175,6 +179,9 @@ pub(super) fn model(args: &ModelArgs) -> Result<u8, Failure> {
     }
     // A broken invariant of the core is a panic there, and a finding here: it is told once, at the end.
     std::panic::set_hook(Box::new(|_| {}));
+    if !args.validate.is_empty() {
+        return validate(&args.validate);
+    }
     if let Some(address) = args.explore {
         print(&format!("the explorer is at http://{address}/ until Ctrl-C\n"))?;
         RaftModel { bounds }.checker().serve(address);

@@ -1,17 +1,14 @@
 //! `assay mutants`: every planted bug, and what finds it. In builds with the feature `plant`.
 
-use super::{Failure, duration, model::cpu_s, print};
-use crate::sim;
-use checker::models::raft::{Bounds, Named, Search, Walks};
-use raft::Mutation;
-use server::plant::Plant;
-use std::{
-    fmt::Write as _,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+mod gallery;
+mod searches;
 
-/// Exit status where a bug was not found.
+use super::{Failure, duration, print};
+use gallery::{CI, Mutant, elsewhere, equivalent};
+use searches::{Altitude, Cell};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
+
+/// Exit status where a bug was not found, or where one was that is not there.
 const ANOMALY: u8 = 1;
 
 /// Arguments of `assay mutants`.
@@ -20,197 +17,181 @@ pub(super) struct MutantsArgs {
     /// Only these, by name.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
+    /// Only some, which are quick to find: `ci` fails where one is not found by all that found it before, or
+    /// where anything is found in a server without any.
+    #[arg(long, value_enum, conflicts_with = "only")]
+    subset: Option<Subset>,
     /// Seeds of each search by chance: the median and the worst are told.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 10)]
     repeat: u64,
     /// Time for one search.
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     time_limit: Duration,
+    /// Distinct states of a search breadth first.
+    #[arg(long, default_value_t = 1_500_000)]
+    states: usize,
     /// Simulated seeds of one search.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 300)]
     seeds: u64,
-    /// Where the matrix is written.
-    #[arg(long, value_name = "FILE", default_value = "mutants.md")]
-    out: PathBuf,
+    /// Where the matrix is written; nowhere with --subset, unless it is given.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
-/// A planted bug.
-#[derive(Clone, Copy)]
-enum Mutant {
-    /// Of the core.
-    Core(Mutation),
-    /// Of the server.
-    Server(Plant),
+/// Some of the mutants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Subset {
+    /// For every change.
+    Ci,
 }
 
-impl Mutant {
-    fn name(self) -> &'static str {
-        match self {
-            Mutant::Core(mutation) => mutation.name(),
-            Mutant::Server(plant) => plant.name(),
-        }
+/// What came of one mutant.
+struct Row {
+    mutant: Mutant,
+    cells: [Cell; 3],
+}
+
+impl Row {
+    fn new(args: &MutantsArgs, mutant: Mutant) -> Row {
+        Row { mutant, cells: Altitude::ALL.map(|altitude| searches::search(args, mutant, altitude)) }
     }
 
-    /// Those of the server that stand for one of the core are told there.
-    fn all() -> Vec<Mutant> {
-        let core = Mutation::ALL.iter().map(|mutation| Mutant::Core(*mutation));
-        let of_the_server = |plant: &&Plant| {
-            matches!(
-                plant,
-                Plant::ApplyTwiceAfterRestart
-                    | Plant::CasIgnoresCompare
-                    | Plant::LostDelete
-                    | Plant::StaleRange
-                    | Plant::CountIncludesTombstones
-            )
-        };
-        core.chain(Plant::ALL.iter().filter(of_the_server).map(|plant| Mutant::Server(*plant))).collect()
+    fn is_found(&self) -> bool {
+        self.cells.iter().any(Cell::is_found)
     }
-}
 
-/// One search's result: processor time until it was found, and by what.
-#[derive(Clone)]
-struct Found {
-    cpu_s: f64,
-    by: String,
-}
+    /// Median processor time of the altitude that is quickest, in seconds.
+    fn cpu_s(&self) -> Option<f64> {
+        self.cells.iter().filter_map(Cell::median_s).min_by(f64::total_cmp)
+    }
 
-/// All searches of one kind for a mutant: those that found it, and how many there were.
-#[derive(Default)]
-struct Cell {
-    found: Vec<Found>,
-    tried: u64,
-}
-
-impl Cell {
     fn text(&self) -> String {
-        if self.tried == 0 {
-            return "-".into();
+        let cells = self.cells.each_ref().map(Cell::text);
+        let mut line = format!("| `{}` | {} |", self.mutant, cells.join(" | "));
+        if let Some(why) = equivalent(self.mutant.name()) {
+            let _ = write!(line, " equivalent: {why} |");
+        } else if let Some(by) = elsewhere(self.mutant.name()) {
+            let _ = write!(line, " {by} |");
+        } else if self.mutant.is_in_gate() {
+            line += " found by `assay run` in the gate |";
+        } else {
+            line += " |";
         }
-        let mut times: Vec<f64> = self.found.iter().map(|found| found.cpu_s).collect();
-        times.sort_by(f64::total_cmp);
-        let Some(worst) = times.last() else { return "not found".into() };
-        let by = &self.found[0].by;
-        let median = times[times.len() / 2];
-        format!("{}/{}: {median:.2} s, worst {worst:.2} s ({by})", times.len(), self.tried)
+        line + "\n"
+    }
+
+    /// What is wrong with the result.
+    fn complaint(&self) -> Option<String> {
+        let name = self.mutant.name();
+        match (self.is_found(), equivalent(name)) {
+            (false, None) if elsewhere(name).is_none() => Some(format!("{name}: not found")),
+            (true, Some(_)) => Some(format!("{name}: said to be equivalent, and found")),
+            (_, None) | (false, Some(_)) => None,
+        }
     }
 }
 
 pub(super) fn mutants(args: &MutantsArgs) -> Result<u8, Failure> {
-    let all = Mutant::all();
-    for name in &args.only {
-        if !all.iter().any(|mutant| mutant.name() == name) {
-            let names: Vec<&str> = all.iter().map(|mutant| mutant.name()).collect();
-            return Err(Failure::Usage(format!(
-                "no mutant is named `{name}`; there are {}",
-                names.join(", ")
-            )));
-        }
-    }
+    // A broken invariant of the core is a panic there, and a finding here.
     std::panic::set_hook(Box::new(|_| {}));
+    match args.subset {
+        Some(Subset::Ci) => ci(args),
+        None => matrix(args),
+    }
+}
+
+fn matrix(args: &MutantsArgs) -> Result<u8, Failure> {
+    let all = Mutant::all();
+    if let Some(name) = args.only.iter().find(|name| !all.iter().any(|mutant| mutant.name() == *name)) {
+        let names: Vec<&str> = all.iter().map(|mutant| mutant.name()).collect();
+        return Err(Failure::Usage(format!("no mutant is named `{name}`; there are {}", names.join(", "))));
+    }
     let chosen =
         |mutant: &&Mutant| args.only.is_empty() || args.only.iter().any(|name| name == mutant.name());
-    let mut table =
-        String::from("| mutant | model: breadth first | model: walks | simulation |\n|---|---|---|---|\n");
-    let (mut missed, mut count) = (Vec::new(), 0);
+    let mut table = String::new();
+    let mut rows = Vec::new();
+    let mut area = "";
     for mutant in all.iter().filter(chosen) {
-        let row = [bfs(args, *mutant), walks(args, *mutant), simulation(args, *mutant)];
-        count += 1;
-        if row.iter().all(|cell| cell.found.is_empty()) {
-            missed.push(mutant.name());
+        let mut text = String::new();
+        if mutant.area() != area {
+            area = mutant.area();
+            let _ = write!(
+                text,
+                "\n## {area}\n\n| mutant | breadth first | walks | simulation | |\n|---|---|---|---|---|\n"
+            );
         }
-        let [model, walk, sim] = row.each_ref().map(Cell::text);
-        let line = format!("| {} | {model} | {walk} | {sim} |\n", mutant.name());
-        print(&line)?;
-        table += &line;
+        let row = Row::new(args, *mutant);
+        text += &row.text();
+        print(&text)?;
+        table += &text;
+        rows.push(row);
     }
-    let sum = format!(
-        "\n{} of {count} found; CPU-seconds until found, over {} seeds; limits: {} s, {} simulated seeds.\n",
-        count - missed.len(),
+    let sum = summary(args, &rows);
+    if let Some(file) = &args.out {
+        std::fs::write(file, format!("{}\n{sum}\n{table}", head()))?;
+    }
+    print(&format!("\n{sum}\n"))?;
+    let complaints: Vec<String> = rows.iter().filter_map(Row::complaint).collect();
+    print(&complaints.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    Ok(if complaints.is_empty() { 0 } else { ANOMALY })
+}
+
+fn head() -> &'static str {
+    "# Planted bugs and what finds them\n\n\
+     Written by `assay mutants --out FILE` in a build with `--features plant`. A cell tells how many of the searches \
+     found the bug, the processor time that took (median and worst), and what gave it away; `-`: this altitude does \
+     not have the code. *Breadth first* and *walks* are `assay model`, *simulation* is `assay sim`. A search breadth \
+     first knows no chance, so there is one.\n"
+}
+
+fn summary(args: &MutantsArgs, rows: &[Row]) -> String {
+    let equivalents = rows.iter().filter(|row| equivalent(row.mutant.name()).is_some()).count();
+    let found = rows.iter().filter(|row| row.is_found()).count();
+    let elsewhere =
+        rows.iter().filter(|row| !row.is_found() && elsewhere(row.mutant.name()).is_some()).count();
+    let mut times: Vec<f64> = rows.iter().filter_map(Row::cpu_s).collect();
+    times.sort_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
+    let worst = times.last().copied().unwrap_or(f64::NAN);
+    format!(
+        "{found} of {} mutants that are not equivalent are found here, {elsewhere} by tests of the core alone; \
+         {equivalents} are equivalent. By whoever is quickest it takes {median:.2} CPU-seconds (median over the mutants; worst {worst:.1}). {} seeds a search by \
+         chance; limits: {} s a search, {} states breadth first, {} simulated seeds.\n",
+        rows.len() - equivalents,
         args.repeat,
         args.time_limit.as_secs(),
+        args.states,
         args.seeds
-    );
-    let _ = writeln!(table, "{sum}");
-    std::fs::write(&args.out, format!("# Planted bugs and what finds them\n\n{table}"))?;
-    print(&sum)?;
-    if missed.is_empty() {
-        return Ok(0);
-    }
-    print(&format!("not found: {}\n", missed.join(", ")))?;
-    Ok(ANOMALY)
+    )
 }
 
-fn bounds(of: Named, mutation: Mutation) -> Bounds {
-    Bounds { mutation: Some(mutation), ..of.bounds() }
-}
-
-fn bfs(args: &MutantsArgs, mutant: Mutant) -> Cell {
-    let Mutant::Core(mutation) = mutant else { return Cell::default() };
-    let bounds = bounds(Named::Standard, mutation);
-    let search = Search {
-        bounds,
-        threads: 1,
-        states_max: Some(3_000_000),
-        time_max: Some(args.time_limit),
-        ..Search::of(Named::Standard)
-    };
-    let before = cpu_s();
-    let report = search.run(|_| {});
-    let found = report.counterexample.map(|found| Found {
-        cpu_s: cpu_s() - before,
-        by: format!("{}, depth {}", found.broken.name(), found.actions.len()),
-    });
-    Cell { found: found.into_iter().collect(), tried: 1 }
-}
-
-fn walks(args: &MutantsArgs, mutant: Mutant) -> Cell {
-    let Mutant::Core(mutation) = mutant else { return Cell::default() };
-    let mut cell = Cell { found: Vec::new(), tried: args.repeat };
-    for seed in 1..=args.repeat {
-        let walks = Walks {
-            bounds: bounds(Named::Deep, mutation),
-            seed,
-            steps_max: 120,
-            walks_max: u64::MAX,
-            time_max: Some(args.time_limit),
-            threads: 1,
-        };
-        let before = cpu_s();
-        if let Some((_, found)) = walks.run().counterexample {
-            cell.found.push(Found { cpu_s: cpu_s() - before, by: found.broken.name().into() });
-        } else if cell.found.is_empty() {
-            cell.tried = seed;
-            break;
+/// The quick part: what was found must be found, and nothing where there is nothing. The first is the canary: a
+/// gate that does not see even that one says nothing.
+fn ci(args: &MutantsArgs) -> Result<u8, Failure> {
+    let mut complaints = Vec::new();
+    for (name, altitudes) in CI {
+        let mutant = Mutant::all().into_iter().find(|mutant| mutant.name() == *name);
+        let mutant =
+            mutant.ok_or_else(|| Failure::Unknown(format!("there is no mutant `{name}` any more")))?;
+        for altitude in *altitudes {
+            let cell = searches::search(args, mutant, *altitude);
+            print(&format!("{name}: {altitude}: {}\n", cell.text()))?;
+            if !cell.is_found() {
+                complaints.push(format!("{name}: {altitude} finds it no longer\n"));
+            }
         }
     }
-    cell
-}
-
-fn simulation(args: &MutantsArgs, mutant: Mutant) -> Cell {
-    let mut cell = Cell { found: Vec::new(), tried: args.repeat };
-    for repeat in 0..args.repeat {
-        let (before, begun) = (cpu_s(), Instant::now());
-        let first = 1 + repeat * 1_000_000;
-        let found =
-            (first..first + args.seeds).take_while(|_| begun.elapsed() < args.time_limit).find_map(|seed| {
-                let mut plan = sim::Plan::of(seed);
-                match mutant {
-                    Mutant::Core(mutation) => plan.mutation = Some(mutation),
-                    Mutant::Server(plant) => plan.plant = Some(plant),
-                }
-                sim::run(&plan, false).failure
-            });
-        match found {
-            Some(failure) => {
-                cell.found.push(Found { cpu_s: cpu_s() - before, by: failure.finder().to_string() });
-            }
-            None if cell.found.is_empty() => {
-                cell.tried = repeat + 1;
-                break;
-            }
-            None => {}
+    for altitude in Altitude::ALL {
+        let cell = searches::search(args, Mutant::None, altitude);
+        print(&format!("no bug: {altitude}: {}\n", cell.text()))?;
+        if cell.is_found() {
+            complaints.push(format!("{altitude} finds a bug where none is planted\n"));
         }
     }
-    cell
+    print(&complaints.concat())?;
+    if !complaints.is_empty() {
+        return Ok(ANOMALY);
+    }
+    print(&format!("{} planted bugs are found as before\n", CI.len()))?;
+    Ok(0)
 }

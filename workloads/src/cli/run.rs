@@ -4,7 +4,7 @@ use super::{
     Failure, Format, colour, containers, duration, log, out, print, series, settings::Settings, words::quote,
 };
 use crate::{
-    cluster::{Kind, SERVER_ARGV0, Spec, System, compose, etcd_dir, netns},
+    cluster::{Kind, SERVER_ARGV0, Spec, System, Tuning, compose, etcd_dir, netns},
     generator::Rate,
     nemesis::{FaultSet, LeftOut, PlanFile},
     report,
@@ -97,6 +97,9 @@ pub(super) struct RunArgs {
     /// How to print the results.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Keep what each member's raft core took and gave out, for `assay model --validate`; not with containers.
+    #[arg(long)]
+    trace: bool,
     /// A bug to plant in the nodes; only in a build with the feature `plant`.
     #[arg(long, value_name = "NAME")]
     plant: Option<String>,
@@ -315,6 +318,10 @@ impl RunArgs {
         if let Some(plant) = &self.plant {
             known_plant(plant)?;
         }
+        if self.trace && (self.cluster == ClusterArg::Compose || self.system == SystemArg::Etcd) {
+            let text = "--trace: only our own server, outside of containers, writes traces";
+            return Err(Failure::Usage(text.into()));
+        }
         if self.cluster == ClusterArg::Compose {
             return self.system_in_image();
         }
@@ -437,6 +444,11 @@ fn kind(arg: ClusterArg, notes: &mut Vec<String>) -> Result<Kind, Failure> {
     Ok(Kind::Netns)
 }
 
+/// What `auto` comes to: netns where it works, else local. Call it before there is any thread.
+pub(super) fn network(notes: &mut Vec<String>) -> Result<Kind, Failure> {
+    kind(ClusterArg::Auto, notes)
+}
+
 pub(super) fn run(args: &RunArgs, program: &str) -> Result<u8, Failure> {
     args.bounds()?;
     // Whatever is wrong with the arguments is found before anything is made.
@@ -497,7 +509,7 @@ impl Setting {
         };
         let replay = args.replay.as_deref().map(PlanFile::read).transpose();
         let replay = replay.map_err(|error| Failure::Usage(format!("--replay: {error}")))?;
-        let tuning = args.settings.tuning(seed, &mut notes);
+        let tuning = Tuning { trace: args.trace, ..args.settings.tuning(seed, &mut notes) };
         Ok(Config {
             command: command(&self.program, &words(args, &target, seed)),
             args: words(&args.in_full(), &target, seed),
@@ -623,6 +635,10 @@ fn words(args: &RunArgs, target: &Target, seed: u64) -> Vec<String> {
         }
         Target::Running { .. } => flag("endpoints", &args.endpoints.join(",")),
     }
+    if args.trace {
+        words.push("--trace".into());
+    }
+    let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_string()]);
     let profile = args.profile.and_then(|profile| profile.to_possible_value());
     if let Some(profile) = &profile {
         flag("profile", profile.get_name());

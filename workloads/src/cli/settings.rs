@@ -116,6 +116,7 @@ fn draw(seed: u64) -> Tuning {
         snapshot_count,
         batch_interval,
         batch_limit,
+        trace: false,
     }
 }
 

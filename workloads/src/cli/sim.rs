@@ -1,6 +1,6 @@
 //! `assay sim`: simulates clusters, one a seed.
 
-use super::{Failure, UNKNOWN, model::cpu_s, print};
+use super::{Failure, UNKNOWN, merge, model::cpu_s, print};
 use crate::sim::{Outcome, Plan, run};
 use std::{
     collections::BTreeMap,
@@ -44,7 +44,7 @@ pub(super) struct SimArgs {
     /// Leave out these faults of the plan, by number: `2,5`.
     #[arg(long, value_name = "FAULTS", value_delimiter = ',', requires = "seed")]
     without: Vec<usize>,
-    /// Write what was found into this file, as JSON.
+    /// Write what was found into this file, as JSON: for `assay merge`.
     #[arg(long, value_name = "FILE")]
     out: Option<std::path::PathBuf>,
     /// A planted bug of the server.
@@ -240,10 +240,21 @@ fn many(args: &SimArgs) -> Result<u8, Failure> {
     );
     print(&text)?;
     if let Some(file) = &args.out {
-        let failed: Vec<_> = total.failed.iter().collect();
-        let json =
-            serde_json::json!({ "seeds": total.seeds, "virtual_us": total.virtual_us, "failed": failed });
-        std::fs::write(file, format!("{json}\n"))?;
+        let shard = merge::Shard {
+            version: env!("CARGO_PKG_VERSION").into(),
+            first: args.first,
+            count: args.seeds,
+            shard: (args.shard.this, args.shard.of),
+            seeds: total.seeds,
+            virtual_us: total.virtual_us,
+            events: total.events,
+            ok: total.ok,
+            cpu_s: cpu,
+            failed: total.failed.clone(),
+        };
+        let json = serde_json::to_string(&shard).map_err(|error| Failure::Unknown(error.to_string()))?;
+        std::fs::write(file, format!("{json}\n"))
+            .map_err(|error| Failure::Unknown(format!("{}: {error}", file.display())))?;
     }
     match (total.failed.is_empty(), total.seeds) {
         (false, _) => Ok(ANOMALY),

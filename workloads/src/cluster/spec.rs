@@ -72,6 +72,8 @@ pub struct Tuning {
     pub batch_interval: Option<Duration>,
     /// After how many changes it writes at the latest; as above.
     pub batch_limit: Option<u64>,
+    /// Whether our own server writes what its raft core takes and gives out into a file beside its log.
+    pub trace: bool,
 }
 
 impl Default for Tuning {
@@ -82,6 +84,7 @@ impl Default for Tuning {
             snapshot_count: None,
             batch_interval: None,
             batch_limit: None,
+            trace: false,
         }
     }
 }

@@ -147,6 +147,9 @@ impl System {
                 if let Some(plant) = plant {
                     flag("plant", plant);
                 }
+                if tuning.trace {
+                    flag("trace", &node.log.with_extension("trace").display().to_string());
+                }
             }
             System::Etcd { .. } => {
                 // How much of what was applied waits in memory for the back end to write it.

@@ -1,14 +1,15 @@
 //! The calls of etcd's API that the workloads use.
 
-use super::{connection::Connection, error::DriverError};
+use super::{clock::Clock, connection::Connection, error::DriverError, watch::Responses};
 use http::Uri;
 use server::proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvRequest,
-    HashKvResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusRequest,
-    StatusResponse, TxnRequest, TxnResponse, kv_client::KvClient, maintenance_client::MaintenanceClient,
+    HashKvResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+    PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, StatusRequest, StatusResponse,
+    TxnRequest, TxnResponse, WatchRequest, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
 use std::{future::Future, pin::Pin, time::Duration};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tonic::{Request, Response, Status};
 
 /// What an answer takes its time to be.
@@ -26,6 +27,19 @@ pub trait Port: Send {
     fn txn(&self, request: TxnRequest) -> Answer<TxnResponse>;
     /// Forgets history below a revision.
     fn compact(&self, request: CompactionRequest) -> Answer<CompactionResponse>;
+    /// Makes a lease.
+    fn lease_grant(&self, request: LeaseGrantRequest) -> Answer<LeaseGrantResponse>;
+    /// Ends a lease.
+    fn lease_revoke(&self, request: LeaseRevokeRequest) -> Answer<LeaseRevokeResponse>;
+    /// Renews a lease, and gives its TTL in seconds: 0 for one that is gone.
+    fn lease_keep_alive(&self, id: i64) -> Answer<i64>;
+    /// Opens a stream of watches.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn watch(&self, requests: mpsc::Receiver<WatchRequest>) -> Result<Responses, DriverError>;
+    /// What the member's clients take for the time.
+    fn clock(&self) -> Clock;
 }
 
 /// A client of one member: connects when first used, and again after its connection broke. Never retries.
@@ -81,6 +95,16 @@ impl Client {
     pub fn start_operation(&mut self) -> &mut Client {
         self.until = Some(Instant::now() + self.deadline);
         self
+    }
+
+    /// What the time is where the member lives.
+    pub fn clock(&self) -> Clock {
+        self.port.as_ref().map_or(Clock::Machine, |port| port.clock())
+    }
+
+    /// The member in this process that takes the place of a connection.
+    pub(super) fn port(&self) -> Option<&dyn Port> {
+        self.port.as_deref()
     }
 
     /// How long an operation, or a single call, may take.

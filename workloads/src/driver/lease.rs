@@ -17,6 +17,10 @@ impl Client {
     /// See [`DriverError`].
     pub async fn lease_grant(&mut self, ttl: i64) -> Result<LeaseGrantResponse, DriverError> {
         let request = LeaseGrantRequest { ttl, id: 0 };
+        if let Some(port) = self.port() {
+            let answer = port.lease_grant(request);
+            return answer.await;
+        }
         self.call(request, async |connection, origin, request| {
             LeaseClient::with_origin(connection, origin).lease_grant(request).await
         })
@@ -28,6 +32,10 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn lease_revoke(&mut self, id: i64) -> Result<LeaseRevokeResponse, DriverError> {
+        if let Some(port) = self.port() {
+            let answer = port.lease_revoke(LeaseRevokeRequest { id });
+            return answer.await;
+        }
         self.call(LeaseRevokeRequest { id }, async |connection, origin, request| {
             LeaseClient::with_origin(connection, origin).lease_revoke(request).await
         })
@@ -39,6 +47,10 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn lease_keep_alive(&mut self, id: i64) -> Result<i64, DriverError> {
+        if let Some(port) = self.port() {
+            let answer = port.lease_keep_alive(id);
+            return answer.await;
+        }
         let start = Instant::now();
         let until = self.until();
         let connection = self.connected(until).await?;

@@ -5,11 +5,13 @@
 //! [`certainty`](DriverError::certainty) alone decides whether an operation ends as `fail` or as `info`.
 
 mod client;
+mod clock;
 mod connection;
 mod error;
 mod lease;
 mod watch;
 
 pub use client::{Answer, Client, Port, revision};
+pub use clock::{Clock, VirtualTime};
 pub use error::{Certainty, DriverError};
-pub use watch::WatchStream;
+pub use watch::{Responses, WatchStream};

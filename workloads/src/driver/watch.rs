@@ -8,18 +8,26 @@ use server::proto::etcdserverpb::{
     WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse, watch_client::WatchClient,
     watch_request::RequestUnion,
 };
+use std::pin::Pin;
 use tokio::{sync::mpsc, time::Instant};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::Streaming;
 
 /// Requests that may wait to be sent on one stream.
 const REQUESTS_MAX: usize = 16;
 
 /// A watch under way. Ends when it is dropped.
-#[derive(Debug)]
 pub struct WatchStream {
     requests: mpsc::Sender<WatchRequest>,
-    responses: Streaming<WatchResponse>,
+    responses: Responses,
+}
+
+/// Where a stream's responses come from.
+pub enum Responses {
+    /// A connection.
+    Remote(Box<Streaming<WatchResponse>>),
+    /// A member in this process.
+    Here(Pin<Box<dyn Stream<Item = Result<WatchResponse, DriverError>> + Send>>),
 }
 
 impl Client {
@@ -28,19 +36,24 @@ impl Client {
     /// # Errors
     /// See [`DriverError`].
     pub async fn watch(&mut self, create: WatchCreateRequest) -> Result<WatchStream, DriverError> {
+        let (requests, queue) = mpsc::channel(REQUESTS_MAX);
+        let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        requests.try_send(create).map_err(|error| DriverError::NotSent { text: error.to_string() })?;
+        if let Some(port) = self.port() {
+            return Ok(WatchStream { requests, responses: port.watch(queue)? });
+        }
         let start = Instant::now();
         let until = self.until();
         let connection = self.connected(until).await?;
         let mut watches =
             WatchClient::with_origin(connection, self.origin()).max_decoding_message_size(usize::MAX);
-        let (requests, queue) = mpsc::channel(REQUESTS_MAX);
-        let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-        requests.try_send(create).map_err(|error| DriverError::NotSent { text: error.to_string() })?;
         let opened = tokio::time::timeout_at(until, watches.watch(ReceiverStream::new(queue))).await;
         let result = match opened {
             Err(_) => Err(DriverError::Deadline { after_ms: millis(start.elapsed()) }),
             Ok(Err(status)) => Err(DriverError::from_status(&status)),
-            Ok(Ok(answer)) => Ok(WatchStream { requests, responses: answer.into_inner() }),
+            Ok(Ok(answer)) => {
+                Ok(WatchStream { requests, responses: Responses::Remote(Box::new(answer.into_inner())) })
+            }
         };
         result.inspect_err(|error| self.after(error))
     }
@@ -53,7 +66,12 @@ impl WatchStream {
     /// # Errors
     /// See [`DriverError`].
     pub async fn next(&mut self) -> Result<Option<WatchResponse>, DriverError> {
-        self.responses.message().await.map_err(|status| DriverError::from_status(&status))
+        match &mut self.responses {
+            Responses::Remote(responses) => {
+                responses.message().await.map_err(|status| DriverError::from_status(&status))
+            }
+            Responses::Here(responses) => responses.next().await.transpose(),
+        }
     }
 
     /// Asks how far the watch is, unless the server is behind with such requests already.

@@ -1,14 +1,17 @@
 //! One whole run: writes the keys there are to be, drives the store, and writes down what it came to.
 
 use super::{
+    compactor::{Compactions, Compactor},
     drive::{Load, Plan, drive},
     files::{Journal, write_results},
-    interval::Interval,
+    interval::{Interval, Tally},
     keys::Distribution,
-    mix::{Action, Mix, Workload},
-    resources::{Sampler, Usage, Watched},
+    mix::{Action, Kind, Mix, Workload},
+    resources::{MachineUse, Sampler, Usage, Watched},
+    store_drive,
     summary::{BenchResults, Collected, Row},
-    tonic_drive,
+    tasks,
+    watchers::Watchers,
 };
 use std::{
     collections::BTreeMap,
@@ -23,6 +26,9 @@ use std::{
 
 /// Clients that write the keys at first.
 const PRELOAD_CLIENTS: usize = 256;
+
+/// What the events of watches are called among the operations.
+const EVENT: &str = "watch-event";
 
 /// What sends the requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +67,8 @@ pub struct Bench {
 pub enum BenchError {
     /// The keys could not be written.
     Preload(String),
+    /// What is to go on beside the load could not be begun.
+    Beside(String),
     /// Files could not be written.
     Files(io::Error),
 }
@@ -69,6 +77,7 @@ impl fmt::Display for BenchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BenchError::Preload(text) => write!(f, "the keys could not be written before the load: {text}"),
+            BenchError::Beside(text) => f.write_str(text),
             BenchError::Files(error) => write!(f, "the results cannot be written: {error}"),
         }
     }
@@ -83,9 +92,11 @@ impl From<io::Error> for BenchError {
 }
 
 impl Bench {
-    /// Names of the operations.
+    /// Names of what is measured.
     fn names(&self) -> Vec<&'static str> {
-        self.plan.workload.mix.0.iter().map(|(action, _)| action.name()).collect()
+        let mut names = self.plan.workload.names();
+        names.extend(self.plan.workload.watching.map(|_| EVENT));
+        names
     }
 
     /// Makes the run. With `dir` the files are written there; `results` holds what is known beforehand; each row is
@@ -98,11 +109,33 @@ impl Bench {
         dir: Option<&Path>,
         results: BenchResults,
         stop: &AtomicBool,
-        mut each: impl FnMut(&Row),
+        each: impl FnMut(&Row),
     ) -> Result<(BenchResults, Interval), BenchError> {
+        let mut prepared = self.clone();
+        prepared.prepare(stop)?;
+        prepared.measure(dir, results, stop, each)
+    }
+
+    /// Writes the keys there are to be; the run does not do it again.
+    ///
+    /// # Errors
+    /// See [`BenchError`].
+    pub fn prepare(&mut self, stop: &AtomicBool) -> Result<(), BenchError> {
         if self.plan.workload.preload {
             self.preload(stop)?;
+            let workload = Workload { preload: false, ..(*self.plan.workload).clone() };
+            self.plan.workload = Arc::new(workload);
         }
+        Ok(())
+    }
+
+    fn measure(
+        &self,
+        dir: Option<&Path>,
+        results: BenchResults,
+        stop: &AtomicBool,
+        mut each: impl FnMut(&Row),
+    ) -> Result<(BenchResults, Interval), BenchError> {
         let names = self.names();
         let length_s = self.plan.interval.as_secs_f64();
         let first = (self.warmup.as_secs_f64() / length_s).ceil() as u64;
@@ -113,8 +146,15 @@ impl Bench {
         };
         let mut collected = Collected::new(names.clone(), length_s, first, end, self.plan.workers);
         let mut written = Ok(());
+        let mut stamped = 0;
+        let beside = Beside::start(&self.plan)?;
         let sampler = Sampler::start(self.watched.clone());
-        let take = |interval: Interval| {
+        let machine = MachineUse::now();
+        let take = |mut interval: Interval| {
+            if let Some(watchers) = &beside.watchers {
+                interval.push_beside(watchers.take());
+            }
+            stamped += stamps(&names, &interval);
             let row = collected.add(&interval);
             each(row);
             if let Some(journal) = &mut journal
@@ -123,14 +163,19 @@ impl Bench {
                 written = journal.add(&interval, row);
             }
         };
-        match self.client {
-            Client::Raw => drive(&self.plan, stop, take),
-            Client::Tonic => tonic_drive::drive(&self.plan, stop, take),
-        }
+        self.drive(stop, take);
+        let machine = machine.since();
         let servers = sampler.stop();
         written?;
+        let (late_events, compactions, error) = beside.stop(stamped);
+        collected.add_late(late_events);
         let sum = collected.sum.clone();
         let mut results = collected.finish(results, &self.client.to_string());
+        results.compactions = compactions.done;
+        results.invalid.extend(error);
+        if let Some(error) = compactions.error {
+            results.invalid.push(format!("{} compactions failed: {error}", compactions.failed));
+        }
         results.partial = stop.load(Ordering::Relaxed);
         results.target_per_s = match &self.plan.load {
             Load::Open { shape, .. } => {
@@ -141,6 +186,8 @@ impl Bench {
         };
         let done = results.rows.iter().map(|row| row.ok + row.failed).sum::<u64>();
         results.server_cpu_us_per_op = cpu_us_per_op(&servers, done);
+        let servers_s: f64 = servers.values().map(|seen| Usage::grown(seen, |usage| usage.cpu_s)).sum();
+        results.others_share = machine.others(servers_s);
         results.servers = servers;
         if let Some(dir) = dir {
             write_results(dir, &results, &sum, &names)?;
@@ -148,9 +195,22 @@ impl Bench {
         Ok((results, sum))
     }
 
+    fn drive(&self, stop: &AtomicBool, take: impl FnMut(Interval)) {
+        match (self.plan.workload.kind, self.client) {
+            (Kind::Calls, Client::Raw) => drive(&self.plan, stop, take),
+            (Kind::Calls, Client::Tonic) | (Kind::KeepAlive | Kind::Replay { .. }, _) => {
+                tasks::drive(&self.plan, stop, take);
+            }
+            (Kind::Store, _) => store_drive::drive(&self.plan, stop, take),
+        }
+    }
+
     /// Writes every key once.
     fn preload(&self, stop: &AtomicBool) -> Result<(), BenchError> {
         let workload = Workload {
+            kind: Kind::Calls,
+            watching: None,
+            compact_every: None,
             mix: Mix::only(Action::Put),
             keys: Distribution::Sequential,
             ..(*self.plan.workload).clone()
@@ -163,6 +223,8 @@ impl Bench {
             // However long it takes, it ends: every key is written or fails within its deadline.
             duration: Duration::from_secs(24 * 3600),
             workload: Arc::new(workload),
+            trace: None,
+            began: Arc::default(),
             ..self.plan.clone()
         };
         let (mut ok, mut failed, mut error) = (0, 0, None);
@@ -183,9 +245,41 @@ impl Bench {
     }
 }
 
+/// Writes whose values carry stamps, so that each becomes an event that is told apart.
+fn stamps(names: &[&str], interval: &Interval) -> u64 {
+    let stamped = |name: &str| ["put", "insert"].contains(&name);
+    names.iter().zip(&interval.tallies).filter(|(name, _)| stamped(name)).map(|(_, tally)| tally.ok).sum()
+}
+
+/// What goes on beside the load.
+struct Beside {
+    watchers: Option<Watchers>,
+    compactor: Option<Compactor>,
+}
+
+impl Beside {
+    fn start(plan: &Plan) -> Result<Beside, BenchError> {
+        let workload = &plan.workload;
+        let watchers = workload.watching.map(|watching| Watchers::start(&plan.endpoints, workload, watching));
+        let watchers = watchers.transpose().map_err(BenchError::Beside)?;
+        let compactor =
+            workload.compact_every.map(|every| Compactor::start(plan.endpoints[0].clone(), every));
+        let compactor = compactor.transpose().map_err(BenchError::Beside)?;
+        Ok(Beside { watchers, compactor })
+    }
+
+    /// Waits for the events of the writes that succeeded. Gives those that came late, what was compacted, and
+    /// why the watches did not last.
+    fn stop(self, writes: u64) -> (Option<Tally>, Compactions, Option<String>) {
+        let compactions = self.compactor.map(Compactor::stop).unwrap_or_default();
+        let Some(watchers) = self.watchers else { return (None, compactions, None) };
+        watchers.wait_for(writes);
+        (Some(watchers.take()), compactions, watchers.error())
+    }
+}
+
 /// CPU of all servers for an operation, in µs; `None` where it cannot be seen.
 fn cpu_us_per_op(servers: &BTreeMap<String, Vec<Usage>>, done: u64) -> Option<f64> {
-    let used = servers.values().filter_map(|seen| Some(seen.last()?.cpu_s - seen.first()?.cpu_s));
-    let used_s: f64 = used.sum();
+    let used_s: f64 = servers.values().map(|seen| Usage::grown(seen, |usage| usage.cpu_s)).sum();
     (used_s > 0.0 && done > 0).then(|| used_s * 1e6 / done as f64)
 }

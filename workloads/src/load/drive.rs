@@ -1,57 +1,24 @@
 //! Drives a store with load: starts the workers and puts together what they measure.
 
 use super::{
-    http2::Peer,
+    endpoint::Endpoint,
     interval::Interval,
     mix::Workload,
     schedule::{Arrivals, Schedule, Shape},
     source::{KeySpace, Source},
+    trace::Trace,
     worker::{Pace, Settings, Worker},
 };
 use std::{
     collections::BTreeMap,
-    fmt, io,
-    net::{SocketAddr, ToSocketAddrs},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::AtomicBool,
         mpsc::{self, Receiver},
     },
     thread,
     time::{Duration, Instant},
 };
-
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// As it was given.
-    pub url: String,
-    /// Its address.
-    pub address: SocketAddr,
-    /// What requests to it say.
-    pub peer: Peer,
-}
-
-impl Endpoint {
-    /// Reads `http://HOST:PORT` or `HOST:PORT`, and looks the host up.
-    ///
-    /// # Errors
-    /// A text for the user.
-    pub fn parse(url: &str) -> Result<Endpoint, String> {
-        let authority = match url.split_once("://") {
-            None => url,
-            Some(("http", authority)) => authority,
-            Some((scheme, _)) => return Err(format!("`{url}`: `{scheme}` is not supported, only http")),
-        };
-        let authority = authority.trim_end_matches('/');
-        let addresses = authority
-            .to_socket_addrs()
-            .map_err(|error| format!("`{url}` is no endpoint ({error}): write http://HOST:PORT"))?;
-        let address =
-            addresses.into_iter().next().ok_or_else(|| format!("`{url}`: the host has no address"))?;
-        Ok(Endpoint { url: url.to_owned(), address, peer: Peer::plain(authority) })
-    }
-}
 
 /// Where load comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +62,10 @@ pub struct Plan {
     pub in_flight_max: usize,
     /// Seed of all choices.
     pub seed: u64,
+    /// Where the operations on some keys are recorded, if they are.
+    pub trace: Option<Arc<Trace>>,
+    /// Set when the first operation is due: time 0 of everything that is measured.
+    pub began: Arc<OnceLock<Instant>>,
 }
 
 impl Plan {
@@ -111,37 +82,10 @@ impl Plan {
             workers: 1,
             in_flight_max: 100_000,
             seed: 0,
+            trace: None,
+            began: Arc::default(),
         }
     }
-}
-
-/// Why a store could not be driven at all.
-#[derive(Debug)]
-pub struct Unreachable {
-    /// The endpoint.
-    pub url: String,
-    /// Why.
-    pub error: io::Error,
-}
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cannot be reached: {}", self.url, self.error)
-    }
-}
-
-impl std::error::Error for Unreachable {}
-
-/// Looks whether every endpoint takes connections.
-///
-/// # Errors
-/// The first that does not.
-pub fn reach(endpoints: &[Endpoint]) -> Result<(), Unreachable> {
-    for endpoint in endpoints {
-        std::net::TcpStream::connect_timeout(&endpoint.address, Duration::from_secs(2))
-            .map_err(|error| Unreachable { url: endpoint.url.clone(), error })?;
-    }
-    Ok(())
 }
 
 /// Drives a store as planned, and hands over each interval when all workers are through with it.
@@ -161,6 +105,8 @@ pub fn drive(plan: &Plan, stop: &AtomicBool, mut each: impl FnMut(Interval)) {
     }
     // Not before all is made: making values takes time, in which nothing is due yet.
     let start = Instant::now();
+    // A plan that is driven again keeps the time of its first load.
+    let _ = plan.began.set(start);
     thread::scope(|scope| {
         for worker in workers {
             scope.spawn(move || worker.run(start));
@@ -205,7 +151,7 @@ impl Plan {
         let connections = (0..self.connections.max(workers))
             .filter(|at| at % workers == number)
             .map(|at| &self.endpoints[at % self.endpoints.len()])
-            .map(|endpoint| (endpoint.address, endpoint.peer.clone()))
+            .cloned()
             .collect();
         let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4);
         let settings = Settings {
@@ -214,6 +160,7 @@ impl Plan {
             end_ns: ns(self.duration),
             deadline_ns: ns(self.deadline),
             in_flight_max: share(self.in_flight_max).max(1),
+            trace: self.trace.clone(),
         };
         let source = Source::new(Arc::clone(&self.workload), space, self.seed, number, workers);
         let pace = match &self.load {
@@ -230,6 +177,6 @@ impl Plan {
                 }),
             },
         };
-        Worker::new(settings, source, pace, self.workload.mix.0.len(), intervals, stop)
+        Worker::new(settings, source, pace, self.workload.names().len(), intervals, stop)
     }
 }

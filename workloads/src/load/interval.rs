@@ -68,8 +68,10 @@ pub fn add(to: &mut Histogram<u64>, from: &Histogram<u64>) {
 pub struct Interval {
     /// Its number, from 0: it begins so many interval lengths after the start.
     pub index: u64,
-    /// By place in the mix.
+    /// By place in the mix; behind them what came of watches beside it.
     pub tallies: Vec<Tally>,
+    /// How many of the tallies, from the last on, are not of operations.
+    pub beside: usize,
     /// How late the generator itself was: from when an operation was due to when it was noticed.
     pub lag: Histogram<u64>,
     /// The most operations that were due and not sent.
@@ -90,6 +92,7 @@ impl Interval {
         Interval {
             index,
             tallies: vec![Tally::new(); ops],
+            beside: 0,
             lag: histogram(),
             backlog_max: 0,
             in_flight_max: 0,
@@ -117,6 +120,7 @@ impl Interval {
         for (to, from) in self.tallies.iter_mut().zip(&other.tallies) {
             to.add(from);
         }
+        self.beside = self.beside.max(other.beside);
         add(&mut self.lag, &other.lag);
         self.disconnects += other.disconnects;
         self.cpu_ns += other.cpu_ns;
@@ -125,20 +129,31 @@ impl Interval {
         }
     }
 
+    /// The tallies of operations.
+    fn operations(&self) -> &[Tally] {
+        &self.tallies[..self.tallies.len().saturating_sub(self.beside)]
+    }
+
+    /// Adds what came of watches beside the load.
+    pub(super) fn push_beside(&mut self, tally: Tally) {
+        self.tallies.push(tally);
+        self.beside += 1;
+    }
+
     /// Operations that succeeded.
     pub fn ok(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.ok).sum()
+        self.operations().iter().map(|tally| tally.ok).sum()
     }
 
     /// Operations that did not succeed.
     pub fn failed(&self) -> u64 {
-        self.tallies.iter().map(Tally::failed).sum()
+        self.operations().iter().map(Tally::failed).sum()
     }
 
     /// All operations in one.
     pub fn all(&self) -> Tally {
         let mut all = Tally::new();
-        self.tallies.iter().for_each(|tally| all.add(tally));
+        self.operations().iter().for_each(|tally| all.add(tally));
         all
     }
 

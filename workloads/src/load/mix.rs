@@ -1,8 +1,8 @@
 //! What the load is made of: operations with weights, and the named mixes.
 
-use super::{keys::Distribution, values::Size};
+use super::{keys::Distribution, values::Size, watchers::Watching};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// One kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,11 +33,13 @@ pub enum Action {
     Stm,
     /// Writes a key if its mod revision is the one last seen, else reads it: as the Kubernetes API server does.
     Update,
+    /// Writes a key that hangs from a lease which many keys share: as the Kubernetes API server keeps events.
+    Event,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 12] = [
+    pub const ALL: [Action; 13] = [
         Action::Put,
         Action::Insert,
         Action::Get,
@@ -50,6 +52,7 @@ impl Action {
         Action::TxnPut,
         Action::Stm,
         Action::Update,
+        Action::Event,
     ];
 
     /// Its name, on the command line and in results.
@@ -67,6 +70,7 @@ impl Action {
             Action::TxnPut => "txn-put",
             Action::Stm => "stm",
             Action::Update => "update",
+            Action::Event => "event",
         }
     }
 
@@ -80,7 +84,8 @@ impl Action {
             | Action::Delete
             | Action::TxnPut
             | Action::Stm
-            | Action::Update => true,
+            | Action::Update
+            | Action::Event => true,
         }
     }
 }
@@ -146,11 +151,30 @@ impl FromStr for Mix {
     }
 }
 
+/// What a load consists of beside its mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// The operations of the mix.
+    #[default]
+    Calls,
+    /// Renewals of leases, over streams.
+    KeepAlive,
+    /// New watches of a key that was written so many times.
+    Replay {
+        /// How many.
+        events: u64,
+    },
+    /// The operations of the mix, on a store in this process.
+    Store,
+}
+
 /// A load, but for its rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
     /// Its name.
     pub name: String,
+    /// What it consists of.
+    pub kind: Kind,
     /// Its operations.
     pub mix: Mix,
     /// How keys are chosen.
@@ -173,11 +197,15 @@ pub struct Workload {
     pub txn_ops: u64,
     /// Whether the keys are written before the load begins.
     pub preload: bool,
+    /// What watches beside the load.
+    pub watching: Option<Watching>,
+    /// History is compacted so often, from a thousand revisions before the newest on.
+    pub compact_every: Option<Duration>,
 }
 
 impl Workload {
     /// Names of the workloads, and what they are.
-    pub const NAMES: [(&'static str, &'static str); 14] = [
+    pub const NAMES: [(&'static str, &'static str); 19] = [
         ("put", "writes (benchmark put)"),
         ("range", "linearizable reads of one key (benchmark range)"),
         ("range-serializable", "serializable reads of one key (benchmark range --consistency=s)"),
@@ -190,9 +218,15 @@ impl Workload {
         ("ycsb-d", "95 % reads of the latest, 5 % inserts"),
         ("ycsb-e", "95 % scans of 1 to 100 keys, 5 % inserts"),
         ("ycsb-f", "half reads, half read-modify-writes"),
+        ("watch", "puts, and 1000 watches of one key each (benchmark watch)"),
+        ("watch-latency", "puts, and 100 watches of all of them (benchmark watch-latency)"),
+        ("watch-get", "new watches of a key that was written 8 times (benchmark watch-get)"),
+        ("lease-keepalive", "renewals of leases (benchmark lease-keepalive)"),
+        ("mvcc-put", "puts into the store of assay-server in this process, no cluster (benchmark mvcc put)"),
         (
             "kubernetes",
-            "lists, reads, optimistic updates, creations and deletions, as an API server makes them",
+            "lists, reads, optimistic updates, creations, deletions and events with leases beside watches and \
+             compaction, as an API server makes them",
         ),
         ("mix", "what --mix says"),
     ];
@@ -204,6 +238,7 @@ impl Workload {
     pub fn named(name: &str) -> Result<Workload, String> {
         let base = Workload {
             name: name.to_owned(),
+            kind: Kind::Calls,
             mix: Mix::only(Action::Put),
             keys: Distribution::Uniform,
             key_count: 10_000,
@@ -215,7 +250,10 @@ impl Workload {
             scan_max: 100,
             txn_ops: 1,
             preload: true,
+            watching: None,
+            compact_every: None,
         };
+        let watching = |streams, per_stream, whole| Watching { streams, per_stream, whole, prev_kv: false };
         // Ten fields of 100 bytes: YCSB's record. Keys are `user` and a hash.
         let ycsb = |mix: &[(Action, u32)], keys| Workload {
             mix: Mix(mix.to_vec()),
@@ -240,14 +278,23 @@ impl Workload {
             "ycsb-d" => ycsb(&[(Action::Get, 95), (Action::Insert, 5)], Distribution::Latest),
             "ycsb-e" => ycsb(&[(Action::Scan, 95), (Action::Insert, 5)], Distribution::Scrambled),
             "ycsb-f" => ycsb(&[(Action::Get, 50), (Action::ReadModifyWrite, 50)], Distribution::Scrambled),
+            "watch" => Workload { preload: false, watching: Some(watching(10, 100, false)), ..base },
+            "watch-latency" => Workload { preload: false, watching: Some(watching(10, 10, true)), ..base },
+            "watch-get" => Workload { preload: false, kind: Kind::Replay { events: 8 }, ..base },
+            "lease-keepalive" => Workload { preload: false, kind: Kind::KeepAlive, ..base },
+            "mvcc-put" => Workload { preload: false, kind: Kind::Store, ..base },
             "kubernetes" => Workload {
                 mix: Mix(vec![
-                    (Action::Update, 60),
+                    (Action::Update, 55),
                     (Action::Get, 20),
                     (Action::List, 5),
                     (Action::Insert, 10),
                     (Action::Delete, 5),
+                    (Action::Event, 5),
                 ]),
+                // One watch cache for each kind of object, on each of three API servers.
+                watching: Some(watching(3, 1, true)),
+                compact_every: Some(Duration::from_secs(5)),
                 keys: Distribution::Scrambled,
                 prefix: "/registry/pods/default/".to_owned(),
                 key_bytes: 40,
@@ -262,6 +309,15 @@ impl Workload {
                 return Err(format!("there is no workload `{name}`; known are {names}"));
             }
         })
+    }
+
+    /// Names of the operations that a driver measures, in the order of its tallies.
+    pub fn names(&self) -> Vec<&'static str> {
+        match self.kind {
+            Kind::Calls | Kind::Store => self.mix.0.iter().map(|(action, _)| action.name()).collect(),
+            Kind::KeepAlive => vec!["lease-keepalive"],
+            Kind::Replay { .. } => vec!["watch-get"],
+        }
     }
 
     /// Appends the name of key number `number`.

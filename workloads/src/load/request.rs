@@ -70,6 +70,11 @@ pub(super) fn delete(out: &mut Vec<u8>, key: &[u8]) {
     octets(out, 1, key);
 }
 
+/// Appends a `LeaseGrantRequest`; the server chooses the lease's number.
+pub(super) fn lease_grant(out: &mut Vec<u8>, ttl_s: i64) {
+    number(out, 1, ttl_s.cast_unsigned());
+}
+
 /// Appends a comparison of a key's mod revision to a `TxnRequest`.
 pub(super) fn compare_mod_revision(out: &mut Vec<u8>, key: &[u8], revision: i64) {
     let revision = revision.cast_unsigned();
@@ -107,7 +112,7 @@ mod tests {
     use super::*;
     use prost::Message;
     use server::proto::etcdserverpb::{
-        DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest, compare, request_op,
+        DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, TxnRequest, compare, request_op,
     };
 
     #[test]
@@ -131,6 +136,10 @@ mod tests {
             out.clear();
             delete(&mut out, &key);
             assert_eq!(out, DeleteRangeRequest::decode(&*out).unwrap().encode_to_vec());
+
+            out.clear();
+            lease_grant(&mut out, 3600);
+            assert_eq!(out, LeaseGrantRequest { ttl: 3600, id: 0 }.encode_to_vec());
 
             for revision in [0, 1, 1 << 40] {
                 out.clear();

@@ -1,5 +1,6 @@
 //! What server processes use of the machine, second by second: from /proc, and from the server's own metrics.
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -37,6 +38,63 @@ pub struct Usage {
     pub data_mib: f64,
 }
 
+impl Usage {
+    /// How much a count has grown over what was seen. One that is lower than before began again with its process.
+    pub fn grown(seen: &[Usage], count: impl Fn(&Usage) -> f64) -> f64 {
+        let step = |pair: &[Usage]| {
+            let (before, after) = (count(&pair[0]), count(&pair[1]));
+            if after < before { after } else { after - before }
+        };
+        seen.windows(2).map(step).sum()
+    }
+}
+
+/// What the whole machine and this process have used of its processors, in s.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct MachineUse {
+    busy_s: f64,
+    all_s: f64,
+    own_s: f64,
+}
+
+impl MachineUse {
+    /// Up to now; nothing where the system does not tell.
+    pub(super) fn now() -> MachineUse {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        MachineUse { own_s: own_cpu_s(), ..machine_use(&text) }
+    }
+
+    /// What came on top of this one.
+    pub(super) fn since(self) -> MachineUse {
+        let now = MachineUse::now();
+        MachineUse {
+            busy_s: now.busy_s - self.busy_s,
+            all_s: now.all_s - self.all_s,
+            own_s: now.own_s - self.own_s,
+        }
+    }
+
+    /// The share of the machine that others took than this process and servers, which took `servers_s`.
+    pub(super) fn others(self, servers_s: f64) -> Option<f64> {
+        (self.all_s > 0.0).then(|| ((self.busy_s - self.own_s - servers_s) / self.all_s).clamp(0.0, 1.0))
+    }
+}
+
+/// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal, in hundredths of a second
+/// of all processors. Source: proc(5).
+fn machine_use(stat: &str) -> MachineUse {
+    let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).unwrap_or_default();
+    let fields: Vec<f64> = line.split_whitespace().take(8).filter_map(|field| field.parse().ok()).collect();
+    let all: f64 = fields.iter().sum();
+    let idle: f64 = fields.iter().skip(3).take(2).sum();
+    MachineUse { busy_s: (all - idle) / 100.0, all_s: all / 100.0, own_s: 0.0 }
+}
+
+fn own_cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default();
+    time.as_secs_f64()
+}
+
 /// A server that is looked at.
 #[derive(Clone, Debug)]
 pub struct Watched {
@@ -65,10 +123,12 @@ impl Sampler {
         let seen: Arc<Mutex<BTreeMap<String, Vec<Usage>>>> = Arc::default();
         let (ends, notes) = (Arc::clone(&stop), Arc::clone(&seen));
         let start = Instant::now();
+        let mut servers = servers;
         let thread = thread::spawn(move || {
             let mut next = Duration::ZERO;
             loop {
-                for server in &servers {
+                for server in &mut servers {
+                    find_again(server);
                     let usage = look(server, start.elapsed().as_secs_f64());
                     let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
                     notes.entry(server.name.clone()).or_default().push(usage);
@@ -93,6 +153,23 @@ impl Sampler {
         }
         std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Looks for the process that a server has now, should its own be gone: faults end and start them.
+fn find_again(server: &mut Watched) {
+    let (Some(pid), Some(data)) = (server.pid, &server.data) else { return };
+    if fs::exists(format!("/proc/{pid}/stat")).unwrap_or(true) {
+        return;
+    }
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    let data = data.as_os_str().as_encoded_bytes();
+    let serves = |pid: &u32| {
+        // Its data directory is an argument of its own.
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|octet| *octet == 0).any(|argument| argument == data)
+    };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    server.pid = pids.filter(serves).max().or(server.pid);
 }
 
 fn look(server: &Watched, t_s: f64) -> Usage {
@@ -171,6 +248,41 @@ pub fn folder_bytes(folder: &std::path::Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt;
+
+    #[test]
+    fn a_count_that_begins_again_has_grown_all_the_same() {
+        let seen = [1.0, 4.0, 0.5, 2.5].map(|cpu_s| Usage { cpu_s, ..Usage::default() });
+        assert_eq!(Usage::grown(&seen, |usage| usage.cpu_s), 3.0 + 0.5 + 2.0);
+        assert_eq!(Usage::grown(&seen[..1], |usage| usage.cpu_s), 0.0);
+    }
+
+    #[test]
+    fn a_server_is_found_again_by_its_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = || {
+            let mut command = std::process::Command::new("sleep");
+            command.args(["600"]).arg0(dir.path());
+            command.spawn().unwrap()
+        };
+        let (mut first, mut second) = (start(), start());
+        let data = Some(dir.path().to_path_buf());
+        let mut server = Watched { name: "n1".into(), pid: Some(first.id()), address: None, data };
+        first.kill().unwrap();
+        first.wait().unwrap();
+        find_again(&mut server);
+        assert_eq!(server.pid, Some(second.id()));
+        second.kill().unwrap();
+        second.wait().unwrap();
+    }
+
+    #[test]
+    fn what_others_took_of_the_machine_is_what_is_left() {
+        let used = machine_use("cpu  100 0 50 800 50 0 0 0 7 7\ncpu0 1 2 3\n");
+        assert_eq!((used.busy_s, used.all_s), (1.5, 10.0));
+        assert_eq!(MachineUse { own_s: 0.5, ..used }.others(0.5), Some(0.05));
+        assert_eq!(machine_use("nothing").others(0.0), None);
+    }
 
     #[test]
     fn this_process_is_seen_to_use_cpu_and_memory() {

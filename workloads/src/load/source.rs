@@ -5,18 +5,27 @@ use super::{
     keys::Keys,
     mix::{Action, Workload},
     request::{self, RangeOptions},
+    stamp::Stamp,
+    trace::Act,
     values::Values,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashMap;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// An operation that met another's write begins again until it has made so many calls; then that is its outcome.
 const CALLS_MAX: u8 = 200;
+
+/// TTL of the leases that events hang from, in s, and how many keys share one. As the Kubernetes API server.
+const EVENT_TTL_S: i64 = 3600;
+const LEASE_KEYS_MAX: u32 = 1000;
 
 /// What a call belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +42,8 @@ pub(super) struct Token {
     pub op: u8,
     /// How many calls the operation has made before.
     pub calls: u8,
+    /// The call's place in a history; 0 where it is not recorded.
+    pub trace: u32,
 }
 
 /// How many keys there are: shared by all workers, grown by inserts.
@@ -63,7 +74,11 @@ pub(super) struct Source {
     prefix_end: Vec<u8>,
     /// Mod revisions last seen of keys.
     seen: FxHashMap<u64, i64>,
+    /// The lease of events, and how many more may hang from it.
+    lease: (i64, u32),
     key: Vec<u8>,
+    /// Where the value lies in the message, if there is just one.
+    value: Option<Range<usize>>,
     /// The request that was drawn last.
     pub message: Vec<u8>,
 }
@@ -90,7 +105,9 @@ impl Source {
             values: Values::new(workload.values.clone(), workload.compressible, &mut rng),
             prefix_end: workload.prefix_end(),
             seen: FxHashMap::default(),
+            lease: (0, 0),
             key: Vec::new(),
+            value: None,
             message: Vec::new(),
             rng,
             space,
@@ -106,7 +123,7 @@ impl Source {
         let op = self.upto.partition_point(|&upto| upto <= at);
         let action = self.workload.mix.0[op].0;
         let key = match action {
-            Action::Insert => self.space.next.fetch_add(1, Ordering::Relaxed),
+            Action::Insert | Action::Event => self.space.next.fetch_add(1, Ordering::Relaxed),
             _ => self.keys.draw(self.space.count.load(Ordering::Relaxed), &mut self.rng),
         };
         let method = self.write(action, key);
@@ -117,11 +134,23 @@ impl Source {
     fn write(&mut self, action: Action, key: u64) -> Method {
         self.name(key);
         self.message.clear();
+        self.value = None;
         let (out, name) = (&mut self.message, &self.key);
         let options = RangeOptions::default();
         match action {
             Action::Put | Action::Insert => {
-                request::put(out, name, self.values.draw(&mut self.rng), 0);
+                let value = self.values.draw(&mut self.rng);
+                request::put(out, name, value, 0);
+                self.value = Some(out.len() - value.len()..out.len());
+                Method::Put
+            }
+            Action::Event if self.lease.1 == 0 => {
+                request::lease_grant(out, EVENT_TTL_S);
+                Method::LeaseGrant
+            }
+            Action::Event => {
+                self.lease.1 -= 1;
+                request::put(out, name, self.values.draw(&mut self.rng), self.lease.0);
                 Method::Put
             }
             Action::Get | Action::ReadModifyWrite | Action::Stm => {
@@ -177,6 +206,32 @@ impl Source {
         Method::Txn
     }
 
+    /// Writes when the operation was due and is sent, and its number if it has one, into its value: for those who
+    /// watch, and those who read.
+    pub(super) fn stamp(&mut self, due_ns: u64, sent_ns: u64, tag: u64) {
+        if (tag != 0 || self.workload.watching.is_some())
+            && let Some(place) = self.value.clone()
+        {
+            Stamp { due_ns, sent_ns, tag }.write(&mut self.message[place]);
+        }
+    }
+
+    /// What the call that was drawn last does, for a history. `value` gives a number for what is written.
+    pub(super) fn act(&self, op: u8, method: Method, value: impl FnOnce() -> u64) -> Act {
+        let serializable = self.workload.mix.0[usize::from(op)].0 == Action::GetSerializable;
+        match method {
+            Method::Put => Act::Write(value()),
+            Method::Range | Method::Txn | Method::DeleteRange | Method::LeaseGrant => {
+                Act::Read { serializable }
+            }
+        }
+    }
+
+    /// The key of the call that was drawn last.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
     fn name(&mut self, key: u64) {
         self.key.clear();
         self.workload.write_key(key, &mut self.key);
@@ -186,7 +241,7 @@ impl Source {
     pub(super) fn goes_on(&self, token: &Token) -> bool {
         match self.workload.mix.0[usize::from(token.op)].0 {
             Action::Insert | Action::Update | Action::Delete | Action::Stm => true,
-            Action::ReadModifyWrite => token.calls == 0,
+            Action::ReadModifyWrite | Action::Event => token.calls == 0,
             Action::Put
             | Action::Get
             | Action::GetSerializable
@@ -203,6 +258,11 @@ impl Source {
             Action::Insert => {
                 self.space.count.fetch_add(1, Ordering::Relaxed);
                 None
+            }
+            // The answer to a put names no lease: its field of that number is no number.
+            Action::Event if answer.number != 0 => {
+                self.lease = (answer.number.cast_signed(), LEASE_KEYS_MAX);
+                Some(self.write(Action::Event, token.key))
             }
             Action::ReadModifyWrite if token.calls == 0 => Some(self.write(Action::Put, token.key)),
             Action::Stm if token.calls.is_multiple_of(2) => {
@@ -233,6 +293,7 @@ impl Source {
             | Action::Count
             | Action::ReadModifyWrite
             | Action::TxnPut
+            | Action::Event
             | Action::Stm => None,
         }
     }
@@ -263,8 +324,8 @@ mod tests {
 
     #[test]
     fn a_read_modify_write_is_two_calls_and_stm_ends_when_nobody_came_between() {
-        let token = |calls| Token { due_ns: 0, sent_ns: 0, call_ns: 0, key: 7, op: 0, calls };
-        let answer = Answer { revision: 9, number: 0, mod_revision: 4, bytes: 10 };
+        let token = |calls| Token { due_ns: 0, sent_ns: 0, call_ns: 0, key: 7, op: 0, calls, trace: 0 };
+        let answer = Answer { revision: 9, number: 0, mod_revision: 4, tag: 0, bytes: 10 };
         let mut rmw = source("rmw");
         assert_eq!(rmw.draw().2, Method::Range);
         assert_eq!(rmw.follow(&token(0), &answer), Some(Method::Put));
@@ -286,7 +347,7 @@ mod tests {
         let (op, key, _) = source.draw();
         assert_eq!(key, 100);
         assert_eq!(source.space.count.load(Ordering::Relaxed), 100);
-        let token = Token { due_ns: 0, sent_ns: 0, call_ns: 0, key, op, calls: 0 };
+        let token = Token { due_ns: 0, sent_ns: 0, call_ns: 0, key, op, calls: 0, trace: 0 };
         assert_eq!(source.follow(&token, &Answer::default()), None);
         assert_eq!(source.space.count.load(Ordering::Relaxed), 101);
     }

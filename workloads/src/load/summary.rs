@@ -1,6 +1,6 @@
 //! What a run came to: the contents of `results.json`, and whether the generator itself can be trusted.
 
-use super::{interval::Interval, interval::Tally, resources::Usage};
+use super::{interval::Interval, interval::Tally, outage::Outage, resources::Usage};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -210,6 +210,21 @@ pub struct Generator {
     pub lag: Quantiles,
 }
 
+/// What a check of some keys' history came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// `valid`, `anomaly` or `unknown`.
+    pub verdict: String,
+    /// The same as an exit status.
+    pub status: u8,
+    /// Keys that were recorded.
+    pub keys: u64,
+    /// Operations on them.
+    pub operations: u64,
+    /// What was found, or why nothing could be.
+    pub reasons: Vec<String>,
+}
+
 /// What a run was made of, and what came of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BenchResults {
@@ -239,6 +254,9 @@ pub struct BenchResults {
     pub backlog_max: u64,
     /// Connections that were lost or could not be made.
     pub disconnects: u64,
+    /// Compactions that were made beside the load.
+    #[serde(default)]
+    pub compactions: u64,
     /// An error's text, if there was one.
     pub error: Option<String>,
     /// The generator.
@@ -257,6 +275,15 @@ pub struct BenchResults {
     pub servers: BTreeMap<String, Vec<Usage>>,
     /// CPU that all servers took for an operation, in µs.
     pub server_cpu_us_per_op: Option<f64>,
+    /// Share of the machine's CPU that others took: neither the servers nor the generator.
+    #[serde(default)]
+    pub others_share: Option<f64>,
+    /// Faults beside the load.
+    #[serde(default)]
+    pub faults: Vec<Outage>,
+    /// What the check of the load's history came to.
+    #[serde(default)]
+    pub check: Option<Checked>,
 }
 
 /// Adds up the intervals of a run.
@@ -297,6 +324,13 @@ impl Collected {
         }
         self.rows.push(Row::of(interval, &self.names, self.length_s, outside));
         self.rows.last().expect("a row was added")
+    }
+
+    /// Adds what came of the operation that is named last after the last interval was taken.
+    pub fn add_late(&mut self, late: Option<Tally>) {
+        if let (Some(late), Some(tally)) = (late, self.sum.tallies.last_mut()) {
+            tally.add(&late);
+        }
     }
 
     /// What it all came to. `results` has what is known beside the measurements.

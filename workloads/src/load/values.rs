@@ -39,6 +39,14 @@ impl Size {
         }
     }
 
+    /// The smallest that is drawn.
+    pub fn min(&self) -> usize {
+        match self {
+            Size::Constant(bytes) | Size::Uniform(bytes, _) | Size::Zipfian(bytes, _) => *bytes,
+            Size::Histogram { buckets, .. } => buckets.iter().map(|(bytes, _)| *bytes).min().unwrap_or(0),
+        }
+    }
+
     fn histogram(path: &Path) -> Result<Size, String> {
         let name = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;

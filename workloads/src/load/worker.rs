@@ -5,11 +5,14 @@
 //! lag is the generator's own fault, all other delay is the server's.
 
 use super::{
-    http2::{Answer, Connection, Failure, Method, Peer},
+    clock,
+    endpoint::Endpoint,
+    http2::{Answer, Connection, Failure, Method},
     interval::Interval,
     schedule::Schedule,
     socket::Socket,
     source::{Source, Token},
+    trace::{Act, Trace, Tracer},
 };
 use nix::{
     poll::{PollFd, PollFlags, ppoll},
@@ -19,8 +22,8 @@ use nix::{
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::Sender,
     },
@@ -63,19 +66,20 @@ pub(super) enum Pace {
 /// Settings of a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub connections: Vec<(SocketAddr, Peer)>,
+    pub connections: Vec<Endpoint>,
     pub interval_ns: u64,
     /// No operation begins from here on.
     pub end_ns: u64,
     pub deadline_ns: u64,
     pub in_flight_max: usize,
+    /// Where operations are recorded, if any are.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// A connection and what became of it.
 #[derive(Debug)]
 struct Line {
-    address: SocketAddr,
-    peer: Peer,
+    endpoint: Endpoint,
     state: State,
     retry_ns: u64,
     writable: bool,
@@ -93,6 +97,8 @@ enum State {
 pub(super) struct Worker<'a> {
     settings: Settings,
     start: Instant,
+    /// The same on the clock that all threads share.
+    start_ns: u64,
     source: Source,
     pace: Pace,
     lines: Vec<Line>,
@@ -102,6 +108,7 @@ pub(super) struct Worker<'a> {
     interval: Interval,
     intervals: Sender<Interval>,
     stop: &'a AtomicBool,
+    tracer: Option<Tracer>,
     /// Operations that go on with another call, and when they were answered.
     follow: Vec<(usize, Token, Answer)>,
     buffer: Vec<u8>,
@@ -123,9 +130,8 @@ impl<'a> Worker<'a> {
         intervals: Sender<Interval>,
         stop: &'a AtomicBool,
     ) -> Worker<'a> {
-        let lines = settings.connections.iter().map(|(address, peer)| Line {
-            address: *address,
-            peer: peer.clone(),
+        let lines = settings.connections.iter().map(|endpoint| Line {
+            endpoint: endpoint.clone(),
             state: State::Down { until_ns: 0 },
             retry_ns: RETRY_NS.0,
             writable: false,
@@ -133,6 +139,7 @@ impl<'a> Worker<'a> {
         Worker {
             lines: lines.collect(),
             start: Instant::now(),
+            start_ns: 0,
             source,
             pace,
             turn: 0,
@@ -140,6 +147,7 @@ impl<'a> Worker<'a> {
             interval: Interval::new(0, ops),
             intervals,
             stop,
+            tracer: settings.trace.clone().map(|trace| Tracer::new(trace, settings.connections.len())),
             follow: Vec::new(),
             buffer: vec![0; READ_BYTES],
             cpu_ns: 0,
@@ -154,6 +162,7 @@ impl<'a> Worker<'a> {
     /// Works until the end and until nothing is under way any more, or until told to stop. Times count from `start`.
     pub(super) fn run(mut self, start: Instant) {
         self.start = start;
+        self.start_ns = clock::ns_at(start);
         // Without this the kernel adds 50 µs to every wait. A kernel that refuses leaves it at that.
         let _ = nix::sys::prctl::set_timerslack(1000);
         self.cpu_ns = cpu_ns();
@@ -219,7 +228,7 @@ impl Worker<'_> {
         for at in 0..self.lines.len() {
             let line = &mut self.lines[at];
             match &mut line.state {
-                State::Down { until_ns } if *until_ns <= now => match Socket::connect(line.address) {
+                State::Down { until_ns } if *until_ns <= now => match Socket::connect(&line.endpoint) {
                     Ok(socket) => line.state = State::Connecting { socket, since_ns: now },
                     Err(error) => self.lose(at, now, &error),
                 },
@@ -230,9 +239,11 @@ impl Worker<'_> {
                     let silent = !connection.is_settled() && now > *since_ns + CONNECT_NS;
                     let (interval, in_flight) = (&mut self.interval, &mut self.in_flight);
                     let (pace, outcome) = (&mut self.pace, Err(Failure::Deadline));
+                    let tracer = &mut self.tracer;
                     connection.expire(
                         |token| token.call_ns + deadline_ns <= now,
                         |token| {
+                            complete(tracer, &token, &outcome);
                             interval.record(token.op, token.due_ns, Some(token.sent_ns), now, &outcome);
                             *in_flight -= 1;
                             pace.ended();
@@ -258,13 +269,14 @@ impl Worker<'_> {
         if let State::Up { mut connection, .. } = std::mem::replace(&mut line.state, down) {
             connection.fail_all(|token| {
                 let outcome = Err(Failure::Lost);
+                complete(&mut self.tracer, &token, &outcome);
                 self.interval.record(token.op, token.due_ns, Some(token.sent_ns), now, &outcome);
                 self.in_flight -= 1;
                 self.pace.ended();
             });
         }
         self.interval.disconnects += 1;
-        self.interval.error = Some(format!("{}: {error}", line.address));
+        self.interval.error = Some(format!("{}: {error}", line.endpoint.address));
     }
 
     /// Waits until something can be read or is due, and takes what comes.
@@ -311,7 +323,7 @@ impl Worker<'_> {
             State::Down { .. } => {}
             State::Connecting { socket, .. } => match socket.connected() {
                 Ok(()) => {
-                    let connection = Box::new(Connection::new(&line.peer));
+                    let connection = Box::new(Connection::new(&line.endpoint.peer));
                     line.state = State::Up { socket, connection, since_ns: now };
                     line.writable = true;
                     self.flush(at);
@@ -346,7 +358,9 @@ impl Worker<'_> {
             let now = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let (interval, in_flight) = (&mut self.interval, &mut self.in_flight);
             let (source, follow, pace) = (&mut self.source, &mut self.follow, &mut self.pace);
+            let tracer = &mut self.tracer;
             let received = connection.receive(&self.buffer[..length], |token, outcome| {
+                complete(tracer, &token, &outcome);
                 if let Ok(answer) = &outcome
                     && source.goes_on(&token)
                 {
@@ -364,7 +378,8 @@ impl Worker<'_> {
             if connection.is_settled() {
                 line.retry_ns = RETRY_NS.0;
             }
-            if length < self.buffer.len() {
+            // What is encrypted may have been taken from the socket, and not be read yet.
+            if length < self.buffer.len() && line.endpoint.encryption.is_none() {
                 return Ok(());
             }
         }
@@ -374,7 +389,7 @@ impl Worker<'_> {
     fn flush(&mut self, at: usize) {
         let line = &mut self.lines[at];
         let State::Up { socket, connection, .. } = &mut line.state else { return };
-        while line.writable && !connection.output().is_empty() {
+        while line.writable && (!connection.output().is_empty() || socket.holds_output()) {
             match socket.write(connection.output()) {
                 Ok(Some(bytes)) => connection.wrote(bytes),
                 Ok(None) => line.writable = false,
@@ -441,7 +456,7 @@ impl Worker<'_> {
             }
             let (op, key, method) = self.source.draw();
             self.in_flight += 1;
-            self.send(at, Token { due_ns, sent_ns: now, call_ns: now, key, op, calls: 0 }, method);
+            self.send(at, Token { due_ns, sent_ns: now, call_ns: now, key, op, calls: 0, trace: 0 }, method);
             batch += 1;
             if batch == BATCH {
                 self.flush_all();
@@ -496,6 +511,16 @@ impl Worker<'_> {
 
     /// Sends the call whose message the source holds.
     fn send(&mut self, at: usize, token: Token, method: Method) {
+        let (mut token, mut tag) = (token, 0);
+        token.trace = 0;
+        if let Some(tracer) = &mut self.tracer
+            && tracer.covers(token.key)
+        {
+            let act = self.source.act(token.op, method, || tracer.value());
+            tag = if let Act::Write(value) = act { value } else { 0 };
+            token.trace = tracer.invoke(at, &self.lines[at].endpoint.url, self.source.key(), act);
+        }
+        self.source.stamp(self.start_ns + token.due_ns, self.start_ns + token.sent_ns, tag);
         if let State::Up { connection, .. } = &mut self.lines[at].state {
             connection.send(token, method, &self.source.message);
         }
@@ -505,6 +530,13 @@ impl Worker<'_> {
         for at in 0..self.lines.len() {
             self.flush(at);
         }
+    }
+}
+
+/// Records the end of a call that is recorded.
+fn complete(tracer: &mut Option<Tracer>, token: &Token, outcome: &Result<Answer, Failure>) {
+    if let Some(tracer) = tracer {
+        tracer.complete(token.trace, outcome);
     }
 }
 

@@ -4,7 +4,7 @@ use super::bench_plot::{Line, Scale, heat, label, lines};
 use crate::load::{BenchResults, OpSummary, Quantiles, Row, Usage};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:2em auto;padding:0 1em;color:#222}\
+pub(super) const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:1060px;margin:2em auto;padding:0 1em;color:#222}\
 h1{font-size:1.4em}h2{font-size:1.1em;margin-top:1.8em}svg{width:100%;height:auto}path{fill:none;stroke-width:1.6}\
 .a{stroke:#1b6ca8;color:#1b6ca8}.b{stroke:#d1495b;color:#d1495b}.c{stroke:#2e8b57;color:#2e8b57}\
 .d{stroke:#8d6cab;color:#8d6cab}.e{stroke:#777;color:#777}.grid{stroke:#ddd}.mark{font-size:11px;fill:#666}\
@@ -27,6 +27,7 @@ pub fn bench_html(results: &BenchResults) -> String {
                 @for reason in &results.invalid { p.bad { "INVALID: " (reason) } }
                 @if results.partial { p.bad { "partial: the run was told to stop before its time" } }
                 (numbers(results))
+                (strain(results))
                 (over_time(results))
                 h2 { "Latency by percentile" }
                 (curve(results))
@@ -66,6 +67,35 @@ fn numbers(results: &BenchResults) -> Markup {
                 generator.client, generator.workers, generator.cpu_us_per_op, generator.lag.p99_ms
             ))
             @if let Some(cpu) = results.server_cpu_us_per_op { (format!(" Servers: {cpu:.1} \u{b5}s an operation.")) }
+            @if let Some(share) = results.others_share { (format!(" Others took {:.0} % of the machine.", share * 100.0)) }
+        }
+    }
+}
+
+/// What faults cost, and what the check of the history came to.
+fn strain(results: &BenchResults) -> Markup {
+    let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.2}"));
+    html! {
+        @if let Some(check) = &results.check {
+            h2 { "Check: " (check.verdict) }
+            p { (check.operations) " operations on " (check.keys) " keys were recorded." }
+            @for reason in &check.reasons { p.bad { (reason) } }
+        }
+        @if !results.faults.is_empty() {
+            h2 { "Faults" }
+            table {
+                tr { @for name in ["fault", "from s", "to s", "silent s", "lost operations", "recovery s"] { th { (name) } } }
+                @for fault in &results.faults {
+                    tr {
+                        td title=(fault.what) { (fault.number) " " (fault.fault) }
+                        td { (format!("{:.2}", fault.start_s)) }
+                        td { (seconds(fault.end_s)) }
+                        td { (format!("{:.2}", fault.silence_s)) }
+                        td { (format!("{:.0}", fault.lost)) }
+                        td { (seconds(fault.recovery_s)) }
+                    }
+                }
+            }
         }
     }
 }
@@ -158,11 +188,11 @@ fn servers(results: &BenchResults) -> Markup {
     html! {
         @if !results.servers.is_empty() {
             h2 { "CPU of the servers, cores" }
-            (plot(&|before, after| (after.cpu_s - before.cpu_s) / (after.t_s - before.t_s).max(0.001)))
+            (plot(&|before, after| (after.cpu_s - before.cpu_s).max(0.0) / (after.t_s - before.t_s).max(0.001)))
             h2 { "Memory, MiB" }
             (plot(&|_, after| after.memory_mib))
             h2 { "Written to disks, MiB/s" }
-            (plot(&|before, after| (after.written_mib - before.written_mib) / (after.t_s - before.t_s).max(0.001)))
+            (plot(&|before, after| (after.written_mib - before.written_mib).max(0.0) / (after.t_s - before.t_s).max(0.001)))
             h2 { "Flushes of the log, ms each" }
             (plot(&|before, after| {
                 let count = after.fsyncs - before.fsyncs;
@@ -175,17 +205,21 @@ fn servers(results: &BenchResults) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{Checked, Outage};
 
     #[test]
     fn the_page_is_whole_and_needs_nothing_from_elsewhere() {
         let mut results = BenchResults { target: "a <b> store".into(), ..BenchResults::default() };
         results.invalid.push("too late".into());
         results.rows.push(Row { length_s: 1.0, ok: 5, heat: vec![(40, 5)], ..Row::default() });
+        results.faults.push(Outage { fault: "kill".into(), what: "<n1>".into(), ..Outage::default() });
+        results.check = Some(Checked { verdict: "anomaly".into(), ..Checked::default() });
         results.curve = vec![(0.0, 1.0), (0.5, 2.0), (0.99, 30.0)];
         results.servers.insert("n1".into(), vec![Usage::default(), Usage { t_s: 1.0, ..Usage::default() }]);
         let page = bench_html(&results);
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
         assert!(page.contains("a &lt;b&gt; store") && page.contains("INVALID: too late"));
+        assert!(page.contains("Check: anomaly") && page.contains("&lt;n1&gt;"));
         assert!(!page.contains("NaN") && !page.contains("src=") && !page.contains("href="), "{page}");
         assert!(page.matches("<svg").count() >= 7);
     }

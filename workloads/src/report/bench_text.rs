@@ -1,6 +1,6 @@
 //! A bench's results as text.
 
-use crate::load::{BenchResults, OpSummary, Quantiles};
+use crate::load::{BenchResults, OpSummary, Outage, Quantiles, Usage};
 use std::{fmt::Write, path::Path};
 
 /// The summary that ends `assay bench`.
@@ -61,17 +61,35 @@ fn write(
         writeln!(out, "servers    {cpu:.1} us CPU per operation")?;
     }
     for (name, seen) in &results.servers {
-        if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
-            let fsyncs = last.fsyncs - first.fsyncs;
-            let each_ms = if fsyncs > 0.0 { (last.fsync_s - first.fsync_s) * 1000.0 / fsyncs } else { 0.0 };
-            writeln!(
-                out,
-                "  {name:<9}CPU {:.2} s, memory {:.0} MiB, written {:.0} MiB, {fsyncs:.0} fsyncs of {each_ms:.2} ms, data {:.0} MiB",
-                last.cpu_s - first.cpu_s,
-                last.memory_mib,
-                last.written_mib - first.written_mib,
-                last.data_mib
-            )?;
+        let Some(last) = seen.last() else { continue };
+        let fsyncs = Usage::grown(seen, |usage| usage.fsyncs);
+        let fsync_s = Usage::grown(seen, |usage| usage.fsync_s);
+        let each_ms = if fsyncs > 0.0 { fsync_s * 1000.0 / fsyncs } else { 0.0 };
+        writeln!(
+            out,
+            "  {name:<9}CPU {:.2} s, memory {:.0} MiB, written {:.0} MiB, {fsyncs:.0} fsyncs of {each_ms:.2} ms, \
+             data {:.0} MiB",
+            Usage::grown(seen, |usage| usage.cpu_s),
+            last.memory_mib,
+            Usage::grown(seen, |usage| usage.written_mib),
+            last.data_mib
+        )?;
+    }
+    if let Some(share) = results.others_share {
+        writeln!(out, "others     took {:.0} % of the machine's CPU", share * 100.0)?;
+    }
+    if results.compactions > 0 {
+        writeln!(out, "compacted  {} times", results.compactions)?;
+    }
+    write_faults(out, &results.faults)?;
+    if let Some(check) = &results.check {
+        writeln!(
+            out,
+            "\ncheck      {bold}{}{plain}  {} operations on {} keys",
+            check.verdict, check.operations, check.keys
+        )?;
+        for reason in &check.reasons {
+            writeln!(out, "  {red}{reason}{plain}")?;
         }
     }
     for reason in &results.invalid {
@@ -84,6 +102,29 @@ fn write(
         writeln!(out, "\nreport     {}", dir.join("report.html").display())?;
     }
     writeln!(out, "\nagain      {}", results.command)
+}
+
+fn write_faults(out: &mut String, faults: &[Outage]) -> Result<(), std::fmt::Error> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:<26}{:>9}{:>9}{:>12}{:>12}{:>14}",
+        "fault", "from s", "to s", "silent s", "lost ops", "recovery s"
+    )?;
+    let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.2}"));
+    for fault in faults {
+        let Outage { fault: name, number, what, start_s, end_s, lost, silence_s, recovery_s } = fault;
+        writeln!(
+            out,
+            "{:<26}{start_s:>9.2}{:>9}{silence_s:>12.2}{lost:>12.0}{:>14}  {what}",
+            format!("{number} {name}"),
+            seconds(*end_s),
+            seconds(*recovery_s)
+        )?;
+    }
+    Ok(())
 }
 
 fn write_op(out: &mut String, name: &str, op: &OpSummary) -> std::fmt::Result {

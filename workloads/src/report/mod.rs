@@ -6,6 +6,9 @@
 
 mod availability;
 mod baseline;
+mod bench_curve;
+mod bench_dashboard;
+mod bench_metrics;
 mod bench_page;
 mod bench_plot;
 mod bench_text;
@@ -26,6 +29,9 @@ mod time;
 pub(crate) use availability::Service;
 pub use availability::{Availability, Impact};
 pub use baseline::{CHECK as BASELINE, FaultService, Tolerance, compare, differs, service_by_fault};
+pub use bench_curve::{Search, curve_html};
+pub use bench_dashboard::Dashboard;
+pub use bench_metrics::BenchMetrics;
 pub use bench_page::bench_html;
 pub use bench_text::bench_text;
 pub use doubt::{Doubt, DoubtKind};

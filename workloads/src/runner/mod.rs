@@ -24,4 +24,5 @@ pub use config::{Config, Target};
 pub use judge::{conclude, judge};
 pub use member::Member;
 pub use run::{RunError, run};
+pub use settle::settle;
 pub use stop::Stop;

@@ -51,7 +51,7 @@ pub(super) async fn newest_revision(members: &[Member], within: Duration) -> Res
 ///
 /// # Errors
 /// A text that says what was still missing after `within`.
-pub(super) async fn settle(members: &[Member], within: Duration, stop: &Stop) -> Result<Vec<What>, String> {
+pub async fn settle(members: &[Member], within: Duration, stop: &Stop) -> Result<Vec<What>, String> {
     let end = Instant::now() + within;
     let mut clients: Vec<Client> = members.iter().map(|member| member.client(DEADLINE)).collect();
     let mut written: Option<Instant> = None;

@@ -1,6 +1,9 @@
 //! Simulated clients: the operations of a workload, each as a future that the world polls.
 
-use super::door::{Door, SimPort};
+use super::{
+    port::{Front, SimPort},
+    time::SimTime,
+};
 use crate::{
     driver::Client,
     workload::{Completion, Workload},
@@ -28,13 +31,17 @@ pub(super) struct Process {
     /// How the operation under way is recorded.
     pub(super) f: &'static str,
     pub(super) key: Option<String>,
-    /// What it asked the member for.
-    pub(super) asked: Vec<u64>,
 }
 
 impl Process {
-    pub(super) fn new(number: u64, member: usize, door: &Door, deadline: Duration) -> Process {
-        let port = SimPort::new(door.clone());
+    pub(super) fn new(
+        number: u64,
+        member: usize,
+        front: &Front,
+        time: &SimTime,
+        deadline: Duration,
+    ) -> Process {
+        let port = SimPort::new(front.clone(), time.clone(), deadline);
         Process {
             number,
             member,
@@ -43,7 +50,6 @@ impl Process {
             serial: 0,
             f: "",
             key: None,
-            asked: Vec::new(),
         }
     }
 
@@ -56,7 +62,6 @@ impl Process {
         let mut client = self.client.take().expect("a free process is chosen");
         let workload = Arc::clone(workload);
         self.serial = serial;
-        self.asked.clear();
         self.doing = Some(Box::pin(async move {
             let completion = workload.execute(&op, client.start_operation()).await;
             (completion, client)

@@ -101,6 +101,31 @@ impl SimFiles {
         true
     }
 
+    /// Overwrites a sector in the first half of a file whose path contains `part` with another of it, as a write
+    /// that went to a wrong place does. Returns whether that changed anything.
+    pub(super) fn misdirect(&self, rng: &mut ChaCha8Rng, part: &str) -> bool {
+        let mut disk = self.disk();
+        let files: Vec<usize> = disk
+            .names
+            .iter()
+            .filter(|(path, _)| path.to_string_lossy().contains(part))
+            .map(|(_, id)| *id)
+            .filter(|id| disk.contents[*id].flushed > 4 * SECTOR)
+            .collect();
+        if files.is_empty() {
+            return false;
+        }
+        let id = files[rng.random_range(0..files.len())];
+        let content = &mut disk.contents[id];
+        let sectors = content.flushed / 2 / SECTOR;
+        let (to, from) = (rng.random_range(0..sectors), rng.random_range(0..sectors));
+        let sector = content.bytes[from * SECTOR..(from + 1) * SECTOR].to_vec();
+        let place = &mut content.bytes[to * SECTOR..(to + 1) * SECTOR];
+        let changed = *place != sector[..];
+        place.copy_from_slice(&sector);
+        changed
+    }
+
     fn id(&self, path: &Path) -> io::Result<usize> {
         self.disk().names.get(path).copied().ok_or(io::ErrorKind::NotFound.into())
     }

@@ -1,22 +1,18 @@
 //! Where the API of a simulated member meets its replica: what is asked lies here until the world takes it,
-//! answers until the client looks.
+//! answers until the client looks. Every life of a member has a door of its own.
 
-use crate::driver::{Answer, DriverError, Port};
+use super::{member::TICK_US, plan::Micros, time::SimTime};
+use prost::Message as _;
 use raft::{LogIndex, Membership, NodeId, Role, Term};
 use server::{
-    api::{Api, Limits},
     auth::Principal,
     backend::{Backend, LeaseTime, NodeStatus},
     cluster::Roster,
     error::ApiError,
-    proto::{
-        etcdserverpb::{
-            CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-            PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
-        },
-        internal::command::Request,
-    },
-    state_machine::{Response, StateMachine},
+    lease::Lessor,
+    proto::internal::{LeaseAnswer, LeaseQuery, command::Request},
+    replica::{Outgoing, PeerMessage, Tag, office::Office},
+    state_machine::{News, Response, StateMachine},
     watch::Hub,
 };
 use std::{
@@ -26,13 +22,17 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
     time::Instant,
 };
 use tokio::sync::watch;
-use tonic::Status;
+
+/// How long a question about leases is asked of one leader.
+const ASK_US: Micros = 1_000_000;
+/// How long a leader is waited for.
+const LEADERLESS_US: Micros = 2_000_000;
 
 /// What a client asks of a replica, under a number that is never used twice.
 #[derive(Clone, Debug)]
@@ -58,13 +58,19 @@ pub(super) struct Door(Arc<Inner>);
 
 struct Inner {
     id: NodeId,
+    epoch: u64,
+    time: SimTime,
     state: RwLock<StateMachine>,
     /// Whether the member takes requests: it is up, and holds all that it knew to be committed.
     serving: AtomicBool,
+    /// Whether this life is over.
+    stopped: AtomicBool,
     desk: Mutex<Desk>,
-    /// Nobody watches in a simulation, so nothing is ever told here.
     hub: Arc<Hub>,
     leader: watch::Sender<Option<NodeId>>,
+    /// The term that this member leads, 0 for none.
+    leading: AtomicU64,
+    lessor: Mutex<Lessor>,
 }
 
 #[derive(Default)]
@@ -72,17 +78,27 @@ struct Desk {
     next: u64,
     asked: Vec<Ask>,
     replies: BTreeMap<u64, Result<Reply, ApiError>>,
+    /// What is to be said to peers.
+    said: Vec<Outgoing>,
+    /// What leaders answered about leases.
+    leases: BTreeMap<u64, LeaseAnswer>,
 }
 
 impl Door {
-    pub(super) fn new(id: NodeId) -> Door {
+    /// A door of the life `epoch` of a member, which begins with this state.
+    pub(super) fn new(id: NodeId, epoch: u64, time: SimTime, state: StateMachine) -> Door {
         Door(Arc::new(Inner {
             id,
-            state: RwLock::default(),
+            epoch,
+            time,
+            hub: Arc::new(Hub::new(state.kv().revision())),
+            state: RwLock::new(state),
             serving: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             desk: Mutex::default(),
-            hub: Arc::new(Hub::new(1)),
             leader: watch::Sender::new(None),
+            leading: AtomicU64::new(0),
+            lessor: Mutex::default(),
         }))
     }
 
@@ -94,8 +110,61 @@ impl Door {
         self.0.serving.store(serving, Relaxed);
     }
 
-    pub(super) fn id(&self) -> NodeId {
-        self.0.id
+    pub(super) fn is_serving(&self) -> bool {
+        self.0.serving.load(Relaxed)
+    }
+
+    /// This life is over: who waits here learns no more.
+    pub(super) fn stop(&self) {
+        self.0.serving.store(false, Relaxed);
+        self.0.stopped.store(true, Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Relaxed)
+    }
+
+    /// Whom the member takes for the leader, and the term that it leads itself, if it does.
+    pub(super) fn follows(&self, leader: Option<NodeId>, leading: Option<Term>) {
+        self.0.leading.store(leading.map_or(0, |term| term.0), Relaxed);
+        self.0.leader.send_if_modified(|known| std::mem::replace(known, leader) != leader);
+    }
+
+    /// Whether anybody watches.
+    pub(super) fn is_watched(&self) -> bool {
+        self.0.hub.is_watched()
+    }
+
+    /// Passes on what was applied, to whoever keeps the time of leases and to whoever watches.
+    pub(super) fn tell(&self, news: News, revision: i64) {
+        self.lessor(|lessor| lessor.note(&news.leases, self.now()));
+        self.0.hub.publish(revision, news.events);
+        self.0.hub.pass_on();
+    }
+
+    /// What is to be said to peers since the last call.
+    pub(super) fn take_said(&self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.desk().said)
+    }
+
+    pub(super) fn say(&self, to: NodeId, message: PeerMessage) {
+        self.desk().said.push(Outgoing { to, message });
+    }
+
+    /// A leader answers a question about leases.
+    pub(super) fn answered(&self, number: u64, answer: LeaseAnswer) {
+        self.desk().leases.insert(number, answer);
+    }
+
+    /// An id that no lease has.
+    pub(super) fn fresh_lease(&self) -> i64 {
+        (self.0.epoch << 24 | self.number()).cast_signed()
+    }
+
+    fn number(&self) -> u64 {
+        let mut desk = self.desk();
+        desk.next += 1;
+        desk.next
     }
 
     pub(super) fn state(&self) -> RwLockReadGuard<'_, StateMachine> {
@@ -116,16 +185,12 @@ impl Door {
     }
 
     fn ask(&self, make: impl FnOnce(u64) -> Ask) -> impl Future<Output = Result<Reply, ApiError>> + Send {
-        let number = {
-            let mut desk = self.desk();
-            desk.next += 1;
-            let number = desk.next;
-            desk.asked.push(make(number));
-            number
-        };
+        let number = self.number();
+        self.desk().asked.push(make(number));
         let door = self.clone();
         poll_fn(move |_| match door.desk().replies.remove(&number) {
             Some(reply) => Poll::Ready(reply),
+            None if door.is_stopped() => Poll::Ready(Err(ApiError::Stopped)),
             None => Poll::Pending,
         })
     }
@@ -200,8 +265,8 @@ impl Backend for Door {
         self.0.leader.subscribe()
     }
 
-    async fn lease_times(&self, _: Vec<i64>, _: bool) -> Result<Vec<Option<LeaseTime>>, ApiError> {
-        Err(ApiError::Unimplemented("the simulation's clients hold no leases"))
+    async fn lease_times(&self, ids: Vec<i64>, renew: bool) -> Result<Vec<Option<LeaseTime>>, ApiError> {
+        server::replica::office::times(self, &ids, renew).await
     }
 
     async fn move_leader(&self, _: NodeId) -> Result<(), ApiError> {
@@ -209,45 +274,73 @@ impl Backend for Door {
     }
 }
 
-/// The API of a member, as the driver's client sees it.
-pub(super) struct SimPort(pub(super) Arc<Api<Door>>);
-
-impl SimPort {
-    pub(super) fn new(door: Door) -> SimPort {
-        SimPort(Arc::new(Api::new(door, Limits::default())))
+impl Office for Door {
+    fn leading(&self) -> Option<Term> {
+        let term = self.0.leading.load(Relaxed);
+        (term != 0).then_some(Term(term))
     }
 
-    fn call<T: Send + 'static, F: Future<Output = Result<T, ApiError>> + Send + 'static>(
-        &self,
-        call: impl FnOnce(Arc<Api<Door>>) -> F,
-    ) -> Answer<T> {
-        if !self.0.backend().0.serving.load(Relaxed) {
-            return Box::pin(async { Err(DriverError::Refused { text: "simulated: not serving".into() }) });
+    fn now(&self) -> Instant {
+        self.0.time.instant()
+    }
+
+    fn in_office<T>(&self, term: Term, act: impl FnOnce(&mut Lessor) -> T) -> T {
+        let mut lessor = self.0.lessor.lock().unwrap_or_else(PoisonError::into_inner);
+        if lessor.term() != Some(term.0) {
+            lessor.promote(term.0, Door::state(self).leases(), self.now());
         }
-        let answer = call(Arc::clone(&self.0));
-        Box::pin(async move { answer.await.map_err(|error| DriverError::from_status(&Status::from(error))) })
+        act(&mut lessor)
+    }
+
+    fn lessor<T>(&self, act: impl FnOnce(&mut Lessor) -> T) -> T {
+        act(&mut self.0.lessor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn confirm(&self) -> Result<(), ApiError> {
+        self.read_index().await
+    }
+
+    async fn replicate(&self, request: Request) -> Result<(), ApiError> {
+        self.propose(request).await.map(drop)
+    }
+
+    async fn pause(&self) -> Result<(), ApiError> {
+        self.until(self.0.time.us() + TICK_US, || None).await.unwrap_or(Ok(()))
+    }
+
+    async fn leader_elsewhere(&self) -> Result<Option<NodeId>, ApiError> {
+        let known = || *self.0.leader.borrow();
+        let known = self.until(self.0.time.us() + LEADERLESS_US, || known().map(Ok)).await;
+        let leader = known.unwrap_or(Err(ApiError::NoLeader))?;
+        Ok(Some(leader).filter(|leader| *leader != self.0.id))
+    }
+
+    async fn ask(&self, leader: NodeId, query: LeaseQuery) -> Option<LeaseAnswer> {
+        let number = self.number();
+        let tag = Tag { epoch: self.0.epoch, number };
+        self.say(leader, PeerMessage::LeaseQuery { tag, query: query.encode_to_vec().into() });
+        let answer = || self.desk().leases.remove(&number).map(Ok);
+        self.until(self.0.time.us() + ASK_US, answer).await?.ok()
     }
 }
 
-impl Port for SimPort {
-    fn range(&self, request: RangeRequest) -> Answer<RangeResponse> {
-        self.call(|api| async move { api.range(request).await })
-    }
-
-    fn put(&self, request: PutRequest) -> Answer<PutResponse> {
-        self.call(|api| async move { api.put(request).await })
-    }
-
-    fn delete_range(&self, request: DeleteRangeRequest) -> Answer<DeleteRangeResponse> {
-        self.call(|api| async move { api.delete_range(request).await })
-    }
-
-    fn txn(&self, request: TxnRequest) -> Answer<TxnResponse> {
-        self.call(|api| async move { api.txn(request).await })
-    }
-
-    fn compact(&self, request: CompactionRequest) -> Answer<CompactionResponse> {
-        // Memory is freed by the world's ticks, not while a client waits.
-        self.call(|api| async move { api.compact(CompactionRequest { physical: false, ..request }).await })
+impl Door {
+    /// Waits for something, `None` if it is not there at a time. An error if the member dies.
+    async fn until<T>(
+        &self,
+        at: Micros,
+        mut there: impl FnMut() -> Option<Result<T, ApiError>>,
+    ) -> Option<Result<T, ApiError>> {
+        self.0.time.wake(at);
+        poll_fn(move |_| {
+            if let Some(there) = there() {
+                return Poll::Ready(Some(there));
+            }
+            if self.is_stopped() {
+                return Poll::Ready(Some(Err(ApiError::Stopped)));
+            }
+            if self.0.time.us() >= at { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
     }
 }

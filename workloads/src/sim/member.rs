@@ -4,23 +4,35 @@ use super::{
     disk::SimFiles,
     door::{Ask, Door, Reply},
     plan::Plan,
+    port::Front,
+    time::SimTime,
 };
 use bytes::Bytes;
 use prost::Message as _;
 use raft::{
-    Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, SnapshotMeta, StepError, Write,
+    Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, Role, SnapshotMeta, StepError,
+    Write,
 };
 use server::{
-    cluster::{Member as Known, Roster},
+    backend::Backend as _,
+    cluster::{self, Member as Known, Roster},
     disk::{Birth, DataDir, Identity, Images, Opened, Wal},
     error::ApiError,
     node::load_image,
-    proto::internal::Command,
+    proto::internal::{Command, LeaseAnswer, LeaseQuery, command::Request},
     replica::{
         Answers, Applier, Batch, Decided, Input, Outgoing, PeerMessage, Replica, Settings, Turn, command,
+        office::{self, Office as _},
     },
+    state_machine::{News, StateMachine},
 };
-use std::path::Path;
+use std::{
+    future::Future,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::Path,
+    pin::Pin,
+    task::{Context, Waker},
+};
 
 /// The cluster's identity.
 pub(super) const CLUSTER: u64 = 0xa55a;
@@ -28,6 +40,10 @@ pub(super) const CLUSTER: u64 = 0xa55a;
 pub(super) const TICK_US: u64 = 20_000;
 const HEARTBEAT_TICKS: u32 = 5;
 const ELECTION_TICKS: u32 = 50;
+/// Ticks between two looks at which leases have run out.
+const SCAN_TICKS: u64 = 5;
+/// Times that a change of the roster is tried.
+const ADMINISTER_TRIES: usize = 50;
 /// Superseded versions freed at a tick.
 const SCRUB: usize = 100;
 /// Bytes of an image's chunk.
@@ -64,8 +80,16 @@ struct Waiting {
     lost: Vec<u64>,
 }
 
+/// Something that a member does beside its replica.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 struct Life {
     epoch: u64,
+    ticks: u64,
+    /// Leases that ran out are being ended.
+    ending: Option<Task>,
+    /// Questions of peers that are being answered.
+    answering: Vec<Task>,
     replica: Replica,
     applier: Applier,
     wal: Wal<SimFiles>,
@@ -81,13 +105,18 @@ struct Life {
 pub(super) struct Member {
     pub(super) id: NodeId,
     pub(super) files: SimFiles,
+    /// Of this life, or of the last one.
     pub(super) door: Door,
+    /// Where clients come.
+    pub(super) front: Front,
+    time: SimTime,
     /// Counts its lives: what was meant for an earlier one is not for this one.
     pub(super) lives: u64,
     life: Option<Life>,
     snapshot_count: u64,
     keep: u64,
     segment_bytes: u64,
+    /// The members that the cluster began with.
     roster: Roster,
     seed: u64,
     /// Requests that wait here.
@@ -99,12 +128,14 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(id: NodeId, plan: &Plan) -> Member {
+    pub(super) fn new(id: NodeId, plan: &Plan, time: &SimTime) -> Member {
         let known = |id: u64| (NodeId(id), Known { name: format!("n{id}"), ..Known::default() });
         Member {
             id,
             files: SimFiles::default(),
-            door: Door::new(id),
+            door: Door::new(id, 0, time.clone(), StateMachine::new()),
+            front: Front::default(),
+            time: time.clone(),
             lives: 0,
             life: None,
             snapshot_count: plan.snapshot_count,
@@ -135,8 +166,9 @@ impl Member {
     /// Why it cannot.
     pub(super) fn start(&mut self) -> Result<(), String> {
         self.lives += 1;
-        let membership =
-            Membership { voters: self.roster.members.keys().copied().collect(), ..Membership::default() };
+        // Who joins later knows of nobody until a leader tells it.
+        let founds = self.roster.members.contains_key(&self.id);
+        let membership = if founds { self.roster.membership() } else { Membership::default() };
         let birth = Birth { membership, roster: Bytes::new() };
         let identity = Identity { cluster: CLUSTER, node: self.id };
         let opened = DataDir::new(self.files.clone(), Path::new("/data"))
@@ -157,7 +189,6 @@ impl Member {
             }
         }
         let serves_from = hard_state.commit;
-        self.door.serve(image.index >= serves_from);
         let durable = Durable { hard_state, snapshot: Some(image.clone()), entries };
         let config = raft::Config {
             election_ticks: ELECTION_TICKS,
@@ -174,25 +205,37 @@ impl Member {
             parked_max: 100,
             remember_ticks: 500,
         };
-        *self.door.state_mut() = state;
+        self.door = Door::new(self.id, epoch, self.time.clone(), state);
+        self.door.serve(image.index >= serves_from);
+        self.front.open(self.door.clone());
         let replica = Replica::new(raft, settings, image.index);
         let (waiting, inbox, last_image) = (None, Vec::new(), image.index);
-        self.life =
-            Some(Life { epoch, replica, applier, wal, images, waiting, inbox, last_image, serves_from });
+        self.life = Some(Life {
+            epoch,
+            ticks: 0,
+            ending: None,
+            answering: Vec::new(),
+            replica,
+            applier,
+            wal,
+            images,
+            waiting,
+            inbox,
+            last_image,
+            serves_from,
+        });
         Ok(())
     }
 
     /// Stops at once. Whoever waits here does not learn what became of the request.
     pub(super) fn stop(&mut self) {
-        self.door.serve(false);
+        self.door.stop();
         // A turn that was on its way is partly on the disk: appended, and not flushed.
         if let Some(Life { waiting: Some(waiting), mut wal, .. }) = self.life.take() {
             self.files.fail_sync();
             let _ = waiting.ready.save(&mut wal);
         }
-        for number in std::mem::take(&mut self.open) {
-            self.door.reply(number, Err(ApiError::Stopped));
-        }
+        self.open.clear();
     }
 
     /// A client's request arrives.
@@ -219,6 +262,23 @@ impl Member {
     pub(super) fn receive(&mut self, from: NodeId, said: Said, out: &mut Out) -> bool {
         let Some(life) = &mut self.life else { return false };
         match said {
+            Said::Peer(PeerMessage::LeaseQuery { tag, query }) => {
+                let Ok(query) = LeaseQuery::decode(query) else { return false };
+                let door = self.door.clone();
+                life.answering.push(Box::pin(async move {
+                    let answer = office::answer(&door, query).await.encode_to_vec().into();
+                    door.say(from, PeerMessage::LeaseAnswer { tag, answer });
+                }));
+                true
+            }
+            Said::Peer(PeerMessage::LeaseAnswer { tag, answer }) => {
+                if let Ok(answer) = LeaseAnswer::decode(answer)
+                    && tag.epoch == life.epoch
+                {
+                    self.door.answered(tag.number, answer);
+                }
+                true
+            }
             Said::Peer(message) => {
                 self.input(Input::Receive { from, message }, out);
                 true
@@ -269,8 +329,20 @@ impl Member {
                 first = true;
                 if matches!(input, Input::Tick) {
                     self.door.state_mut().scrub(SCRUB);
+                    life.ticks += 1;
+                    if life.ticks.is_multiple_of(SCAN_TICKS) && life.ending.is_none() {
+                        let door = self.door.clone();
+                        life.ending = office::expired(&door)
+                            .map(|expired| Box::pin(async move { expired.end(&door).await }) as Task);
+                    }
                 }
+                let ticks = matches!(input, Input::Tick);
                 step(&mut life.replica, input, out);
+                let change = ticks
+                    .then(|| cluster::change_to_propose(self.door.state().roster(), life.replica.raft()));
+                if let Some(change) = change.flatten() {
+                    step(&mut life.replica, Input::Change(change), out);
+                }
             }
             if !first && !life.replica.has_turn() {
                 return;
@@ -323,7 +395,9 @@ impl Member {
                         state.set_plant(self.plant);
                         state
                     };
+                    let revision = state.kv().revision();
                     *self.door.state_mut() = state;
+                    self.door.tell(News::default(), revision);
                     life.last_image = meta.index;
                     let mut answers = Answers::default();
                     life.applier.installed(meta, &mut answers);
@@ -352,8 +426,12 @@ impl Member {
         let mut answers = Answers::default();
         for entry in entries {
             let mut state = self.door.state_mut();
+            state.record_events(self.door.is_watched());
             life.applier.apply(&mut state, Batch::prepare(vec![entry.clone()]), &mut answers);
+            let (news, revision) = (state.take_news(), state.kv().revision());
             out.applied.push((entry, digest(&state)));
+            drop(state);
+            self.door.tell(news, revision);
         }
         if life.applier.applied() >= life.serves_from {
             self.door.serve(true);
@@ -409,6 +487,46 @@ impl Member {
         }
     }
 
+    /// Has a change of the roster replicated. Tried for a while: there may be no leader.
+    pub(super) fn administer(&mut self, request: Request) {
+        let Some(life) = &mut self.life else { return };
+        let door = self.door.clone();
+        life.answering.push(Box::pin(async move {
+            for _ in 0..ADMINISTER_TRIES {
+                let again = match door.propose(request.clone()).await {
+                    Ok(_) => false,
+                    Err(error) => matches!(error, ApiError::NoLeader | ApiError::TooManyRequests),
+                };
+                if !again || door.pause().await.is_err() {
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Whether the member knows that it was removed, and has nothing left to do.
+    pub(super) fn has_left(&self) -> bool {
+        self.raft().is_some_and(|raft| {
+            let removed = self.door.state().roster().removed.contains(&self.id);
+            removed && raft.role() != Role::Leader && !raft.membership().contains(self.id)
+        })
+    }
+
+    /// Goes on with what the member does beside its replica, and lets clients know who leads.
+    pub(super) fn go_on(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        let raft = life.replica.raft();
+        let leads = (raft.role() == Role::Leader).then_some(raft.term());
+        self.door.follows(raft.leader(), leads);
+        let mut context = Context::from_waker(Waker::noop());
+        life.answering.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
+        if life.ending.as_mut().is_some_and(|task| task.as_mut().poll(&mut context).is_ready()) {
+            life.ending = None;
+        }
+        // Ticks come often enough for all that waits here.
+        drop(self.time.take_wakes());
+    }
+
     /// Writes an image when enough was applied since the last one.
     fn take_image(&mut self, out: &mut Out) {
         let Some(life) = &mut self.life else { return };
@@ -450,9 +568,16 @@ fn step(replica: &mut Replica, input: Input, out: &mut Out) {
 }
 
 /// A digest of what the state holds.
-fn digest(state: &server::state_machine::StateMachine) -> u64 {
+fn digest(state: &StateMachine) -> u64 {
     let kv = state.kv();
     let hash = kv.hash_kv(0).map_or(0, |hash| u64::from(hash.hash));
     let rest = kv.revision().cast_unsigned().rotate_left(20) ^ kv.compact_revision().cast_unsigned();
-    hash << 32 ^ rest
+    let mut hasher = DefaultHasher::new();
+    for (id, lease) in state.leases().iter() {
+        (id, lease.ttl_s, &lease.keys).hash(&mut hasher);
+    }
+    for (id, member) in &state.roster().members {
+        (id, member.is_learner).hash(&mut hasher);
+    }
+    (hash << 32 ^ rest) ^ hasher.finish()
 }

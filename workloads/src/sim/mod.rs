@@ -12,15 +12,18 @@
 //! cluster must serve and converge within a bounded time. What clients saw is judged by the checkers of
 //! `assay run`; the cluster by [`checker::raft_invariants`] after every step.
 //!
-//! Left out: sockets and threads of the real node ([`server::node`]); leases and watches; membership changes.
+//! Members join, get their votes, and are removed, as the roster says. Left out: sockets and threads of the real
+//! node ([`server::node`]).
 mod clients;
 mod disk;
 mod door;
 mod member;
 mod plan;
+mod port;
 mod run;
 #[cfg(test)]
 mod tests;
+mod time;
 mod world;
 
 pub use plan::{Fault, FaultKind, Plan};

@@ -5,6 +5,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
 
+/// Members that join in one run.
+const JOINS_MAX: usize = 3;
+
 /// Virtual time, in microseconds.
 pub(super) type Micros = u64;
 
@@ -81,6 +84,35 @@ pub enum FaultKind {
     DiskFull(usize),
     /// A bit of a member's log is flipped while it is down.
     Rot(usize),
+    /// A sector of a member's log was written to another place while it is down: both places hold the same.
+    Misdirected(usize),
+    /// A new member joins, as a learner or with a vote to come.
+    Join {
+        /// Its place.
+        at: usize,
+        /// Whether it stays without a vote.
+        learner: bool,
+    },
+    /// A member is removed.
+    Leave(usize),
+}
+
+impl FaultKind {
+    /// The member whose disk holds other bytes than it was given.
+    pub(super) fn spoils(&self) -> Option<usize> {
+        match self {
+            FaultKind::Rot(at) | FaultKind::Misdirected(at) => Some(*at),
+            FaultKind::Crash(_)
+            | FaultKind::Pause(_)
+            | FaultKind::Partition(_)
+            | FaultKind::OneWay(..)
+            | FaultKind::Clog(_)
+            | FaultKind::FlushFails(_)
+            | FaultKind::DiskFull(_)
+            | FaultKind::Join { .. }
+            | FaultKind::Leave(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -100,6 +132,12 @@ impl fmt::Display for Fault {
             FaultKind::FlushFails(node) => write!(f, "{}'s disk does not flush", name(node)),
             FaultKind::DiskFull(node) => write!(f, "{}'s disk is full", name(node)),
             FaultKind::Rot(node) => write!(f, "{} crashes, and a bit of its log flips", name(node)),
+            FaultKind::Misdirected(node) => {
+                write!(f, "{} crashes, and a sector of its log overwrites another", name(node))
+            }
+            FaultKind::Join { at, learner: false } => write!(f, "{} joins", name(at)),
+            FaultKind::Join { at, learner: true } => write!(f, "{} joins as a learner", name(at)),
+            FaultKind::Leave(node) => write!(f, "{} is removed", name(node)),
         }
     }
 }
@@ -110,7 +148,14 @@ impl Plan {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(40);
         let nodes = [3, 3, 3, 5, 5, 7][rng.random_range(0..6)];
-        let workloads = [WorkloadName::Kv, WorkloadName::Register, WorkloadName::Append, WorkloadName::Set];
+        let workloads = [
+            WorkloadName::Kv,
+            WorkloadName::Register,
+            WorkloadName::Append,
+            WorkloadName::Set,
+            WorkloadName::Watch,
+            WorkloadName::Lease,
+        ];
         let mut plan = Plan {
             seed,
             nodes,
@@ -138,15 +183,18 @@ impl Plan {
 
     fn draw_faults(&mut self, rng: &mut ChaCha8Rng) {
         // Each kind is on or off for the whole run, so that a run may be all crashes, or none.
-        let on: Vec<bool> = (0..8).map(|_| rng.random_bool(0.5)).collect();
+        let on: Vec<bool> = (0..9).map(|_| rng.random_bool(0.5)).collect();
         let gap = rng.random_range(SECOND / 2..=4 * SECOND);
         let nodes = self.nodes as usize;
-        let mut rotten = false;
+        // A disk that holds what nobody wrote is one that may be lost for good, and so is a member that is
+        // replaced: a quorum of the others is all that Raft promises to survive with.
+        let changes = rng.random_bool(0.35);
+        let mut rotten = changes;
         let mut at_us = SECOND + rng.random_range(0..gap);
         while at_us < self.safety_us {
             let node = rng.random_range(0..nodes);
             let other = (node + rng.random_range(1..nodes)) % nodes;
-            let which = rng.random_range(0..8_usize);
+            let which = rng.random_range(0..9_usize);
             let kind = match which {
                 0 => FaultKind::Crash(node),
                 1 => FaultKind::Pause(node),
@@ -158,17 +206,45 @@ impl Plan {
                 4 => FaultKind::Clog(rng.random_range(20_000..=400_000)),
                 5 => FaultKind::FlushFails(node),
                 6 => FaultKind::DiskFull(node),
-                _ => FaultKind::Rot(node),
+                7 => FaultKind::Rot(node),
+                _ => FaultKind::Misdirected(node),
             };
             let for_us = rng.random_range(SECOND / 10..=4 * SECOND);
-            // One disk may rot for good: a quorum of the others is all that Raft promises to survive with.
-            let spoils = matches!(kind, FaultKind::Rot(_));
+            let spoils = kind.spoils().is_some();
             if on[which] && !(spoils && rotten) {
                 rotten |= spoils;
                 self.faults.push(Fault { at_us, for_us, kind });
             }
             at_us += rng.random_range(1..=2 * gap);
         }
+        if changes {
+            self.draw_changes(rng);
+        }
+    }
+
+    /// Members that join, each followed by one that leaves, so that there are never fewer than at the beginning.
+    fn draw_changes(&mut self, rng: &mut ChaCha8Rng) {
+        let nodes = self.nodes as usize;
+        let mut gone = Vec::new();
+        for joins in 0..rng.random_range(1..=JOINS_MAX) {
+            let at = nodes + joins;
+            let learner = rng.random_bool(0.2);
+            let at_us = rng.random_range(SECOND..self.safety_us);
+            self.faults.push(Fault { at_us, for_us: 0, kind: FaultKind::Join { at, learner } });
+            let leaves = rng.random_range(0..at);
+            if !learner && !gone.contains(&leaves) && rng.random_bool(0.8) {
+                gone.push(leaves);
+                let at_us = at_us + rng.random_range(0..4 * SECOND);
+                self.faults.push(Fault { at_us, for_us: 0, kind: FaultKind::Leave(leaves) });
+            }
+        }
+        self.faults.sort_by_key(|fault| fault.at_us);
+    }
+
+    /// Members that there ever are.
+    pub(super) fn members_max(&self) -> usize {
+        let joins = self.faults.iter().filter(|fault| matches!(fault.kind, FaultKind::Join { .. })).count();
+        self.nodes as usize + joins
     }
 }
 

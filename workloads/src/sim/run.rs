@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     scenario::WorkloadName,
-    workload::{Append, Generator as _, Kv, Register, Set, Space, TxnRevisions, Workload},
+    workload::{
+        Append, Generator as _, Kv, Lease, Register, Set, Space, TxnRevisions, Watch, WatchPace, Workload,
+    },
 };
 use checker::{
     History, Options, Verdict,
@@ -77,11 +79,19 @@ pub struct Outcome {
 
 /// Carries out a plan. `diagram`: keep what happened last, for a person to read.
 pub fn run(plan: &Plan, diagram: bool) -> Outcome {
+    #[cfg(feature = "plant")]
+    let _chosen = server::plant::choose_for_thread(plan.plant);
     let space = plan.workload.space("");
     match plan.workload {
         WorkloadName::Register => simulate(plan, Register::new(space), diagram),
         WorkloadName::Append => simulate(plan, Append::new(space), diagram),
         WorkloadName::Set => simulate(plan, Set::new(space), diagram),
+        WorkloadName::Watch => {
+            let processes = usize::try_from(plan.clients).unwrap_or(usize::MAX);
+            let pace = WatchPace { per_s: plan.rate, processes };
+            simulate(plan, Watch::new(space, 1, pace), diagram)
+        }
+        WorkloadName::Lease => simulate(plan, Lease::new(space), diagram),
         _ => simulate(plan, Kv::new(Space::new("", "kv"), true, 1, TxnRevisions::Any), diagram),
     }
 }
@@ -124,10 +134,7 @@ fn settle<W: Workload>(world: &mut World<W>) -> Result<(), String> {
         world.run_until(next);
     }
     world.record(What::Phase { f: "final".into() });
-    for member in 0..world.members.len() {
-        if world.spoilt.contains(&member) {
-            continue;
-        }
+    for member in world.part() {
         for op in world.generator.final_reads() {
             if !world.operate_at(member, op) {
                 return Err(format!("n{} does not serve after all faults ended", member + 1));
@@ -144,7 +151,7 @@ fn settle<W: Workload>(world: &mut World<W>) -> Result<(), String> {
 }
 
 fn observe<W: Workload>(world: &mut World<W>) {
-    for at in 0..world.members.len() {
+    for at in world.part() {
         let member = &world.members[at];
         let Some(view) = member.raft().map(raft::Raft::view) else { continue };
         let node = format!("n{}", at + 1);
@@ -153,7 +160,7 @@ fn observe<W: Workload>(world: &mut World<W>) {
         let leader = view.leader.map(|id| id.to_string());
         let status = json!({
             "revision": revision, "raft_applied_index": state.applied().0, "raft_term": view.term.0,
-            "leader": leader, "member_id": member.door.id().0, "version": "sim",
+            "leader": leader, "member_id": member.id.0, "version": "sim",
         });
         let hash = state.kv().hash_kv(0).map(|hash| (hash.hash, hash.compact_revision)).unwrap_or_default();
         let hashkv = json!({ "revision": revision, "hash": hash.0, "compact_revision": hash.1 });
@@ -170,8 +177,8 @@ fn judge<W: Workload>(plan: &Plan, world: &World<W>) -> Option<Failure> {
         scenario: plan.workload.name().into(),
         faults: Vec::new(),
         system: "assay".into(),
-        // Who refused a rotten disk is out: the others are who must agree.
-        nodes: world.members.len() - world.spoilt.len(),
+        // Who refused a rotten disk is out, and who was removed: the others are who must agree.
+        nodes: world.part().len(),
         clock: "virtual_ns".into(),
     };
     let history = History::new(header, world.history.iter().cloned());

@@ -1,10 +1,13 @@
-//! The world: virtual time, a queue of events, the network, the faults.
+//! The world: virtual time, a queue of events, the network.
+
+mod faults;
 
 use super::{
     clients::Process,
     door::Ask,
     member::{Member, Out, Said, TICK_US},
-    plan::{FaultKind, Micros, Plan, SECOND},
+    plan::{Micros, Plan, SECOND},
+    time::SimTime,
 };
 use crate::workload::{Completion, Generator, Workload};
 use checker::{
@@ -15,10 +18,7 @@ use raft::NodeId;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use server::{
-    error::ApiError,
-    replica::{Input, PeerMessage},
-};
+use server::replica::{Input, Outgoing, PeerMessage};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -37,12 +37,22 @@ const DIAGRAM_LINES: usize = 120;
 #[derive(Debug)]
 enum Event {
     Tick(usize, u64),
-    Packet { from: usize, to: usize, said: Box<Said> },
+    Packet {
+        from: usize,
+        to: usize,
+        said: Box<Said>,
+    },
     Saved(usize, u64),
-    Report { of: usize, to: usize, life: u64, ok: bool },
-    Ask(usize, Ask),
+    Report {
+        of: usize,
+        to: usize,
+        life: u64,
+        ok: bool,
+    },
+    Ask(usize, u64, Ask),
     Due,
-    Deadline(usize, u64),
+    /// A client wants to be polled in an operation.
+    Wake(usize, u64),
     Begin(usize),
     End(usize),
 }
@@ -77,12 +87,15 @@ impl Ord for Queued {
 pub(super) struct World<W: Workload> {
     plan: Plan,
     pub(super) now: Micros,
+    time: SimTime,
     queue: BinaryHeap<Reverse<Queued>>,
     number: u64,
     rng: ChaCha8Rng,
     pub(super) members: Vec<Member>,
     /// Members that cannot use their disks any more.
     pub(super) spoilt: BTreeSet<usize>,
+    /// Members that have not joined yet, or have left.
+    pub(super) outside: BTreeSet<usize>,
     /// What happened to a member while it stood still.
     paused: BTreeMap<usize, Vec<Event>>,
     cut: BTreeSet<(usize, usize)>,
@@ -107,18 +120,23 @@ impl<W: Workload> World<W> {
     pub(super) fn new(plan: &Plan, workload: W, diagram: bool) -> World<W> {
         let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
         rng.set_stream(41);
-        let members: Vec<Member> = (1..=plan.nodes).map(|id| Member::new(NodeId(id), plan)).collect();
+        let time = SimTime::new();
+        let members: Vec<Member> =
+            (1..=plan.members_max() as u64).map(|id| Member::new(NodeId(id), plan, &time)).collect();
         let deadline = Duration::from_micros(DEADLINE_US);
         let processes = (0..plan.clients).map(|number| {
             let member = (number % plan.nodes) as usize;
-            Process::new(number, member, &members[member].door, deadline)
+            Process::new(number, member, &members[member].front, &time, deadline)
         });
+        let processes = processes.collect();
         let mut world = World {
             now: 0,
+            time,
             queue: BinaryHeap::new(),
             number: 0,
             rng,
             spoilt: BTreeSet::new(),
+            outside: (plan.nodes as usize..members.len()).collect(),
             paused: BTreeMap::new(),
             cut: BTreeSet::new(),
             clog_us: 0,
@@ -126,7 +144,7 @@ impl<W: Workload> World<W> {
             observer: Observer::new(),
             generator: workload.generator(plan.seed),
             workload: Arc::new(workload),
-            processes: processes.collect(),
+            processes,
             next_process: plan.clients,
             issued: 0,
             serials: 0,
@@ -138,7 +156,7 @@ impl<W: Workload> World<W> {
             members,
             plan: plan.clone(),
         };
-        for at in 0..world.members.len() {
+        for at in 0..plan.nodes as usize {
             world.start(at);
         }
         for (at, fault) in plan.faults.iter().enumerate() {
@@ -167,6 +185,7 @@ impl<W: Workload> World<W> {
         {
             let Some(Reverse(Queued { at, event, .. })) = self.queue.pop() else { return };
             self.now = at;
+            self.time.set(at);
             self.events += 1;
             // A broken invariant is a panic in the server and a finding here.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.happen(event))) {
@@ -177,6 +196,7 @@ impl<W: Workload> World<W> {
         }
         if self.violation.is_none() {
             self.now = self.now.max(until);
+            self.time.set(self.now);
         }
     }
 
@@ -209,10 +229,10 @@ impl<W: Workload> World<W> {
 
     fn happen(&mut self, event: Event) {
         let place = match &event {
-            Event::Tick(at, _) | Event::Saved(at, _) | Event::Ask(at, _) => Some(*at),
+            Event::Tick(at, _) | Event::Saved(at, _) | Event::Ask(at, ..) => Some(*at),
             Event::Packet { to, .. } => Some(*to),
             Event::Report { of, .. } => Some(*of),
-            Event::Due | Event::Deadline(..) | Event::Begin(_) | Event::End(_) => None,
+            Event::Due | Event::Wake(..) | Event::Begin(_) | Event::End(_) => None,
         };
         if let Some(held) = place.and_then(|at| self.paused.get_mut(&at)) {
             held.push(event);
@@ -228,6 +248,9 @@ impl<W: Workload> World<W> {
                 self.members[at].input(Input::Tick, &mut out);
                 self.queue_in(TICK_US, Event::Tick(at, life));
                 self.follow(at, out);
+                if self.members[at].has_left() {
+                    self.leave(at);
+                }
             }
             Event::Packet { from, to, said } => self.arrive(from, to, *said),
             Event::Saved(at, life) => {
@@ -243,13 +266,23 @@ impl<W: Workload> World<W> {
                     self.follow(of, out);
                 }
             }
-            Event::Ask(at, ask) => {
+            Event::Ask(at, life, ask) if self.members[at].lives == life => {
                 self.note(5, at);
                 self.members[at].ask(ask, &mut out);
                 self.follow(at, out);
             }
+            // Whoever asked an earlier life sees that it is over.
+            Event::Ask(..) => {}
             Event::Due => self.due(),
-            Event::Deadline(process, serial) => self.deadline(process, serial),
+            Event::Wake(at, serial) => {
+                if self
+                    .processes
+                    .get(at)
+                    .is_some_and(|process| process.serial == serial && !process.is_free())
+                {
+                    self.poll(at);
+                }
+            }
             Event::Begin(fault) => self.begin(fault),
             Event::End(fault) => self.end(fault),
         }
@@ -296,6 +329,8 @@ impl<W: Workload> World<W> {
         for (to, said) in said {
             self.send(at, (to.0 - 1) as usize, said);
         }
+        self.members[at].go_on();
+        self.carry_on(at);
         if let Some(why) = stopped {
             self.tell(|| format!("n{} stops: {why}", at + 1));
             self.crash(at);
@@ -305,6 +340,22 @@ impl<W: Workload> World<W> {
             self.queue_in(takes, Event::Saved(at, life));
         }
         self.look_at_clients(at);
+    }
+
+    /// Takes what a member's own tasks ask of it, and say to others.
+    fn carry_on(&mut self, at: usize) {
+        self.take_asked(at);
+        for Outgoing { to, message } in self.members[at].door.take_said() {
+            self.send(at, (to.0 - 1) as usize, Said::Peer(message));
+        }
+    }
+
+    fn take_asked(&mut self, member: usize) {
+        let life = self.members[member].lives;
+        for ask in self.members[member].door.take_asked() {
+            let after = self.rng.random_range(50..500);
+            self.queue_in(after, Event::Ask(member, life, ask));
+        }
     }
 
     fn around(&mut self, mean: Micros) -> Micros {
@@ -334,7 +385,7 @@ impl<W: Workload> World<W> {
     }
 
     fn start(&mut self, at: usize) {
-        if self.members[at].is_up() || self.spoilt.contains(&at) {
+        if self.members[at].is_up() || self.spoilt.contains(&at) || self.outside.contains(&at) {
             return;
         }
         match self.members[at].start() {
@@ -346,7 +397,7 @@ impl<W: Workload> World<W> {
                 self.queue_in(first, Event::Tick(at, life));
             }
             Err(error) => {
-                let rotten = |fault: &super::plan::Fault| fault.kind == FaultKind::Rot(at);
+                let rotten = |fault: &super::plan::Fault| fault.kind.spoils() == Some(at);
                 if self.plan.faults.iter().any(rotten) {
                     self.tell(|| format!("n{} refuses its disk: {error}", at + 1));
                     self.spoilt.insert(at);
@@ -385,92 +436,6 @@ impl<W: Workload> World<W> {
         }
     }
 
-    fn begin(&mut self, fault: usize) {
-        if self.healed {
-            return;
-        }
-        self.note(8, fault);
-        let kind = self.plan.faults[fault].kind.clone();
-        self.tell(|| format!("fault {}: {kind:?}", fault + 1));
-        let everyone = 0..self.members.len();
-        match kind {
-            FaultKind::Crash(at) => self.crash(at),
-            FaultKind::Rot(at) => {
-                self.crash(at);
-                let part = if self.rng.random_bool(0.7) { "/log/" } else { "/images/" };
-                self.members[at].files.rot(&mut self.rng, part);
-            }
-            FaultKind::Pause(at) => {
-                self.paused.entry(at).or_default();
-            }
-            FaultKind::Partition(side) => {
-                for other in everyone.filter(|other| !side.contains(other)) {
-                    self.cut.extend(side.iter().flat_map(|one| [(*one, other), (other, *one)]));
-                }
-            }
-            FaultKind::OneWay(from, to) => {
-                self.cut.insert((from, to));
-            }
-            FaultKind::Clog(extra) => self.clog_us = extra,
-            FaultKind::FlushFails(at) if self.members[at].is_up() => self.members[at].files.fail_sync(),
-            FaultKind::DiskFull(at) if self.members[at].is_up() => self.members[at].files.fail_append(),
-            FaultKind::FlushFails(_) | FaultKind::DiskFull(_) => {}
-        }
-    }
-
-    fn end(&mut self, fault: usize) {
-        if self.healed {
-            return;
-        }
-        let kind = self.plan.faults[fault].kind.clone();
-        self.tell(|| format!("fault {} ends", fault + 1));
-        match kind {
-            FaultKind::Crash(at) | FaultKind::Rot(at) => self.start(at),
-            FaultKind::FlushFails(at) | FaultKind::DiskFull(at) => {
-                self.crash(at);
-                self.start(at);
-            }
-            FaultKind::Pause(at) => self.resume(at),
-            FaultKind::Partition(_) | FaultKind::OneWay(..) => self.cut.clear(),
-            FaultKind::Clog(_) => self.clog_us = 0,
-        }
-    }
-
-    /// Ends all faults, for good.
-    pub(super) fn heal(&mut self) {
-        self.healed = true;
-        self.cut.clear();
-        self.clog_us = 0;
-        for at in 0..self.members.len() {
-            let disk_may_be_bad = self.plan.faults.iter().any(|fault| {
-                matches!(&fault.kind, FaultKind::FlushFails(of) | FaultKind::DiskFull(of) if *of == at)
-            });
-            self.resume(at);
-            if disk_may_be_bad {
-                self.crash(at);
-            }
-            self.start(at);
-        }
-    }
-
-    /// Whether all that can run have applied the same, and know the same leader.
-    pub(super) fn has_converged(&self) -> bool {
-        let views: Vec<_> =
-            self.members.iter().filter_map(|member| member.raft().map(raft::Raft::view)).collect();
-        let applied: BTreeSet<u64> = self
-            .members
-            .iter()
-            .filter(|member| member.is_up())
-            .map(|member| member.door.state().applied().0)
-            .collect();
-        let leaders: BTreeSet<_> = views.iter().map(|view| view.leader).collect();
-        views.len() + self.spoilt.len() == self.members.len()
-            && applied.len() == 1
-            && leaders.len() == 1
-            && leaders.first().is_some_and(Option::is_some)
-            && self.processes.iter().all(Process::is_free)
-    }
-
     // Clients.
 
     fn due(&mut self) {
@@ -500,19 +465,16 @@ impl<W: Workload> World<W> {
         let (f, key, value) = (invocation.f.to_string(), invocation.key, invocation.value);
         self.tell(|| format!("client {p} begins {f} {key:?} {value}"));
         self.record(What::Invoke { p, node, f, key, value });
-        self.queue_in(DEADLINE_US, Event::Deadline(at, serial));
         self.poll(at);
     }
 
     fn poll(&mut self, at: usize) {
         let Some(completion) = self.processes[at].poll() else {
-            let member = self.processes[at].member;
-            for ask in self.members[member].door.take_asked() {
-                let (Ask::Propose(number, ..) | Ask::Read(number)) = &ask;
-                self.processes[at].asked.push(*number);
-                let after = self.rng.random_range(50..500);
-                self.queue_in(after, Event::Ask(member, ask));
+            let (member, serial) = (self.processes[at].member, self.processes[at].serial);
+            for wake in self.time.take_wakes() {
+                self.queue_at(wake.max(self.now), Event::Wake(at, serial));
             }
+            self.carry_on(member);
             return;
         };
         let process = &mut self.processes[at];
@@ -539,24 +501,11 @@ impl<W: Workload> World<W> {
         }
     }
 
-    fn deadline(&mut self, at: usize, serial: u64) {
-        for _ in 0..16 {
-            let Some(process) = self.processes.get(at) else { return };
-            if process.is_free() || process.serial != serial {
-                return;
-            }
-            let door = self.members[process.member].door.clone();
-            for number in process.asked.clone() {
-                door.reply(number, Err(ApiError::Timeout));
-            }
-            self.poll(at);
-        }
-    }
-
     /// One operation at a member, to its end. Whether it succeeded.
     pub(super) fn operate_at(&mut self, member: usize, op: W::Op) -> bool {
-        let door = self.members[member].door.clone();
-        let process = Process::new(self.next_process, member, &door, Duration::from_micros(DEADLINE_US));
+        let deadline = Duration::from_micros(DEADLINE_US);
+        let front = self.members[member].front.clone();
+        let process = Process::new(self.next_process, member, &front, &self.time, deadline);
         self.next_process += 1;
         self.processes.push(process);
         let at = self.processes.len() - 1;

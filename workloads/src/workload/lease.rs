@@ -5,7 +5,7 @@
 
 use super::{Completion, Generator, Invocation, Space, Workload, watch};
 use crate::{
-    driver::{Client, DriverError, WatchStream, revision},
+    driver::{Client, Clock, DriverError, WatchStream, revision},
     generator::{Purpose, rng},
 };
 use checker::answers::{Left, Life};
@@ -15,10 +15,7 @@ use serde_json::{Value, json};
 use server::proto::etcdserverpb::{
     LeaseGrantResponse, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request,
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch as watch_channel;
 
 const TTL_S: std::ops::RangeInclusive<i64> = 2..=4;
@@ -38,8 +35,6 @@ const FINAL_PATIENCE: Duration = Duration::from_secs(16);
 #[derive(Clone, Debug)]
 pub struct Lease {
     space: Space,
-    /// Where the times of its answers begin.
-    start: Instant,
     /// Whether leases are to be left to end.
     ending: Arc<watch_channel::Sender<bool>>,
 }
@@ -74,7 +69,7 @@ pub struct LeaseGenerator {
 impl Lease {
     /// The workload, with its keys in `space`.
     pub fn new(space: Space) -> Lease {
-        Lease { space, start: Instant::now(), ending: Arc::new(watch_channel::Sender::new(false)) }
+        Lease { space, ending: Arc::new(watch_channel::Sender::new(false)) }
     }
 }
 
@@ -159,13 +154,15 @@ struct Living {
     deletions: Option<WatchStream>,
 }
 
-impl Lease {
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).expect("the run is shorter than 584 years")
-    }
+/// The time, as answers tell it.
+fn now_ns(clock: &Clock) -> u64 {
+    u64::try_from(clock.now().as_nanos()).expect("the run is shorter than 584 years")
+}
 
+impl Lease {
     async fn live(&self, plan: &Plan, ttl_s: i64, client: &mut Client) -> Result<Life, DriverError> {
-        let mut renewed_ns = self.now_ns();
+        let clock = client.clock();
+        let mut renewed_ns = now_ns(&clock);
         let LeaseGrantResponse { id, ttl, .. } = client.lease_grant(ttl_s).await?;
         let prefix = self.space.key(&format!("{}/", plan.number));
         let rev = self.put(&prefix, plan.keys, id, client).await?;
@@ -174,11 +171,11 @@ impl Lease {
         // The grant is the first renewal.
         let life = Life { ttl_s: ttl, renewed_ns, ..Life::default() };
         let mut living = Living { id, life, prefix, keys: plan.keys, deletions };
-        let keep_until = tokio::time::Instant::now() + plan.keep;
+        let keep_until = clock.now() + plan.keep;
         let every = Duration::from_secs(u64::try_from(ttl).unwrap_or(1)) / 3;
         let mut ending = self.ending.subscribe();
-        while tokio::time::Instant::now() < keep_until && !living.is_over() && !*ending.borrow() {
-            renewed_ns = self.now_ns();
+        while clock.now() < keep_until && !living.is_over() && !*ending.borrow() {
+            renewed_ns = now_ns(&clock);
             // A renewal without an answer counts for nothing; a lease that is gone is what the watch tells.
             if let Ok(ttl) = client.start_operation().lease_keep_alive(living.id).await
                 && ttl > 0
@@ -187,18 +184,18 @@ impl Lease {
                 living.life.ttl_s = ttl;
                 living.life.renewals += 1;
             }
-            let until = keep_until.min(tokio::time::Instant::now() + every);
+            let until = keep_until.min(clock.now() + every);
             tokio::select! {
                 () = self.look(&mut living, until, client) => {}
                 _ = ending.wait_for(|&ending| ending) => {}
             }
         }
         if plan.revoked && !living.is_over() {
-            living.life.revoked_ns = Some(self.now_ns());
+            living.life.revoked_ns = Some(now_ns(&clock));
             let _ = client.start_operation().lease_revoke(living.id).await;
         }
         let wait = Duration::from_secs(u64::try_from(living.life.ttl_s).unwrap_or(1)) + PATIENCE;
-        self.look(&mut living, tokio::time::Instant::now() + wait, client).await;
+        self.look(&mut living, clock.now() + wait, client).await;
         Ok(living.life)
     }
 
@@ -222,24 +219,25 @@ impl Lease {
     }
 
     /// Notes what becomes of the keys until a time, or until all are gone.
-    async fn look(&self, living: &mut Living, until: tokio::time::Instant, client: &mut Client) {
-        while !living.is_over() && tokio::time::Instant::now() < until {
+    async fn look(&self, living: &mut Living, until: Duration, client: &mut Client) {
+        let clock = client.clock();
+        while !living.is_over() && clock.now() < until {
             let Some(deletions) = &mut living.deletions else {
-                tokio::time::sleep_until(until.min(tokio::time::Instant::now() + LOOK_EVERY)).await;
+                clock.sleep_until(until.min(clock.now() + LOOK_EVERY)).await;
                 self.look_once(living, client).await;
                 continue;
             };
-            match tokio::time::timeout_at(until, deletions.next()).await {
-                Err(_) => return,
-                Ok(Ok(Some(response))) if !response.canceled => {
+            match clock.timeout_at(until, deletions.next()).await {
+                None => return,
+                Some(Ok(Some(response))) if !response.canceled => {
                     for event in &response.events {
                         let Some(kv) = &event.kv else { continue };
                         let key = String::from_utf8_lossy(&kv.key).into_owned();
                         living.life.gone.push((key, kv.mod_revision));
-                        living.life.gone_ns.get_or_insert(self.now_ns());
+                        living.life.gone_ns.get_or_insert(now_ns(&client.clock()));
                     }
                 }
-                Ok(_) => living.deletions = None,
+                Some(_) => living.deletions = None,
             }
         }
     }
@@ -249,7 +247,7 @@ impl Lease {
         if let Ok(there) = self.keys(&living.prefix, client.start_operation()).await
             && (there.len() as u64) < living.keys
         {
-            living.life.gone_ns.get_or_insert(self.now_ns());
+            living.life.gone_ns.get_or_insert(now_ns(&client.clock()));
         }
     }
 
@@ -265,14 +263,15 @@ impl Lease {
     }
 
     async fn left(&self, client: &mut Client) -> Result<Left, DriverError> {
-        let start = Instant::now();
+        let clock = client.clock();
+        let start = clock.now();
         loop {
             let keys = self.keys(self.space.prefix(), client.start_operation()).await?;
-            if keys.is_empty() || start.elapsed() >= FINAL_PATIENCE {
-                let waited_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if keys.is_empty() || clock.now() - start >= FINAL_PATIENCE {
+                let waited_ms = u64::try_from((clock.now() - start).as_millis()).unwrap_or(u64::MAX);
                 return Ok(Left { waited_ms, ttl_s_max: *TTL_S.end(), keys });
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            clock.sleep(LOOK_EVERY).await;
         }
     }
 }

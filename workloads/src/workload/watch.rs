@@ -35,7 +35,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 const KEYS: u64 = 8;
 /// How long a watch goes on, ms.
@@ -403,7 +403,8 @@ impl Watch {
         progress: bool,
         client: &mut Client,
     ) -> Result<Seen, DriverError> {
-        let end = Instant::now()
+        let clock = client.clock();
+        let end = clock.now()
             + match until {
                 Until::Time(window) => window,
                 Until::Revision(_) => FINAL_LIMIT,
@@ -411,17 +412,17 @@ impl Watch {
         let mut stream = client.watch(self.create(asked)).await?;
         let mut ending = self.ending.subscribe();
         let mut seen = Seen::default();
-        let mut ask_at = Instant::now() + PROGRESS_EVERY;
+        let mut ask_at = clock.now() + PROGRESS_EVERY;
         loop {
             let response = tokio::select! {
                 biased;
                 response = stream.next() => response,
-                () = tokio::time::sleep_until(ask_at), if progress => {
+                () = clock.sleep_until(ask_at), if progress => {
                     stream.ask_progress();
-                    ask_at = Instant::now() + PROGRESS_EVERY;
+                    ask_at = clock.now() + PROGRESS_EVERY;
                     continue;
                 }
-                () = tokio::time::sleep_until(end) => break,
+                () = clock.sleep_until(end) => break,
                 // The sender is this workload's own, so there is no other end to waiting.
                 _ = ending.wait_for(|&ending| ending), if matches!(until, Until::Time(_)) => break,
             };

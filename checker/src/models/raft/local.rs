@@ -151,7 +151,11 @@ impl Turn<'_> {
     fn take(&mut self, act: &Act) -> bool {
         match act {
             Act::Campaign => self.step(Input::Campaign),
-            Act::Receive(message) => self.step(Input::Receive(message.clone())),
+            Act::Receive(message) => {
+                let taken = self.step(Input::Receive(message.clone()));
+                self.judge_answers(message);
+                taken
+            }
             Act::Persist => self.persist(),
             Act::Reboot => self.reboot(),
             Act::Put { client, value } => self.put(*client, *value),
@@ -167,6 +171,17 @@ impl Turn<'_> {
             }
             Act::Transfer(to) => self.step(Input::Transfer(*to)),
             Act::Beat => self.step(Input::Tick),
+        }
+    }
+
+    /// Rounds of reads begin anew in each term, so an answer in another term than the question's names none.
+    fn judge_answers(&mut self, message: &Message) {
+        let Body::Heartbeat { .. } = message.body else { return };
+        let confirms = |sent: &Message| {
+            sent.term != message.term && matches!(sent.body, Body::HeartbeatReply { round } if round > 0)
+        };
+        if self.sent.iter().any(confirms) {
+            self.effects.push(Effect::Broke(Broken::RoundOfAnotherTerm));
         }
     }
 

@@ -25,6 +25,9 @@ pub enum Broken {
     Restart(String),
     /// What clients saw has no sequential explanation.
     Linearizability,
+    /// A heartbeat was answered in another term than its own, under its round's number: in that term the number
+    /// means another round.
+    RoundOfAnotherTerm,
     /// An invariant of the core itself, with the panic's message: monotonic term and commit, one vote a term,
     /// and the others that it asserts.
     Invariant(String),
@@ -41,6 +44,7 @@ impl Broken {
             Broken::DurableBeforeSent => "durable before sent",
             Broken::Restart(_) => "restart",
             Broken::Linearizability => "linearizability",
+            Broken::RoundOfAnotherTerm => "rounds stay in their term",
             Broken::Invariant(_) => "invariants of the core",
         }
     }
@@ -62,6 +66,9 @@ impl fmt::Display for Broken {
             Broken::DurableBeforeSent => "a node promised what its disk does not hold",
             Broken::Restart(why) => return write!(f, "restart: a node cannot start from its disk: {why}"),
             Broken::Linearizability => "no order of the clients' operations explains what they saw",
+            Broken::RoundOfAnotherTerm => {
+                "a heartbeat was answered in another term under its round's number (Raft thesis, section 6.4)"
+            }
             Broken::Invariant(text) => return write!(f, "invariants of the core: {text}"),
         };
         write!(f, "{}: {what}", self.name())
@@ -84,7 +91,7 @@ pub(super) fn sometimes(bounds: &Bounds) -> Vec<(u8, &'static str)> {
 }
 
 /// The names of what must always hold.
-pub const ALWAYS: [&str; 8] = [
+pub const ALWAYS: [&str; 9] = [
     "election safety",
     "log matching",
     "leader completeness",
@@ -93,6 +100,7 @@ pub const ALWAYS: [&str; 8] = [
     "restart",
     "invariants of the core",
     "linearizability",
+    "rounds stay in their term",
 ];
 
 type Condition = fn(&RaftModel, &State) -> bool;
@@ -102,8 +110,10 @@ pub(super) fn all(bounds: &Bounds) -> Vec<Property<RaftModel>> {
     fn holds<const AT: usize>(_: &RaftModel, state: &State) -> bool {
         state.broken().is_none_or(|broken| broken.name() != ALWAYS[AT])
     }
-    const HOLDS: [Condition; 8] =
-        [holds::<0>, holds::<1>, holds::<2>, holds::<3>, holds::<4>, holds::<5>, holds::<6>, holds::<7>];
+    const HOLDS: [Condition; 9] = [
+        holds::<0>, holds::<1>, holds::<2>, holds::<3>, holds::<4>, holds::<5>, holds::<6>, holds::<7>,
+        holds::<8>,
+    ];
     fn marked<const BIT: u8>(_: &RaftModel, state: &State) -> bool {
         state.marks() & BIT != 0
     }

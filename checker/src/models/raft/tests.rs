@@ -108,3 +108,39 @@ mod plants {
         }
     }
 }
+
+/// Counterexamples that searches found with a planted mistake, each in a file with its name.
+fn counterexamples() -> Vec<(String, Script)> {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/counterexamples");
+    let files = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut found: Vec<(String, Script)> = files
+        .map(|file| {
+            let path = file.expect("it can be listed").path();
+            let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_string();
+            let text = std::fs::read_to_string(&path).expect("it can be read");
+            (name, Script::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        })
+        .collect();
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    assert!(found.len() >= 3, "{} counterexamples", found.len());
+    found
+}
+
+#[test]
+fn stored_counterexamples_break_nothing_in_the_real_core() {
+    for (name, script) in counterexamples() {
+        let (done, _) = script.play();
+        let broken = done.into_iter().find_map(|(_, replayed)| replayed.broken);
+        assert_eq!(broken, None, "{name}");
+    }
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn stored_counterexamples_break_a_promise_where_their_mistake_is_planted() {
+    for (name, mut script) in counterexamples() {
+        script.bounds.mutation = Some(name.parse().expect("the name of a mutation"));
+        let (done, _) = script.play();
+        assert!(done.last().is_some_and(|(_, replayed)| replayed.broken.is_some()), "{name}");
+    }
+}

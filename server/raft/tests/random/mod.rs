@@ -106,21 +106,27 @@ mod planted {
     /// Far more than any mistake needs.
     const SEEDS_MAX: u64 = 10_000;
 
-    /// What this driver has not seen in as many seeds. The first two need just one order of messages across two
-    /// terms, and whether a model's walks find them is still to be shown; the others were not seen to break a
-    /// promise that it looks at.
-    const UNSEEN: [Mutation; 4] = [
+    /// What this driver has not seen in as many seeds. The first three need just one order of messages; golden
+    /// scripts show them (`script::planted`), and the model finds the first. The others break no promise.
+    const UNSEEN: [Mutation; 6] = [
         Mutation::StaleRoundConfirmed,
+        Mutation::StaleRejectionBelieved,
+        Mutation::ReadByMinority,
         Mutation::CommitNotClamped,
-        Mutation::NoBacktrack,
         Mutation::UnsafeTransfer,
+        Mutation::ChangeTooEarly,
     ];
 
-    /// Every other mistake is caught within a bounded number of seeds.
+    /// Every other mistake is caught within a bounded number of seeds. `RAFT_PLANT=NAME` looks for one alone.
     #[test]
     fn every_mutation_is_caught() {
+        let only = std::env::var("RAFT_PLANT").ok();
+        let wanted = |mutation: &&Mutation| match &only {
+            Some(name) => mutation.name() == name,
+            None => !UNSEEN.contains(mutation),
+        };
         let mut missed = Vec::new();
-        for &mutation in Mutation::ALL.iter().filter(|mutation| !UNSEEN.contains(mutation)) {
+        for &mutation in Mutation::ALL.iter().filter(wanted) {
             let caught = (0..SEEDS_MAX).find_map(|seed| {
                 let plan = Plan { mutation: Some(mutation), ..Plan::draw(seed, 3 + 2 * (seed % 2)) };
                 let panic = catch_unwind(AssertUnwindSafe(|| run(plan))).err()?;

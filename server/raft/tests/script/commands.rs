@@ -126,6 +126,8 @@ enum Command {
 #[derive(Default)]
 pub struct Runner {
     cluster: Cluster,
+    #[cfg(feature = "plant")]
+    mutation: Option<raft::Mutation>,
 }
 
 impl TryFrom<&goldenscript::Command> for Step {
@@ -158,6 +160,12 @@ impl goldenscript::Runner for Runner {
 }
 
 impl Runner {
+    /// Lets the nodes make a mistake.
+    #[cfg(feature = "plant")]
+    pub fn plant(&mut self, mutation: Option<raft::Mutation>) {
+        self.mutation = mutation;
+    }
+
     fn act(&mut self, command: &Command) -> Result<(), Box<dyn Error>> {
         let cluster = &mut self.cluster;
         match command {
@@ -288,6 +296,8 @@ impl Runner {
             max_append_bytes: append_bytes.unwrap_or(default.max_append_bytes),
             max_inflight: window.unwrap_or(default.max_inflight),
             max_uncommitted_bytes: uncommitted_bytes.unwrap_or(default.max_uncommitted_bytes),
+            #[cfg(feature = "plant")]
+            mutation: self.mutation,
             ..default
         };
         let learners = learners.clone().unwrap_or_default().0;

@@ -80,3 +80,66 @@ fn assert_explained(path: &Path) {
     assert!(cites, "{}: the opening comment cites no source", path.display());
     assert!(text.contains("\n---\n"), "{}: nothing is shown", path.display());
 }
+
+#[cfg(feature = "plant")]
+mod planted {
+    use super::*;
+    use raft::Mutation;
+
+    const TOPICS: [&str; 7] = ["election", "append", "read", "snapshot", "membership", "restart", "transfer"];
+
+    /// What shows a mistake that random searches see late or never.
+    const SHOWN: [(&str, Mutation); 9] = [
+        ("read/joint_majorities", Mutation::ReadByMinority),
+        ("read/stale_heartbeat_confirms_nothing", Mutation::StaleRoundConfirmed),
+        ("append/figure_8", Mutation::CommitsOldTerm),
+        ("restart/a_vote_is_remembered", Mutation::VoteNotPersisted),
+        ("transfer/target_catches_up_first", Mutation::UnsafeTransfer),
+        ("membership/not_before_an_entry_of_the_term", Mutation::ChangeTooEarly),
+        ("membership/one_change_at_a_time", Mutation::TwoChangesAtOnce),
+        ("election/timeouts_are_random", Mutation::TimeoutsNotRandom),
+        ("append/late_rejection_is_ignored", Mutation::StaleRejectionBelieved),
+    ];
+
+    /// Whether a core that makes this mistake gives the output that is written in the script.
+    fn agrees(path: &Path, mutation: Option<Mutation>) -> bool {
+        let text = fs::read_to_string(path).expect("it can be read");
+        let run = || {
+            let mut runner = commands::Runner::default();
+            runner.plant(mutation);
+            goldenscript::generate(&mut runner, &text).ok()
+        };
+        catch_unwind(AssertUnwindSafe(run)).ok().flatten().is_some_and(|output| output == text)
+    }
+
+    #[test]
+    fn scripts_fail_where_what_they_show_is_broken() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+        for (script, mutation) in SHOWN {
+            assert!(agrees(&dir.join(script), None), "{script}");
+            assert!(!agrees(&dir.join(script), Some(mutation)), "{script} agrees with {mutation}");
+        }
+    }
+
+    /// Mistakes that no script shows. Hints never fall short of where two logs part, so the first append that a
+    /// follower takes begins just there and removes what contradicts: nothing is left to commit wrongly.
+    const WITHOUT_A_SCRIPT: [Mutation; 1] = [Mutation::CommitNotClamped];
+
+    #[test]
+    fn every_mutation_changes_what_some_script_shows() {
+        let mut unseen = Vec::new();
+        for &mutation in Mutation::ALL {
+            let by: Vec<String> = TOPICS
+                .into_iter()
+                .flat_map(scripts)
+                .filter(|path| !agrees(path, Some(mutation)))
+                .filter_map(|path| Some(path.file_name()?.to_str()?.to_string()))
+                .collect();
+            println!("{mutation}: {}", by.join(", "));
+            if by.is_empty() {
+                unseen.push(mutation);
+            }
+        }
+        assert_eq!(unseen, WITHOUT_A_SCRIPT);
+    }
+}

@@ -16,3 +16,26 @@ mod wire;
 pub(super) use service::WatchService;
 pub(crate) use session::Session;
 pub(crate) use wire::Outgoing;
+
+use super::Api;
+use crate::{
+    backend::Backend,
+    proto::etcdserverpb::{WatchRequest, WatchResponse},
+};
+use futures_util::{Stream, StreamExt as _};
+use std::sync::Arc;
+use tonic::Status;
+
+impl<B: Backend> Api<B> {
+    /// A stream of watches, for callers in this process.
+    pub fn watch<R>(
+        self: &Arc<Self>,
+        requests: R,
+    ) -> impl Stream<Item = Result<WatchResponse, Status>> + use<B, R>
+    where
+        R: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
+    {
+        let session = Session::new(Arc::clone(self), requests, super::streams::End::new(self, false));
+        session.into_stream().map(|answer| answer.map(|answer| answer.to_message()))
+    }
+}

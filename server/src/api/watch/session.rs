@@ -134,7 +134,14 @@ where
                 continue;
             }
             let (idle, waiting) = (self.behind.is_empty(), self.asked.is_some());
+            // In this order, not in a random one: simulations must repeat. Requests go first, or a watch could
+            // not be cancelled while events come; who asks for too much holds up its own stream alone.
             tokio::select! {
+                biased;
+                error = self.end.wait() => {
+                    self.ended = true;
+                    return Some(Err(error.into()));
+                }
                 request = self.requests.next(), if self.open => match request {
                     Some(Ok(request)) => self.take(request),
                     Some(Err(status)) => {
@@ -147,10 +154,6 @@ where
                 () = tokio::task::yield_now(), if !idle => self.deliver(),
                 Ok(()) = self.delivered.changed(), if waiting => {}
                 () = tick(&mut self.notify) => {}
-                error = self.end.wait() => {
-                    self.ended = true;
-                    return Some(Err(error.into()));
-                }
             }
         }
     }

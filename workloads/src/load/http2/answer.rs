@@ -1,5 +1,7 @@
 //! What a call came to, and the few facts that are read from an answer's message.
 
+use crate::load::stamp::Stamp;
+
 /// What an answer says that the load generator uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -9,6 +11,8 @@ pub struct Answer {
     pub number: u64,
     /// Mod revision of the first key in the answer of a range, or of a transaction's range; 0 where there is none.
     pub mod_revision: i64,
+    /// The number that this key's value carries; 0 where it carries none.
+    pub tag: u64,
     /// Octets of the message.
     pub bytes: usize,
 }
@@ -74,6 +78,22 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether the call surely had no effect, and never will have one.
+    pub fn is_without_effect(self) -> bool {
+        match self {
+            Failure::Unprocessed | Failure::NotSent => true,
+            // A status says why, but not to the machine: a deadline of the server may have passed after a commit.
+            Failure::Status(_)
+            | Failure::Http(_)
+            | Failure::Reset(_)
+            | Failure::Malformed
+            | Failure::Lost
+            | Failure::Deadline => false,
+        }
+    }
+}
+
 impl Answer {
     /// Reads the facts from a message of etcd's: field 1 is the header, with the revision as its field 3; field 2 is a
     /// number or the first of a list of keys, field 3 of a transaction's answer a list of responses. A message that is cut off gives what was seen.
@@ -84,16 +104,30 @@ impl Answer {
             match (field, value) {
                 (1, Value::Bytes(header)) => answer.revision = field_3(header),
                 (2, Value::Number(number)) => answer.number = number,
-                (2, Value::Bytes(kv)) if answer.mod_revision == 0 => answer.mod_revision = field_3(kv),
+                (2, Value::Bytes(kv)) if answer.mod_revision == 0 => answer.read_pair(kv),
                 // A transaction's first response, where that is a range.
                 (3, Value::Bytes(response)) if answer.mod_revision == 0 => {
                     let kv = first(response, 1).and_then(|range| first(range, 2));
-                    answer.mod_revision = kv.map_or(0, field_3);
+                    if let Some(kv) = kv {
+                        answer.read_pair(kv);
+                    }
                 }
                 _ => {}
             }
         }
         answer
+    }
+
+    /// A key with its value: field 3 is the mod revision, field 5 the value.
+    fn read_pair(&mut self, kv: &[u8]) {
+        let mut rest = kv;
+        while let Some((field, value)) = next(&mut rest) {
+            match (field, value) {
+                (3, Value::Number(number)) => self.mod_revision = number.cast_signed(),
+                (5, Value::Bytes(value)) => self.tag = Stamp::read(value).map_or(0, |stamp| stamp.tag),
+                _ => {}
+            }
+        }
     }
 }
 

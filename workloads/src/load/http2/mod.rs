@@ -29,11 +29,14 @@ pub enum Method {
     Txn,
     /// Deletes keys.
     DeleteRange,
+    /// Makes a lease.
+    LeaseGrant,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Method; 4] = [Method::Put, Method::Range, Method::Txn, Method::DeleteRange];
+    pub const ALL: [Method; 5] =
+        [Method::Put, Method::Range, Method::Txn, Method::DeleteRange, Method::LeaseGrant];
 
     /// Its path in a request.
     pub fn path(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Method {
             Method::Range => "/etcdserverpb.KV/Range",
             Method::Txn => "/etcdserverpb.KV/Txn",
             Method::DeleteRange => "/etcdserverpb.KV/DeleteRange",
+            Method::LeaseGrant => "/etcdserverpb.Lease/LeaseGrant",
         }
     }
 }
@@ -54,7 +58,11 @@ pub fn fuzz(bytes: &[u8]) {
     let (&cut, rest) = rest.split_first().unwrap_or((&0, &[]));
     let mut connection = Connection::new(&Peer::plain("localhost:2379"));
     for token in 0..u32::from(requests % 8) {
-        connection.send(token, Method::ALL[token as usize % 4], &[0; 20_000][..usize::from(cut) * 70]);
+        connection.send(
+            token,
+            Method::ALL[token as usize % Method::ALL.len()],
+            &[0; 20_000][..usize::from(cut) * 70],
+        );
     }
     let mut answered = 0;
     for piece in rest.chunks(usize::from(cut).max(1)) {

@@ -297,7 +297,7 @@ fn the_facts_of_answers_are_read() {
     dialogue.frame(kind::DATA, 0, 1, &framed).unwrap();
     dialogue.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &trailers("0")).unwrap();
     let answer = dialogue.outcomes[0].1.unwrap();
-    assert_eq!(answer, Answer { revision: 7, number: 1, mod_revision: 300, bytes: message.len() });
+    assert_eq!(answer, Answer { revision: 7, number: 1, mod_revision: 300, bytes: message.len(), tag: 0 });
 }
 
 proptest! {

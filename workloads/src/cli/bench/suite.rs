@@ -1,12 +1,12 @@
 //! `assay bench --suite`: fixed sets of measurements, side by side in one run.
 
 use super::{
-    Failure,
-    bench::{Suite, stop_on_signals},
-    out, print,
+    args::Suite,
+    session::stop_on_signals,
     target::{Place, Target},
 };
 use crate::{
+    cli::{Failure, UNKNOWN, out, print},
     cluster::System,
     load::{
         Behaviour, Bench, BenchResults, Client, Endpoint, Load, Machine, NullServer, Plan, Sampler, Workload,
@@ -43,6 +43,8 @@ pub(super) struct Cell {
     p50_ms: f64,
     p99_ms: f64,
     server_cpu_us: f64,
+    /// Share of the machine that neither servers nor generator took.
+    others: f64,
     failed: u64,
     invalid: Vec<String>,
 }
@@ -95,6 +97,8 @@ fn closed(
     Ok(Bench { plan, warmup: WARMUP, client, watched: Vec::new() })
 }
 
+/// Both systems run at the same time, and are measured in turns: what else the machine does changes with time, and
+/// strikes both alike. The one that is not measured has nothing to do but heartbeats.
 fn etcd(
     runtime: &tokio::runtime::Runtime,
     systems: &[System; 2],
@@ -103,19 +107,26 @@ fn etcd(
 ) -> Result<u8, Failure> {
     let (mut cells, mut footprints) = (Vec::new(), Vec::new());
     for nodes in [1, 3] {
-        for system in systems {
-            let target = Target::Start { system: system.clone(), nodes };
-            let place_dir = dir.join(format!("{system}-{nodes}"));
-            let place = runtime.block_on(Place::make(&target, &place_dir, stop))?;
-            let outcome = measure(runtime, &place, nodes, system, stop, &mut cells);
-            if outcome.is_ok() {
-                footprints.push(footprint(runtime, &place, nodes, system)?);
+        let mut places = Vec::new();
+        let outcome: Result<(), Failure> = (|| {
+            for system in systems {
+                let target = Target::Start { system: system.clone(), nodes };
+                let place_dir = dir.join(format!("{system}-{nodes}"));
+                places.push(runtime.block_on(Place::make(&target, &place_dir, None, stop))?);
             }
-            let crashes = runtime.block_on(place.end());
-            outcome?;
-            if let Some(crash) = crashes.into_iter().next() {
-                return Err(Failure::Unknown(crash));
+            measure(runtime, &places, nodes, systems, stop, &mut cells)?;
+            for (place, system) in places.iter().zip(systems) {
+                footprints.push(footprint(runtime, place, nodes, system)?);
             }
+            Ok(())
+        })();
+        let mut crashes = Vec::new();
+        for place in places {
+            crashes.extend(runtime.block_on(place.end()));
+        }
+        outcome?;
+        if let Some(crash) = crashes.into_iter().next() {
+            return Err(Failure::Unknown(crash));
         }
     }
     let json = serde_json::json!({"machine": Machine::here(), "cells": cells, "footprints": footprints});
@@ -125,58 +136,81 @@ fn etcd(
     for reason in &invalid {
         let _ = writeln!(std::io::stderr(), "INVALID: {reason}");
     }
-    Ok(if invalid.is_empty() { 0 } else { super::UNKNOWN })
+    Ok(if invalid.is_empty() { 0 } else { UNKNOWN })
 }
 
 fn measure(
     runtime: &tokio::runtime::Runtime,
-    place: &Place,
+    places: &[Place],
     nodes: usize,
-    system: &System,
+    systems: &[System; 2],
     stop: &AtomicBool,
     cells: &mut Vec<Cell>,
 ) -> Result<(), Failure> {
-    let endpoints = runtime.block_on(place.endpoints(false))?;
+    let mut turn = 0;
     for what in ["put", "range", "range-serializable"] {
         for clients in CLIENTS {
-            let mut bench = closed(endpoints.clone(), what, clients, Client::Raw)?;
-            // The keys that are read are written once, by the first read.
-            bench.plan.workload = Arc::new(Workload {
-                preload: what == "range" && clients == CLIENTS[0],
-                ..(*bench.plan.workload).clone()
-            });
-            bench.watched = runtime.block_on(place.watched());
-            let base = BenchResults { machine: Machine::here(), ..BenchResults::default() };
-            let (results, _) = bench
-                .run(None, base, stop, |_| {})
-                .map_err(|error| Failure::Unknown(format!("{system}, {nodes} node(s), {what}: {error}")))?;
-            if stop.load(Ordering::Relaxed) {
-                return Err(Failure::Unknown("told to stop before the suite was over".into()));
+            // First and second, second and first.
+            let order = if turn % 2 == 0 { [0, 1] } else { [1, 0] };
+            turn += 1;
+            for at in order {
+                let cell = cell(runtime, &places[at], nodes, &systems[at], what, clients, stop)?;
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "{:>6} x{nodes}  {what:<20}{clients:>5} clients {:>10.0}/s  p50 {:>8.2}  p99 {:>8.2} ms  \
+                     {:>6.1} us CPU, others {:.0} %",
+                    cell.system,
+                    cell.per_s,
+                    cell.p50_ms,
+                    cell.p99_ms,
+                    cell.server_cpu_us,
+                    cell.others * 100.0
+                );
+                cells.push(cell);
             }
-            let cell = Cell {
-                nodes,
-                what: what.to_owned(),
-                clients,
-                system: system.to_string(),
-                per_s: results.per_s,
-                p50_ms: results.all.response.p50_ms,
-                p99_ms: results.all.response.p99_ms,
-                server_cpu_us: results.server_cpu_us_per_op.unwrap_or(0.0),
-                failed: results.all.failed,
-                invalid: results.invalid,
-            };
-            let _ = writeln!(
-                std::io::stderr(),
-                "{system:>6} x{nodes}  {what:<20}{clients:>5} clients {:>10.0}/s  p50 {:>8.2}  p99 {:>8.2} ms  {:>6.1} us CPU",
-                cell.per_s,
-                cell.p50_ms,
-                cell.p99_ms,
-                cell.server_cpu_us
-            );
-            cells.push(cell);
         }
     }
     Ok(())
+}
+
+/// Measures one system once.
+fn cell(
+    runtime: &tokio::runtime::Runtime,
+    place: &Place,
+    nodes: usize,
+    system: &System,
+    what: &str,
+    clients: usize,
+    stop: &AtomicBool,
+) -> Result<Cell, Failure> {
+    let endpoints = runtime.block_on(place.endpoints(false))?;
+    let mut bench = closed(endpoints, what, clients, Client::Raw)?;
+    // The keys that are read are written once, by the first read.
+    bench.plan.workload = Arc::new(Workload {
+        preload: what == "range" && clients == CLIENTS[0],
+        ..(*bench.plan.workload).clone()
+    });
+    bench.watched = runtime.block_on(place.watched());
+    let base = BenchResults { machine: Machine::here(), ..BenchResults::default() };
+    let (results, _) = bench
+        .run(None, base, stop, |_| {})
+        .map_err(|error| Failure::Unknown(format!("{system}, {nodes} node(s), {what}: {error}")))?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::Unknown("told to stop before the suite was over".into()));
+    }
+    Ok(Cell {
+        nodes,
+        what: what.to_owned(),
+        clients,
+        system: system.to_string(),
+        per_s: results.per_s,
+        p50_ms: results.all.response.p50_ms,
+        p99_ms: results.all.response.p99_ms,
+        server_cpu_us: results.server_cpu_us_per_op.unwrap_or(0.0),
+        others: results.others_share.unwrap_or(0.0),
+        failed: results.all.failed,
+        invalid: results.invalid,
+    })
 }
 
 /// Looks at the cluster after the load, kills all of it, and sees how long it takes to serve again.
@@ -214,8 +248,8 @@ fn table(cells: &[Cell], footprints: &[Footprint]) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         out,
-        "| nodes | operation | clients | assay /s | etcd /s | ratio | assay p50 / p99 ms | etcd p50 / p99 ms | CPU us/op assay | etcd |\n\
-         |---|---|---|---|---|---|---|---|---|---|"
+        "| nodes | operation | clients | assay /s | etcd /s | ratio | assay p50 / p99 ms | etcd p50 / p99 ms | CPU us/op assay | etcd | ratio | others' CPU |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for ours in cells.iter().filter(|cell| cell.system == "assay") {
         let same = |cell: &&Cell| {
@@ -225,7 +259,7 @@ fn table(cells: &[Cell], footprints: &[Footprint]) -> String {
         let Some(theirs) = cells.iter().find(same) else { continue };
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} / {:.2} | {:.2} / {:.2} | {:.1} | {:.1} |",
+            "| {} | {} | {} | {:.0} | {:.0} | {:.2} | {:.2} / {:.2} | {:.2} / {:.2} | {:.1} | {:.1} | {:.2} | {:.0}, {:.0} % |",
             ours.nodes,
             ours.what,
             ours.clients,
@@ -237,7 +271,10 @@ fn table(cells: &[Cell], footprints: &[Footprint]) -> String {
             theirs.p50_ms,
             theirs.p99_ms,
             ours.server_cpu_us,
-            theirs.server_cpu_us
+            theirs.server_cpu_us,
+            theirs.server_cpu_us / ours.server_cpu_us.max(f64::MIN_POSITIVE),
+            ours.others * 100.0,
+            theirs.others * 100.0
         );
     }
     let _ = writeln!(
@@ -301,6 +338,7 @@ mod tests {
             p50_ms: 1.0,
             p99_ms: 2.0,
             server_cpu_us: 10.0,
+            others: 0.1,
             failed: 0,
             invalid: Vec::new(),
         };

@@ -1,14 +1,18 @@
 //! What `assay bench` drives: a cluster that it starts, or a store that runs already.
 
-use super::{Failure, bench::reach};
+use super::session::reach;
 use crate::{
+    cli::Failure,
     cluster::{Cluster, Kind, ProcessState, Spec, System, etcd_dir},
-    load::{Endpoint, Watched},
+    load::{Endpoint, Security, Watched},
 };
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,7 +55,8 @@ impl Target {
             },
             ("etcd", folder) => System::Etcd { dir: etcd_dir(Path::new(folder)) },
             ("endpoints", urls) => {
-                return Target::running(&urls.split(',').map(str::to_owned).collect::<Vec<_>>());
+                let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
+                return Target::running(&urls, &Security::default());
             }
             _ => {
                 return Err(Failure::Usage(format!(
@@ -66,8 +71,9 @@ impl Target {
     }
 
     /// A store that runs already.
-    pub(super) fn running(urls: &[String]) -> Result<Target, Failure> {
-        let endpoints: Result<Vec<Endpoint>, String> = urls.iter().map(|url| Endpoint::parse(url)).collect();
+    pub(super) fn running(urls: &[String], security: &Security) -> Result<Target, Failure> {
+        let endpoints: Result<Vec<Endpoint>, String> =
+            urls.iter().map(|url| Endpoint::secure(url, security)).collect();
         let endpoints = endpoints.map_err(|error| Failure::Usage(format!("--endpoints: {error}")))?;
         reach(&endpoints)?;
         Ok(Target::Running(endpoints))
@@ -94,22 +100,27 @@ impl Target {
 /// What is driven.
 pub(super) enum Place {
     /// A cluster that was started.
-    Cluster(Box<Cluster>),
+    Cluster(Arc<Cluster>),
     /// Something that ran already.
     Running(Vec<Endpoint>),
 }
 
 impl Place {
-    /// Starts what is to be started, with its files below `dir`.
-    pub(super) async fn make(target: &Target, dir: &Path, stop: &AtomicBool) -> Result<Place, Failure> {
+    /// Starts what is to be started, with its files below `dir`, on `network`, or without any in between.
+    pub(super) async fn make(
+        target: &Target,
+        dir: &Path,
+        network: Option<Kind>,
+        stop: &AtomicBool,
+    ) -> Result<Place, Failure> {
         let (system, nodes) = match target {
             Target::Running(endpoints) => return Ok(Place::Running(endpoints.clone())),
             Target::Start { system, nodes } => (system, *nodes),
         };
         let nodes_dir = dir.join("nodes");
         let nodes_dir = std::path::absolute(&nodes_dir).unwrap_or(nodes_dir);
-        // Without proxies between the nodes: they would take CPU, and time.
-        let spec = Spec { direct: true, ..Spec::new(Kind::Local, system.clone(), nodes, nodes_dir) };
+        let spec = Spec::new(network.unwrap_or(Kind::Local), system.clone(), nodes, nodes_dir);
+        let spec = Spec { direct: network.is_none(), ..spec };
         let told = async {
             while !stop.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -120,7 +131,7 @@ impl Place {
             () = told => return Err(Failure::Unknown("told to stop before the cluster had started".into())),
         };
         let cluster = cluster.map_err(|error| Failure::Unknown(error.to_string()))?;
-        Ok(Place::Cluster(Box::new(cluster)))
+        Ok(Place::Cluster(Arc::new(cluster)))
     }
 
     /// What it is, for people.
@@ -150,7 +161,7 @@ impl Place {
         }
         let mut found = None;
         for endpoint in &all {
-            if is_leader(&endpoint.url).await == Ok(true) {
+            if endpoint.leads().await {
                 found = Some(endpoint.clone());
             }
         }
@@ -167,7 +178,8 @@ impl Place {
                 .map(|endpoint| Watched {
                     name: endpoint.url.clone(),
                     pid: None,
-                    address: Some(endpoint.address),
+                    // The sampler speaks plainly.
+                    address: Some(endpoint.address).filter(|_| endpoint.encryption.is_none()),
                     data: None,
                 })
                 .collect(),
@@ -196,7 +208,10 @@ impl Place {
             Place::Running(_) => Vec::new(),
             Place::Cluster(cluster) => {
                 let crashes = cluster.crashes().await;
-                cluster.stop().await;
+                // Whoever else had it, as faults do, has ended.
+                if let Some(cluster) = Arc::into_inner(cluster) {
+                    cluster.stop().await;
+                }
                 let tell = |crash: crate::cluster::Crash| {
                     format!("node {} ended by itself: {}\n{}", crash.node, crash.status, crash.log_tail)
                 };
@@ -204,11 +219,4 @@ impl Place {
             }
         }
     }
-}
-
-/// Whether the member at `url` says that it is the leader.
-async fn is_leader(url: &str) -> Result<bool, String> {
-    let mut client = crate::driver::Client::new(url, Duration::from_secs(2))?;
-    let status = client.status().await.map_err(|error| format!("{error:?}"))?;
-    Ok(status.header.is_some_and(|header| header.member_id == status.leader))
 }

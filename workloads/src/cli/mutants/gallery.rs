@@ -1,0 +1,162 @@
+//! Which mutants there are, which are equivalent, and which a change must still find.
+
+use super::searches::Altitude;
+use raft::Mutation;
+use server::plant::{Area, Plant};
+use std::fmt;
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mutant {
+    /// None: what is found then is a false alarm, or a bug of our own.
+    None,
+    /// Of the core.
+    Core(Mutation),
+    /// Of the server.
+    Server(Plant),
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Those of the core that concern who takes part.
+const OF_MEMBERSHIP: [Mutation; 7] = [
+    Mutation::NewMajorityOnly,
+    Mutation::NewMajorityElects,
+    Mutation::TwoChangesAtOnce,
+    Mutation::ChangeTooEarly,
+    Mutation::LearnerCounts,
+    Mutation::MembershipNotRolledBack,
+    Mutation::ImageForgetsMembership,
+];
+
+impl Mutant {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Mutant::None => "none",
+            Mutant::Core(mutation) => mutation.name(),
+            Mutant::Server(plant) => plant.name(),
+        }
+    }
+
+    /// The heading that it stands under.
+    pub(super) fn area(self) -> &'static str {
+        match self {
+            Mutant::None => "None",
+            Mutant::Core(mutation) if OF_MEMBERSHIP.contains(&mutation) => "Membership",
+            Mutant::Core(_) => "Raft",
+            Mutant::Server(plant) => match plant.area() {
+                Area::Raft => "Raft",
+                Area::Disk => "Disk and log",
+                Area::Image => "State images",
+                Area::Read => "Reads",
+                Area::Reply => "What clients are told",
+                Area::Store => "Keys and history",
+                Area::Lease => "Leases",
+                Area::Watch => "Watches",
+            },
+        }
+    }
+
+    /// Whether it has to do with changes of membership.
+    pub(super) fn is_of_membership(self) -> bool {
+        matches!(self, Mutant::Core(mutation) if OF_MEMBERSHIP.contains(&mutation))
+    }
+
+    /// Whether the gate plants it in real processes.
+    pub(super) fn is_in_gate(self) -> bool {
+        let names = [
+            "local-read",
+            "ack-before-commit",
+            "apply-twice-after-restart",
+            "cas-ignores-compare",
+            "stale-range",
+        ];
+        names.contains(&self.name())
+    }
+
+    /// All of them. Those of the server that are the core's under another name are told there.
+    pub(super) fn all() -> Vec<Mutant> {
+        let (members, core): (Vec<Mutant>, Vec<Mutant>) = Mutation::ALL
+            .iter()
+            .map(|mutation| Mutant::Core(*mutation))
+            .partition(|mutant| mutant.is_of_membership());
+        let mut all = core;
+        all.extend(members);
+        let mut server: Vec<Mutant> = Plant::ALL
+            .iter()
+            .filter(|plant| plant.area() != Area::Raft)
+            .map(|plant| Mutant::Server(*plant))
+            .collect();
+        server.sort_by_key(|mutant| mutant.area());
+        all.extend(server);
+        all
+    }
+}
+
+/// Mutants that break no promise, and why.
+const EQUIVALENT: &[(&str, &str)] = &[
+    (
+        "change-too-early",
+        "every change of voters is joint, and one that stands in the log uncommitted refuses the next, so what two \
+         leaders begin shares the old majority; the rule is for changes of one server in one step (raft-dev, 2015)",
+    ),
+    (
+        "commit-not-clamped",
+        "hints never fall short of where two logs part, so the first append that a follower takes begins just there \
+         and removes what contradicts; from then on its log is a part of the leader's, and nothing is left to commit \
+         wrongly (Raft paper, section 5.3)",
+    ),
+    (
+        "transfer-before-caught-up",
+        "who campaigns with a shorter log is not elected (Raft paper, section 5.4.1): time is lost, no promise broken",
+    ),
+];
+
+/// Mutants that no search of this table finds, and what does, in the tests of the core.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("new-majority-elects", "the core's random driver, seed 4184"),
+    ("two-changes-at-once", "golden script membership/one_change_at_a_time, and the core's random driver"),
+    ("timeouts-not-random", "golden script election/timeouts_are_random, and the core's random driver"),
+];
+
+/// What in the tests of the core finds a mutant that the searches do not.
+pub(super) fn elsewhere(name: &str) -> Option<&'static str> {
+    ELSEWHERE.iter().find(|(known, _)| *known == name).map(|(_, by)| *by)
+}
+
+/// Why a mutant breaks no promise, if it does not.
+pub(super) fn equivalent(name: &str) -> Option<&'static str> {
+    EQUIVALENT.iter().find(|(known, _)| *known == name).map(|(_, why)| *why)
+}
+
+/// What a change must still find, and by what. The first is the canary.
+pub(super) const CI: &[(&str, &[Altitude])] = &[
+    ("ack-before-commit", &[Altitude::Bfs, Altitude::Walks, Altitude::Sim]),
+    ("vote-not-persisted", &[Altitude::Walks]),
+    ("commits-old-term", &[Altitude::Walks]),
+    ("torn-tail-accepted", &[Altitude::Sim]),
+    ("read-without-quorum", &[Altitude::Walks]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_the_lists_name_mutants() {
+        let all = Mutant::all();
+        let names: BTreeSet<&str> = all.iter().map(|mutant| mutant.name()).collect();
+        assert_eq!(names.len(), all.len());
+        assert!(all.len() >= 60, "{} mutants", all.len());
+        let argued = EQUIVALENT.iter().chain(ELSEWHERE).map(|(name, _)| name);
+        for name in argued.chain(CI.iter().map(|(name, _)| name)) {
+            assert!(names.contains(name), "{name}");
+        }
+        assert!(CI.iter().all(|(name, _)| equivalent(name).is_none()));
+    }
+}
