@@ -83,16 +83,21 @@ pub struct Outcome {
 impl Pair {
     /// Starts both, or says on stderr why not: without real etcd there is nothing to compare with.
     pub fn start(test: &str) -> Option<Pair> {
-        let Some(bin) = env::var_os(BIN).map(PathBuf::from) else {
+        let Some(bin) = bin() else {
             eprintln!("SKIPPED {test}: {BIN} does not name a folder with etcd and etcdctl");
             return None;
         };
         Some(Pair { etcd: Etcd::start(&bin), ours: Ours::start(), bin })
     }
 
+    /// Whether the real etcd, if there is one, is of a release of 3.4.
+    pub fn is_3_4() -> bool {
+        bin().is_some_and(|bin| version(&bin).contains("etcd Version: 3.4."))
+    }
+
     /// What the real etcd says it is.
     pub fn etcd_version(&self) -> String {
-        run(Command::new(self.bin.join("etcd")).arg("--version"), "").stdout
+        version(&self.bin)
     }
 
     /// Runs etcdctl against one of them.
@@ -101,6 +106,14 @@ impl Pair {
         command.env_clear().env("ETCDCTL_API", "3").arg(format!("--endpoints={endpoint}")).args(args);
         run(&mut command, stdin)
     }
+}
+
+fn bin() -> Option<PathBuf> {
+    env::var_os(BIN).map(PathBuf::from)
+}
+
+fn version(bin: &Path) -> String {
+    run(Command::new(bin.join("etcd")).arg("--version"), "").stdout
 }
 
 /// The flags of a single member, which are the same for both.

@@ -1,39 +1,103 @@
 //! What answers say of writes that they do not show: a key's version counts its puts, so two answers tell
-//! how many puts lie between them.
+//! how many puts lie between them, and, where none is missing, which value each of them found.
 
 use rustc_hash::FxHashMap;
 
 use super::evidence::{Evidence, Seen};
 use super::step::{Expect, Step};
-use crate::spec::kv::{Pair, Store};
-use crate::spec::kv_types::{KeyRange, Request, Response};
+use crate::spec::kv::{Pair, Store, may_mutate};
+use crate::spec::kv_types::{CompareOp, CompareTarget, KeyRange, Request, Response};
 
 /// What is known of one key.
 #[derive(Debug, Default)]
-struct Facts {
+struct Facts<'a> {
     /// Pairs that answers show, by revision of the newest write: that, creation, version. A register's
     /// answer does not tell the creation; it is never deleted.
     shown: Vec<(i64, Option<i64>, i64)>,
     /// Revisions at which it surely was put.
     puts: Vec<i64>,
+    /// Those of these puts that are known, by revision.
+    links: Vec<(i64, Link<'a>)>,
     /// Revisions at which it surely, or perhaps, was deleted by an operation that was answered.
     deletes: Vec<i64>,
     /// Revisions at which it surely was absent.
     absent: Vec<i64>,
 }
 
+/// A put of a key: what it must find, and what it leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link<'a> {
+    /// What the key must have held before; `None` for anything.
+    needs: Option<&'a str>,
+    pub(super) leaves: &'a str,
+}
+
+impl<'a> Link<'a> {
+    /// If a request puts one key and nothing else, where it writes: that key, and the link.
+    pub(super) fn of(request: &'a Request) -> Option<(&'a str, Link<'a>)> {
+        match request {
+            Request::Put(put) => Some((&put.key, Link { needs: None, leaves: &put.value })),
+            Request::Txn(txn) => {
+                let ([Request::Put(put)], false) = (&txn.success[..], txn.failure.iter().any(may_mutate))
+                else {
+                    return None;
+                };
+                let needs = txn.compare.iter().find_map(|compare| match (compare.op, &compare.target) {
+                    (CompareOp::Equal, CompareTarget::Value(value))
+                        if compare.keys.end.is_none() && compare.keys.key == put.key =>
+                    {
+                        Some(value.as_str())
+                    }
+                    _ => None,
+                });
+                Some((&put.key, Link { needs, leaves: &put.value }))
+            }
+            Request::Range(_) | Request::Delete(_) | Request::Compact { .. } => None,
+        }
+    }
+
+    /// Whether it finds what it must in what a key holds; `None` if that is not known.
+    pub(super) fn finds(&self, holds: Option<&str>) -> bool {
+        self.needs.is_none_or(|needs| holds.is_none_or(|holds| holds == needs))
+    }
+}
+
+/// Puts of a key that are missing between two answers that show it.
+#[derive(Debug)]
+pub(super) struct Gap<'a> {
+    pub(super) missing: usize,
+    /// The revision that the earlier answer shows, or before which the key was not there.
+    pub(super) after: i64,
+    /// What the key held then, where that is known.
+    pub(super) holds: Option<&'a str>,
+    /// The known puts since, and what each is where that is known; the last is the one that the later answer shows.
+    pub(super) puts: Vec<(i64, Option<Link<'a>>)>,
+}
+
+impl<'a> Facts<'a> {
+    fn link(&self, revision: i64) -> Option<Link<'a>> {
+        let at = self.links.binary_search_by_key(&revision, |(at, _)| *at).ok()?;
+        Some(self.links[at].1)
+    }
+}
+
 /// What is known of all keys.
 #[derive(Debug, Default)]
-pub(super) struct Demand {
-    keys: FxHashMap<String, Facts>,
+pub(super) struct Demand<'a> {
+    keys: FxHashMap<String, Facts<'a>>,
     /// Deletions of ranges, which may be any key's.
     range_deletes: Vec<(i64, KeyRange)>,
 }
 
-impl Demand {
-    pub(super) fn new(steps: &[Step], evidence: &Evidence) -> Demand {
+impl<'a> Demand<'a> {
+    /// `pinned`: the only revision that a step of unknown outcome can have made, since its values were seen there.
+    pub(super) fn new(steps: &'a [Step], evidence: &Evidence, pinned: &FxHashMap<usize, i64>) -> Demand<'a> {
         let mut demand = Demand::default();
-        for step in steps {
+        for (index, step) in steps.iter().enumerate() {
+            let made = if step.is_write() { Some(step.rev) } else { pinned.get(&index).copied() };
+            if let (Some(revision), Some((key, link))) = (made, Link::of(&step.request)) {
+                demand.facts(key).links.push((revision, link));
+            }
             match &step.expect {
                 Expect::Response(response) => demand.response(&step.request, response, step),
                 Expect::Written => demand.put(&step.request, step.rev),
@@ -60,6 +124,7 @@ impl Demand {
         }
         for facts in demand.keys.values_mut() {
             facts.shown.sort_unstable();
+            facts.links.sort_unstable_by_key(|(revision, _)| *revision);
             for revisions in [&mut facts.puts, &mut facts.deletes, &mut facts.absent] {
                 revisions.sort_unstable();
                 revisions.dedup();
@@ -82,10 +147,58 @@ impl Demand {
         Some(version.saturating_sub(pair.version).saturating_sub(known))
     }
 
-    /// Whether a store that has just made its revision by a put of a key has one put too many of it.
-    pub(super) fn has_too_many(&self, store: &Store, key: &str) -> bool {
-        let pair = store.get(key).filter(|pair| pair.mod_revision == store.rev());
-        pair.and_then(|pair| self.balance(key, pair, store.rev())).is_some_and(|missing| missing < 0)
+    /// Whether a store that has just made its revision by a put of a key cannot come to the next answer that shows
+    /// the key: the put is one too many, or the last that was missing, and the puts after it do not find what they
+    /// must.
+    pub(super) fn leads_nowhere(&self, store: &Store, key: &str) -> bool {
+        let Some(pair) = store.get(key).filter(|pair| pair.mod_revision == store.rev()) else { return false };
+        match self.balance(key, pair, store.rev()) {
+            Some(0) => self.breaks_chain(key, pair, store.rev()),
+            Some(missing) => missing < 0,
+            None => false,
+        }
+    }
+
+    /// Whether, of the puts of a key after a revision at which it holds `pair`, and up to the next answer that shows
+    /// it, one does not find what it must. All these puts are known to have been made.
+    fn breaks_chain(&self, key: &str, pair: &Pair, revision: i64) -> bool {
+        let Some(facts) = self.keys.get(key) else { return false };
+        let next = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
+        let Some((last, _, _)) = facts.shown.get(next) else { return false };
+        let mut holds = Some(&*pair.value);
+        let after = facts.puts.partition_point(|at| *at <= revision);
+        for put in facts.puts[after..].iter().take_while(|put| *put <= last) {
+            let link = facts.link(*put);
+            if link.is_some_and(|link| !link.finds(holds)) {
+                return true;
+            }
+            holds = link.map(|link| link.leaves);
+        }
+        false
+    }
+
+    /// Where puts of a key are missing; `None` if some are too many.
+    pub(super) fn gaps(&self, key: &str) -> Option<Vec<Gap<'a>>> {
+        let Some(facts) = self.keys.get(key) else { return Some(Vec::new()) };
+        let mut gaps = Vec::new();
+        let mut earlier = (0, 0);
+        for &(modified, create, version) in &facts.shown {
+            let (after, before) = match create {
+                Some(create) if create > earlier.0 => (create.saturating_sub(1), 0),
+                Some(_) | None => earlier,
+            };
+            let puts = facts.puts.iter().skip(facts.puts.partition_point(|put| *put <= after));
+            let puts: Vec<(i64, Option<Link<'a>>)> =
+                puts.take_while(|put| **put <= modified).map(|put| (*put, facts.link(*put))).collect();
+            let missing = version.saturating_sub(before).saturating_sub(puts.len() as i64);
+            let missing = usize::try_from(missing).ok()?;
+            if missing > 0 {
+                let holds = facts.link(after).map(|link| link.leaves);
+                gaps.push(Gap { missing, after, holds, puts });
+            }
+            earlier = (modified, version);
+        }
+        Some(gaps)
     }
 
     /// Whether an answer after a store's revision is only explained by a write that no answer names, and
@@ -129,7 +242,7 @@ impl Demand {
         count(&facts.deletes, revision + 1, limit) == 0 && !self.range_deletes.iter().any(covered)
     }
 
-    fn facts(&mut self, key: &str) -> &mut Facts {
+    fn facts(&mut self, key: &str) -> &mut Facts<'a> {
         if !self.keys.contains_key(key) {
             self.keys.insert(key.to_owned(), Facts::default());
         }

@@ -1,16 +1,21 @@
 //! Who can have made a revision that no answer names.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use rustc_hash::FxHashMap;
 
 use super::blame::{Wanted, is_one_key};
-use super::demand::Demand;
+use super::demand::{Demand, Link};
 use super::evidence::{Evidence, may_put, may_write};
+use super::plan::{Candidate, Places, Plan};
 use super::step::Step;
 use crate::spec::kv::{Store, covers};
 use crate::spec::kv_types::{KeyRange, Request};
+
+/// Revisions that are looked at for a place between two puts of a key.
+const ROOM_LOOK: usize = 4096;
 
 /// Who made a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub(super) struct Cursor {
     stage: Stage,
     /// The step that is known to have made it, if that had begun.
     pinned: Option<usize>,
+    /// Who was chosen when this revision was last come to.
+    last: Option<Maker>,
     /// Whether it may be others, and was not tried.
     other: bool,
     /// Free steps before this one had begun.
@@ -47,6 +54,13 @@ impl Cursor {
     pub(super) fn restart(&mut self) {
         (self.stage, self.any, self.demanded) = (Stage::Pinned, None, None);
     }
+
+    /// Whether it may be others, and nothing else is wanted; asked once.
+    fn may_be_other(&mut self, wanted: &Wanted) -> bool {
+        let may = self.other && wanted.is_anything();
+        self.other &= !may;
+        may
+    }
 }
 
 /// The likeliest makers first.
@@ -54,6 +68,9 @@ impl Cursor {
 enum Stage {
     /// The step that is known to have made it.
     Pinned,
+    /// Who was chosen before a choice of an earlier revision was taken back, which most often was made for another
+    /// key: what was found out about this one is not to be found out again (as the saved phases of SAT solvers).
+    Last,
     /// Steps without which a later answer is not explained.
     Demanded,
     /// Others: most of what nothing is seen of is theirs, where there are others.
@@ -82,7 +99,9 @@ pub(super) struct Makers<'a> {
     /// The only revision that a step of unknown outcome can have made, since its values were seen there.
     pinned: FxHashMap<usize, i64>,
     pinned_at: FxHashMap<i64, usize>,
-    demand: Demand,
+    demand: Demand<'a>,
+    /// What is to be tried first.
+    plan: Plan,
     /// Revisions of which something was seen, in order.
     seen: Vec<i64>,
 }
@@ -122,10 +141,10 @@ impl<'a> Makers<'a> {
         let pinned = pin(steps, &unknown, &evidence);
         let free = unknown.iter().copied().filter(|index| !pinned.contains_key(index)).collect();
         let pinned_at = pinned.iter().map(|(index, revision)| (*revision, *index)).collect();
-        let demand = Demand::new(steps, &evidence);
+        let demand = Demand::new(steps, &evidence, &pinned);
         let mut seen: Vec<i64> = evidence.all().map(|(revision, _)| revision).collect();
         seen.sort_unstable();
-        Makers {
+        let mut makers = Makers {
             steps,
             shared,
             evidence,
@@ -138,8 +157,38 @@ impl<'a> Makers<'a> {
             pinned,
             pinned_at,
             demand,
+            plan: Plan::default(),
             seen,
+        };
+        makers.plan = makers.planned();
+        makers
+    }
+
+    /// A plan for the keys that are only written one at a time.
+    fn planned(&self) -> Plan {
+        let mut plan = Plan::default();
+        if !self.wide.is_empty() {
+            return plan;
         }
+        let mut made: Vec<i64> = self.pinned_at.keys().copied().collect();
+        let answered = self.order.iter().map(|index| &self.steps[*index]).filter(|step| step.is_write());
+        made.extend(answered.map(|step| step.rev));
+        made.sort_unstable();
+        let places = Known { makers: self, made };
+        for (key, steps) in &self.by_key {
+            let free = steps.iter().filter(|index| !self.pinned.contains_key(index));
+            let candidates: Option<Vec<Candidate<'_>>> = free
+                .map(|&index| {
+                    let Step { request, invoked, .. } = &self.steps[index];
+                    let (written, link) = Link::of(request)?;
+                    (written == key).then_some(Candidate { step: index, invoked: *invoked, link })
+                })
+                .collect();
+            if let Some(candidates) = candidates {
+                plan.add(key, &candidates, &self.demand, &places);
+            }
+        }
+        plan
     }
 
     /// Answered steps, in the order of their revisions.
@@ -202,12 +251,14 @@ impl<'a> Makers<'a> {
         self.seen.get(next).map_or(to, |seen| to.min(seen - 1))
     }
 
-    pub(super) fn cursor(&self, revision: i64, position: usize) -> Cursor {
+    /// `last`: who was chosen when the revision was last come to.
+    pub(super) fn cursor(&self, revision: i64, position: usize, last: Option<Maker>) -> Cursor {
         let begun = self.begun(position);
         let other = self.shared && self.evidence.of(revision).is_empty();
         let pinned = self.pinned_at.get(&revision).copied();
         let pinned = pinned.filter(|index| self.had_begun(*index, position));
-        Cursor { stage: Stage::Pinned, pinned, other, begun, any: None, demanded: None, tried: Vec::new() }
+        let (stage, tried) = (Stage::Pinned, Vec::new());
+        Cursor { stage, pinned, last, other, begun, any: None, demanded: None, tried }
     }
 
     /// The next that can have made a revision; at each stage, who began last comes first.
@@ -222,13 +273,23 @@ impl<'a> Makers<'a> {
         loop {
             let found = match cursor.stage {
                 Stage::Pinned => {
-                    cursor.stage = Stage::Demanded;
+                    cursor.stage = Stage::Last;
                     cursor.pinned.filter(|index| self.fits(*index, store, revision, cursor, used, wanted))
+                }
+                Stage::Last => {
+                    cursor.stage = Stage::Demanded;
+                    let last = cursor.last;
+                    match last {
+                        Some(Maker::Other) if cursor.may_be_other(wanted) => return Some(Maker::Other),
+                        Some(Maker::Step(index)) if self.had_begun_before(index, cursor) => {
+                            self.fits(index, store, revision, cursor, used, wanted).then_some(index)
+                        }
+                        Some(_) | None => None,
+                    }
                 }
                 Stage::Other => {
                     cursor.stage = Stage::Any;
-                    if cursor.other && wanted.is_anything() {
-                        cursor.other = false;
+                    if cursor.may_be_other(wanted) {
                         return Some(Maker::Other);
                     }
                     None
@@ -263,9 +324,15 @@ impl<'a> Makers<'a> {
         // All that a key is asked for is the same for all that write it.
         let keys = self.by_key.iter().filter(|(key, _)| self.demand.demands_key(store, key));
         let steps = self.begun_free(keys.flat_map(|(_, steps)| steps).copied(), begun);
+        // What is planned comes first, the most urgent before all, and nothing that is planned elsewhere.
+        let revision = store.rev() + 1;
         let demands = |index: &usize| self.demand.demands(store, &self.steps[*index].request);
-        let mut demanded: Vec<usize> = steps.filter(demands).collect();
-        demanded.sort_by_key(|index| (self.steps[*index].invoked, *index));
+        let wanted = |index: &usize| self.plan.allows(*index, revision) && demands(index);
+        let mut demanded: Vec<usize> = steps.filter(wanted).collect();
+        demanded.sort_by_key(|index| {
+            let window = self.plan.window(*index).map(|window| Reverse((window.before, window.turn)));
+            (window, self.steps[*index].invoked, *index)
+        });
         demanded.dedup();
         demanded
     }
@@ -305,6 +372,12 @@ impl<'a> Makers<'a> {
             && self.can_make(store, revision, index)
     }
 
+    /// Whether a step is free, and had begun when its cursor was made.
+    fn had_begun_before(&self, index: usize, cursor: &Cursor) -> bool {
+        let last = cursor.begun.checked_sub(1).map(|at| self.steps[self.free[at]].invoked);
+        !self.pinned.contains_key(&index) && Some(self.steps[index].invoked) <= last
+    }
+
     /// How many free steps had begun before everything from a position on had returned.
     fn begun(&self, position: usize) -> usize {
         self.free.partition_point(|index| self.had_begun(*index, position))
@@ -336,13 +409,37 @@ impl<'a> Makers<'a> {
         let put = after.get(&keys.key).is_some_and(|pair| pair.mod_revision == revision);
         if put
             && (self.evidence.excludes_write(&keys.key, revision)
-                || self.demand.has_too_many(after, &keys.key))
+                || self.demand.leads_nowhere(after, &keys.key))
         {
             return true;
         }
         before
             .range_at(keys, before.rev())
             .any(|(key, _)| after.get(key).is_none() && self.evidence.excludes_delete(key, revision))
+    }
+}
+
+/// Places for puts that no answer names.
+struct Known<'a> {
+    makers: &'a Makers<'a>,
+    /// Revisions that are known to have been made by a step, in order.
+    made: Vec<i64>,
+}
+
+impl Places for Known<'_> {
+    fn room(&self, key: &str, after: i64, before: i64, most: usize) -> usize {
+        let open = |revision: &i64| {
+            self.made.binary_search(revision).is_err()
+                && !self.makers.evidence.excludes_write(key, *revision)
+                && self.makers.evidence.of(*revision).is_empty()
+        };
+        // The latest first: answers show more often that a key was not written soon after an earlier write.
+        (after + 1..before).rev().take(ROOM_LOOK).filter(open).take(most).count()
+    }
+
+    fn begun_before(&self, revision: i64) -> u64 {
+        let proves = |index: &usize| self.makers.steps[*index].proves() < revision;
+        self.makers.first_return[self.makers.order.partition_point(proves)]
     }
 }
 

@@ -15,6 +15,7 @@ mod demand;
 mod evidence;
 mod makers;
 mod order;
+mod plan;
 mod replay;
 mod step;
 

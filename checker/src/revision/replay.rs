@@ -105,6 +105,8 @@ struct Replayer<'a> {
     choices: Vec<Choice>,
     /// The same, as far as it is blamed.
     made: Vec<Made>,
+    /// Who was last chosen for each revision.
+    last: FxHashMap<i64, Maker>,
     taken_back: u64,
     turns: u64,
     furthest: Option<(usize, Wrong, Replay)>,
@@ -129,6 +131,7 @@ impl<'a> Replayer<'a> {
             blame,
             used: Used::default(),
             made: Vec::new(),
+            last: FxHashMap::default(),
             choices: Vec::new(),
             taken_back: 0,
             turns: 0,
@@ -223,7 +226,7 @@ impl<'a> Replayer<'a> {
             store.skip_to(self.makers.last_unseen(revision, last));
             return Ok(Done::Gap);
         }
-        let mut rest = self.makers.cursor(revision, position);
+        let mut rest = self.makers.cursor(revision, position, self.last.get(&revision).copied());
         let Some(chosen) = self.makers.next(store, revision, &mut rest, &self.used, &Wanted::anything())
         else {
             let shown_by = self.steps[self.makers.order()[position]].id;
@@ -245,6 +248,7 @@ impl<'a> Replayer<'a> {
             }
         }
         let Choice { chosen: by, revision, position, .. } = choice;
+        self.last.insert(revision, by);
         self.made.push(Made { by, revision, position });
         self.choices.push(choice);
     }

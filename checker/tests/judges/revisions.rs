@@ -2,10 +2,12 @@
 
 use checker::Options;
 use checker::budget::Budget;
+use checker::history::OpId;
 use checker::linearizability::Call;
-use checker::revision::{self, Beginning, Outcome, Stamp};
+use checker::revision::{self, Beginning, Outcome, Stamp, Step};
 use checker::spec::kv::{Kv, KvOp};
 use checker::spec::kv_types::Response;
+use checker::spec::register::{Action, Found, RegisterOp};
 use rand::RngExt;
 
 use crate::brute;
@@ -81,4 +83,98 @@ fn the_order_of_revisions_agrees_with_brute_force() {
         assert_eq!(by_revision(&calls), Some(brute), "seed {seed}: {calls:#?}");
     }
     assert!(illegal > rounds / 10 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
+}
+
+/// A store that others write to as well, in which bursts of operations without an answer, `each` of every key, take
+/// effect late, in an order that only versions and compares tell.
+fn late_bursts(seed: u64, keys: usize, each: i64) -> Vec<Step> {
+    let mut rng = made::rng(seed);
+    let mut script = Burst { steps: Vec::new(), clock: 0, rev: 1 };
+    // For each key: the revision of its newest write, its version and its value.
+    let mut registers = vec![(0, 0, 0); keys];
+    for burst in 1..4 {
+        for (key, register) in registers.iter_mut().enumerate() {
+            script.write(key, burst * 1_000, register);
+        }
+        // Writes, each followed by a compare-and-swap of what it wrote; nobody is answered.
+        for key in 0..keys {
+            for at in 1..=each {
+                let value = burst * 1_000 + at;
+                script.unknown(key, (at % 2 == 0).then_some(value - 1), value);
+            }
+        }
+        for (key, register) in registers.iter_mut().enumerate() {
+            script.write(key, burst * 1_000 + 500, register);
+        }
+        // Each key's take effect in their order, between those of the other keys and of others.
+        let mut next = vec![0; keys];
+        while next.iter().any(|next| *next < each) {
+            let key = rng.random_range(0..keys);
+            script.rev += rng.random_range(0..2);
+            if next[key] < each {
+                next[key] += 1;
+                script.rev += 1;
+                let (_, version, _) = registers[key];
+                registers[key] = (script.rev, version + 1, burst * 1_000 + next[key]);
+                if next[key] == each {
+                    let found = registers[key];
+                    script.read(key, found);
+                }
+            }
+        }
+    }
+    script.steps
+}
+
+/// Builds the steps of a history, one after the other.
+struct Burst {
+    steps: Vec<Step>,
+    clock: u64,
+    rev: i64,
+}
+
+impl Burst {
+    fn push(&mut self, op: RegisterOp, answered: bool) {
+        self.clock += 2;
+        let id = OpId(self.steps.len() as u32);
+        let returned = answered.then_some(self.clock + 1);
+        let call = Call { id, op, invoked: self.clock, returned };
+        let rev = self.rev;
+        let steps = revision::from_register(&[call], &[], |_| Some(rev)).expect("a revision is given");
+        self.steps.extend(steps);
+    }
+
+    fn write(&mut self, key: usize, value: i64, register: &mut (i64, i64, i64)) {
+        self.rev += 1;
+        *register = (self.rev, register.1 + 1, value);
+        let action = Action::Write { value, rev: None };
+        self.push(RegisterOp { key: format!("k{key}").into(), action }, true);
+    }
+
+    fn unknown(&mut self, key: usize, old: Option<i64>, new: i64) {
+        let action = match old {
+            Some(old) => Action::Cas { old: Some(old), new, swapped: None, rev: None },
+            None => Action::Write { value: new, rev: None },
+        };
+        self.push(RegisterOp { key: format!("k{key}").into(), action }, false);
+    }
+
+    fn read(&mut self, key: usize, (mod_revision, version, value): (i64, i64, i64)) {
+        let found = Found { value, mod_revision: Some(mod_revision), version: Some(version) };
+        self.push(RegisterOp { key: format!("k{key}").into(), action: Action::Read(Some(found)) }, true);
+    }
+}
+
+#[test]
+fn late_effects_of_many_unknown_operations_are_explained_key_by_key() {
+    for seed in 0..20 {
+        let steps = late_bursts(seed, 12, 6);
+        let beginning = Beginning { revision: Some(1), shared: true };
+        match revision::replay(&steps, beginning, &Budget::new(&Options::default())) {
+            Outcome::Fits(replay) => {
+                assert!(replay.taken_back < 500, "seed {seed}: {} were taken back", replay.taken_back);
+            }
+            other => panic!("seed {seed} was made legal: {other:?}"),
+        }
+    }
 }
