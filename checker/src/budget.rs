@@ -1,10 +1,14 @@
 //! Time and memory that a check may take.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fs;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::check::{Cancel, Options};
 use crate::verdict::{Progress, Why};
+
+/// Between two looks at the memory: it cannot fill within that, and a look is not free.
+const MEMORY_LOOK: Duration = Duration::from_millis(10);
 
 /// What is left of the time and the memory of one call of [`check`](crate::check()), shared by its threads.
 #[derive(Debug)]
@@ -14,6 +18,12 @@ pub struct Budget {
     cancel: Cancel,
     states_max: usize,
     states: AtomicUsize,
+    /// Memory that the process may hold, bytes, and how much of that is more than it held at first.
+    memory_max: Option<u64>,
+    memory_more: u64,
+    begun: Instant,
+    /// When memory is looked at next, nanoseconds after `begun`.
+    memory_look: AtomicU64,
 }
 
 /// Why a search must end before it has decided.
@@ -23,6 +33,8 @@ pub enum Stop {
     Time,
     /// Out of states.
     States,
+    /// Out of memory.
+    Memory,
     /// Asked to.
     Cancelled,
     /// Too many ways to explain operations of unknown outcome.
@@ -32,12 +44,17 @@ pub enum Stop {
 impl Budget {
     /// The budget of a call that begins now.
     pub fn new(options: &Options) -> Budget {
+        let begun = Instant::now();
         Budget {
-            deadline: Instant::now().checked_add(options.time_limit),
+            deadline: begun.checked_add(options.time_limit),
             limit: options.time_limit,
             cancel: options.cancel.clone(),
             states_max: options.states_max,
             states: AtomicUsize::new(0),
+            memory_max: options.memory_max.map(|more| resident().unwrap_or(0).saturating_add(more)),
+            memory_more: options.memory_max.unwrap_or(u64::MAX),
+            begun,
+            memory_look: AtomicU64::new(0),
         }
     }
 
@@ -52,6 +69,10 @@ impl Budget {
             cancel: self.cancel.clone(),
             states_max: self.states_max,
             states: AtomicUsize::new(0),
+            memory_max: self.memory_max,
+            memory_more: self.memory_more,
+            begun: now,
+            memory_look: AtomicU64::new(0),
         }
     }
 
@@ -63,10 +84,26 @@ impl Budget {
         if self.cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Stop::Time),
-            Some(_) | None => Ok(()),
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return Err(Stop::Time);
         }
+        self.look_at_memory(now)
+    }
+
+    fn look_at_memory(&self, now: Instant) -> Result<(), Stop> {
+        let Some(most) = self.memory_max else { return Ok(()) };
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let since = nanoseconds(now.saturating_duration_since(self.begun));
+        if since < self.memory_look.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if resident().is_some_and(|resident| resident > most) {
+            // Not put off: all that ask are to end.
+            return Err(Stop::Memory);
+        }
+        self.memory_look.store(since.saturating_add(nanoseconds(MEMORY_LOOK)), Ordering::Relaxed);
+        Ok(())
     }
 
     /// The most states that may be held at once.
@@ -99,9 +136,46 @@ impl Budget {
                 limit_ms: u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX),
                 reached,
             },
+            Stop::Memory => Why::MemoryLimit { limit_bytes: self.memory_more, reached },
             Stop::States => Why::StateLimit { limit: self.states_max as u64, reached },
             Stop::Cancelled => Why::Cancelled { reached },
             Stop::Ambiguous => Why::Ambiguous { reached },
         }
+    }
+}
+
+/// Memory that this process holds, bytes; `None` where the system does not tell.
+fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_ends_with_its_time_its_memory_or_when_asked_to() {
+        let budget = |options: &Options| Budget::new(options).go_on();
+        assert_eq!(budget(&Options::default()), Ok(()));
+        assert_eq!(budget(&Options { time_limit: Duration::ZERO, ..Options::default() }), Err(Stop::Time));
+        assert_eq!(budget(&Options { memory_max: Some(1 << 50), ..Options::default() }), Ok(()));
+        if resident().is_some() {
+            let full = Budget::new(&Options { memory_max: Some(1 << 20), ..Options::default() });
+            let held = std::hint::black_box(vec![1_u8; 512 << 20]);
+            assert_eq!(full.go_on(), Err(Stop::Memory));
+            // Every part of it ends, and every thread.
+            assert_eq!(
+                (full.go_on(), full.part(Duration::MAX).go_on()),
+                (Err(Stop::Memory), Err(Stop::Memory))
+            );
+            let why = full.why(Stop::Memory, Progress { part: String::new(), done: 3, of: 9 });
+            assert_eq!(why.to_string(), "the limit of 1 MiB of memory was reached after 3 of 9 operations");
+            drop(held);
+        }
+        let options = Options::default();
+        options.cancel.cancel();
+        assert_eq!(budget(&options), Err(Stop::Cancelled));
     }
 }

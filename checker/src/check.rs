@@ -10,6 +10,8 @@ use crate::budget::Budget;
 use crate::checks::{self, Context};
 use crate::history::History;
 use crate::history::lint::{self, Problem};
+#[cfg(doc)]
+use crate::isolation::levels;
 use crate::verdict::{CheckResult, Verdict, Why};
 
 /// Problems that a verdict repeats; the report has all.
@@ -22,6 +24,9 @@ pub struct Options {
     pub time_limit: Duration,
     /// How many configurations an exact search may hold at once, over all threads.
     pub states_max: usize,
+    /// How much memory, in bytes, a search may make the process hold beyond what it holds when the check begins; no
+    /// limit if there is none.
+    pub memory_max: Option<u64>,
     /// What searches for an order of the operations.
     pub engine: Engine,
     /// Threads for independent parts.
@@ -31,6 +36,9 @@ pub struct Options {
     /// Whether others than this history's processes wrote to the store meanwhile, to other keys: revisions
     /// that no operation of the history explains are theirs then.
     pub shared_store: bool,
+    /// The consistency level that transactions are asked for, a name of [`levels::named`]; the strongest that the
+    /// history can show if there is none.
+    pub model: Option<&'static str>,
     /// Stops all checks soon after it is set.
     pub cancel: Cancel,
 }
@@ -40,10 +48,12 @@ impl Default for Options {
         Options {
             time_limit: Duration::from_secs(60),
             states_max: 4_000_000,
+            memory_max: None,
             engine: Engine::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             ok_min: 10,
             shared_store: false,
+            model: None,
             cancel: Cancel::default(),
         }
     }

@@ -11,6 +11,7 @@ pub mod history;
 pub mod isolation;
 pub mod linearizability;
 pub mod models;
+pub mod online;
 pub mod raft_invariants;
 pub mod render;
 pub mod revision;

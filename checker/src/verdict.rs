@@ -97,6 +97,13 @@ pub enum Why {
         /// How far it got.
         reached: Progress,
     },
+    /// The check took more memory than it may.
+    MemoryLimit {
+        /// The limit, bytes beyond what was held at first.
+        limit_bytes: u64,
+        /// How far it got.
+        reached: Progress,
+    },
     /// Somebody asked it to stop.
     Cancelled {
         /// How far it got.
@@ -147,6 +154,9 @@ impl fmt::Display for Why {
             }
             Why::StateLimit { limit, reached } => {
                 write!(f, "the limit of {limit} states was reached {reached}")
+            }
+            Why::MemoryLimit { limit_bytes, reached } => {
+                write!(f, "the limit of {} MiB of memory was reached {reached}", limit_bytes >> 20)
             }
             Why::Cancelled { reached } => write!(f, "cancelled {reached}"),
             Why::Ambiguous { reached } => {
@@ -274,12 +284,22 @@ pub enum AnomalyKind {
     CyclicVersions,
     /// A transaction saw something of another, and later missed what that wrote.
     NonMonotonicRead,
+    /// [`AnomalyKind::NonMonotonicRead`], given what its process did before.
+    NonMonotonicReadProcess,
     /// A transaction saw one write of another, and missed another one.
     FracturedRead,
+    /// [`AnomalyKind::FracturedRead`], given what its process did before.
+    FracturedReadProcess,
     /// A transaction saw an effect without its cause.
     CausalViolation,
+    /// [`AnomalyKind::CausalViolation`], given what its process did before.
+    CausalViolationProcess,
     /// No order of the writes explains the reads.
     NotSerializable,
+    /// No order of the writes that keeps the order of each process explains the reads.
+    NotSerializableProcess,
+    /// No order of the writes that keeps real time explains the reads.
+    NotSerializableRealtime,
     /// Two reads each saw one of two writes and missed the other.
     LongFork,
     /// A watch's events do not come in the order of revisions.

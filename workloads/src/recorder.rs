@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, RecvTimeoutError, Sender},
+        mpsc::{self, RecvTimeoutError, Sender, SyncSender},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -47,6 +47,8 @@ pub struct Recorder {
 struct Inner {
     out: BufWriter<File>,
     next: u64,
+    /// Who is told of every event as it is written.
+    tap: Option<SyncSender<Event>>,
     /// The first error of the background flusher, kept for the next caller.
     failed: Option<io::Error>,
 }
@@ -70,7 +72,7 @@ impl Recorder {
         serde_json::to_writer(&mut out, header)?;
         out.write_all(b"\n")?;
         out.flush()?;
-        let inner = Arc::new(Mutex::new(Inner { out, next: 0, failed: None }));
+        let inner = Arc::new(Mutex::new(Inner { out, next: 0, tap: None, failed: None }));
         let flusher = spawn_flusher(Arc::clone(&inner))?;
         Ok(Recorder { inner, path: path.to_path_buf(), start, flusher: Some(flusher) })
     }
@@ -92,7 +94,23 @@ impl Recorder {
         if phase {
             inner.out.flush()?;
         }
-        Ok(event.i)
+        let i = event.i;
+        // The load does not wait for who listens: one that cannot follow is told nothing more.
+        if inner.tap.as_ref().is_some_and(|tap| tap.try_send(event).is_err()) {
+            inner.tap = None;
+        }
+        Ok(i)
+    }
+
+    /// Tells of every event from now on. Whoever does not take them fast enough, or is gone, is told nothing more:
+    /// [`Recorder::untap`] says so.
+    pub fn tap(&self, events: SyncSender<Event>) {
+        lock(&self.inner).tap = Some(events);
+    }
+
+    /// Tells of no more events; whether all were told of.
+    pub fn untap(&self) -> bool {
+        lock(&self.inner).tap.take().is_some()
     }
 
     /// Hands everything written so far to the operating system.
@@ -239,6 +257,25 @@ mod tests {
             events(&std::fs::read_to_string(&path).unwrap()).len() == 1
         });
         assert!(written.is_some(), "the line stayed in the buffer for 10 s");
+    }
+
+    #[test]
+    fn a_listener_hears_every_event_or_is_known_to_have_missed_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::create(&dir.path().join("history.jsonl"), &header()).unwrap();
+        let (tap, events) = mpsc::sync_channel(2);
+        recorder.tap(tap);
+        recorder.append(invoke(1)).unwrap();
+        recorder.append(invoke(2)).unwrap();
+        assert_eq!(events.try_iter().map(|event| event.i).collect::<Vec<_>>(), [0, 1]);
+        assert!(recorder.untap(), "all were told of");
+        let (tap, events) = mpsc::sync_channel(1);
+        recorder.tap(tap);
+        recorder.append(invoke(1)).unwrap();
+        recorder.append(invoke(2)).unwrap();
+        recorder.append(invoke(3)).unwrap();
+        assert_eq!(events.iter().map(|event| event.i).collect::<Vec<_>>(), [2]);
+        assert!(!recorder.untap(), "it could not follow");
     }
 
     #[test]

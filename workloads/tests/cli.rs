@@ -127,3 +127,78 @@ fn a_store_that_is_not_there_is_unknown_and_reported() {
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert_eq!(std::fs::read_to_string(dir.path().join("out/report.html")).unwrap(), page);
 }
+
+/// Of two transactions on registers without times, the second sees half of the first.
+const FRACTURED: &str = "w 1 1\nw 2 1\n=====\nw 1 2\nw 2 2\n-----\nr 1 1\nr 2 2\n";
+/// A register that is read after it was written.
+const VALID: &str = "{:process 0 :type :invoke :f :write :value 1} {:process 0 :type :ok :f :write :value 1}
+    {:process 0 :type :invoke :f :read} {:process 0 :type :ok :f :read :value 1}";
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_of_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("a.edn", VALID);
+    write("b.edn", "{:process 0 :type");
+    // Alone it is a mistake of whoever named it; among others it is what is not known of them.
+    let alone = assay(&["check", "b.edn"], dir.path());
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
+    assert!(
+        stderr(&alone).contains("b.edn:1: the file ends in the middle of an element"),
+        "{}",
+        stderr(&alone)
+    );
+    let folder = assay(&["check", "."], dir.path());
+    let stdout = String::from_utf8_lossy(&folder.stdout);
+    assert_eq!(folder.status.code(), Some(3), "{stdout}{}", stderr(&folder));
+    assert!(stdout.contains("unreadable") && stdout.contains("b.edn:1: the file ends"), "{stdout}");
+    assert!(
+        stdout.contains("2 histories in ") && stdout.contains("1 valid, 0 anomaly, 1 unknown"),
+        "{stdout}"
+    );
+    // The worst of all is the whole's.
+    write("c.txt", FRACTURED);
+    let worst = assay(&["check", "."], dir.path());
+    assert_eq!(worst.status.code(), Some(1), "{}", String::from_utf8_lossy(&worst.stdout));
+}
+
+#[test]
+fn a_level_is_asked_for_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("h.txt"), FRACTURED).unwrap();
+    std::fs::write(dir.path().join("r.edn"), VALID).unwrap();
+    for (args, status, say) in [
+        (&["check", "h.txt"][..], 1, "fractured-read"),
+        (&["check", "--model", "read-atomic", "h.txt"], 1, "a transaction sees all that another wrote"),
+        (&["check", "--model", "read-committed", "h.txt"], 0, "valid"),
+        (&["check", "--model", "strict-serializable", "h.txt"], 1, "fractured-read"),
+        (&["check", "--model", "causal", "r.edn"], 3, "not of register"),
+        (&["check", "--explain", "causal"], 0, "Whoever sees a write"),
+    ] {
+        let output = assay(args, dir.path());
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {stdout}{}", stderr(&output));
+        assert!(stdout.contains(say), "{args:?} prints {stdout}");
+    }
+    let unknown = assay(&["check", "--model", "eventual", "h.txt"], dir.path());
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("strong-session-causal"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn a_verdict_is_printed_in_every_format() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("h.txt"), FRACTURED).unwrap();
+    let print = |format: &str| {
+        let output = assay(&["check", "--format", format, "h.txt"], dir.path());
+        assert_eq!(output.status.code(), Some(1), "{format}: {}", stderr(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let json: serde_json::Value = serde_json::from_str(&print("json")).expect("one JSON document");
+    assert_eq!((&json["verdict"], &json["name"]), (&"anomaly".into(), &"rw-register".into()));
+    let junit = print("junit");
+    assert!(junit.starts_with("<?xml") && junit.contains("fractured-read"), "{junit}");
+    let page = print("html");
+    assert!(page.contains("<html") && page.contains("fractured-read"), "{page}");
+    assert!(print("text").contains("fractured-read"));
+}

@@ -50,6 +50,16 @@ pub(super) fn exact<S: SequentialSpec>(
     }
 }
 
+/// Decides with the own engine whether there is an order.
+pub(super) fn order<S: SequentialSpec>(context: Context<'_>, spec: &S, calls: Vec<Call<S::Op>>) -> Verdict {
+    let parts = split(spec, calls);
+    let decisions = decide_parts(spec, &parts, context.options.threads, context.budget);
+    let verdicts = parts.iter().zip(decisions);
+    few(verdicts.fold(Verdict::Valid, |verdict, (part, decided)| {
+        verdict.merge(judge(context, spec, part, decided.decision))
+    }))
+}
+
 fn few(verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::Anomaly(mut anomalies) => {

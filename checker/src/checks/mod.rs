@@ -2,6 +2,7 @@
 //! checks, in [`all`].
 mod bank;
 mod convergence;
+mod counter;
 mod election;
 mod isolation;
 mod lease;
@@ -24,9 +25,10 @@ use std::time::Instant;
 use crate::budget::Budget;
 use crate::check::{Engine, Options};
 use crate::decode::{self, Decoded};
+use crate::history::event::CLOCK_SESSIONS;
 use crate::history::lint::{Problem, ProblemKind};
 use crate::history::{History, OpId, Operation};
-use crate::isolation::levels::Levels;
+use crate::isolation::levels::{self, Levels};
 use crate::isolation::registers::Registers;
 use crate::revision::{self, Stamp, Step};
 use crate::spec::append::{ListTxn, Lists};
@@ -82,6 +84,11 @@ impl Running {
 /// What a workload's checks conclude, or what keeps them from concluding anything.
 pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     let history = context.history;
+    if let Some(what) = cannot(context) {
+        return Ok(vec![
+            Running::new("isolation").end("nothing", Verdict::unknown(Why::EngineCannot { what })),
+        ]);
+    }
     let mut results = match history.header().scenario.as_str() {
         "register" => register(context)?,
         "kv" => kv(context)?,
@@ -90,6 +97,7 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
         "set" => set_checks(context)?,
         "bank" => vec![bank::check(context)?],
         "long-fork" => vec![long_fork::check(context)?],
+        "counter" => vec![counter::check(context, &sound(decode::counter(history))?)],
         "unique-ids" => vec![unique_ids::check(context)],
         "watch" => watch_checks(context)?,
         "lock" => vec![lock::check(context, true)?],
@@ -110,6 +118,20 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
         results.extend(liveness::check(context));
     }
     Ok(results)
+}
+
+/// What is asked that the workload has no answer to.
+fn cannot(context: Context<'_>) -> Option<String> {
+    let header = context.history.header();
+    let scenario = header.scenario.as_str();
+    if header.clock == CLOCK_SESSIONS && !matches!(scenario, "txn" | "rw-register") {
+        return Some(format!(
+            "the history knows no real time, only what each session did; that suits rw-register, not {scenario}"
+        ));
+    }
+    let levels = matches!(scenario, "append" | "list-append" | "txn" | "rw-register");
+    let model = context.options.model.filter(|_| !levels)?;
+    Some(format!("a level as {model} is asked of transactions (append, rw-register, txn), not of {scenario}"))
 }
 
 fn watch_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
@@ -200,8 +222,12 @@ fn set_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {
     Ok(results)
 }
 
-/// The checks of revisions, for workloads that are not judged by a replay; none where answers have none.
+/// The checks of revisions, for workloads that are not judged by a replay; none where answers have none, or where
+/// less is asked for than what they are about.
 fn order_checks(context: Context<'_>, writes: impl Fn(&Operation) -> bool) -> Vec<CheckResult> {
+    if context.options.model.is_some_and(|model| model != levels::STRONGEST) {
+        return Vec::new();
+    }
     let stamps = stamps(context, writes);
     if stamps.is_empty() {
         return Vec::new();

@@ -15,6 +15,7 @@ pub(crate) use append::steps_of;
 pub use kv::kv;
 pub use objects::{counter, log, members, multi_register, mutex, queue, strings};
 pub use register::register;
+pub(crate) use register::register_op;
 pub use registers::registers;
 pub use set::set;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Answered, Decoded, Typed, decode, unknown, wrong};
 use crate::history::lint::ProblemKind;
-use crate::history::{History, Operation};
+use crate::history::{History, Operation, Outcome};
 use crate::spec::register::{Action, Found, RegisterOp};
 
 /// Reads a history of the `register` workload.
@@ -19,15 +19,37 @@ pub fn register(history: &History) -> Decoded<RegisterOp> {
             Some(key) => key.clone(),
             None => keys.entry(name.to_owned()).or_insert_with(|| Arc::from(name)).clone(),
         };
-        let action = match operation.f.as_str() {
-            "read" => read(operation, &answered)?,
-            "write" => write(operation, &answered)?,
-            "cas" => cas(operation, &answered)?,
-            _ => return Err(unknown(operation)),
-        };
-        let serializable = operation.f == "read" && asks_serializable(operation)?;
-        Ok(Typed { op: RegisterOp { key, action }, serializable })
+        typed(operation, &answered, key)
     })
+}
+
+/// One operation on a register; `None` for a serializable read, which need not be linearizable.
+///
+/// # Errors
+/// What does not fit.
+pub(crate) fn register_op(operation: &Operation) -> Result<Option<RegisterOp>, ProblemKind> {
+    let name = operation.key.as_deref().ok_or_else(|| wrong(operation, "has no key"))?;
+    let answered = match &operation.outcome {
+        Outcome::Ok { value, rev, .. } => Answered::Ok { value, rev: *rev },
+        Outcome::Fail { .. } | Outcome::Info { .. } => Answered::No,
+    };
+    let Typed { op, serializable } = typed(operation, &answered, Arc::from(name))?;
+    Ok((!serializable).then_some(op))
+}
+
+fn typed(
+    operation: &Operation,
+    answered: &Answered<'_>,
+    key: Arc<str>,
+) -> Result<Typed<RegisterOp>, ProblemKind> {
+    let action = match operation.f.as_str() {
+        "read" => read(operation, answered)?,
+        "write" => write(operation, answered)?,
+        "cas" => cas(operation, answered)?,
+        _ => return Err(unknown(operation)),
+    };
+    let serializable = operation.f == "read" && asks_serializable(operation)?;
+    Ok(Typed { op: RegisterOp { key, action }, serializable })
 }
 
 pub(super) fn asks_serializable(operation: &Operation) -> Result<bool, ProblemKind> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::append::{parts, steps};
 use super::{REVISIONS, unknown, wrong};
+use crate::history::event::CLOCK_SESSIONS;
 use crate::history::lint::{Problem, ProblemKind};
 use crate::history::{History, Operation, Outcome};
 use crate::isolation::registers::{OnRegister, Registers};
@@ -17,7 +18,7 @@ use crate::isolation::txns::{NEVER, Span};
 /// # Errors
 /// What does not fit.
 pub fn registers(history: &History) -> Result<Registers, Vec<Problem>> {
-    let mut registers = Registers::default();
+    let mut registers = Registers::new(history.header().clock == CLOCK_SESSIONS);
     let mut problems = Vec::new();
     for operation in history.operations() {
         if let Err(kind) = operation_on(operation, &mut registers) {

@@ -119,7 +119,11 @@ pub fn of_registers(registers: &Registers, versions: &registers::Versions) -> Gr
         }
         builder.all_before(&version.readers, &next, RW);
     }
-    builder.time(&registers.txns, &versions.happened);
+    if registers.sessions_only {
+        builder.sessions(&registers.txns, &versions.happened);
+    } else {
+        builder.time(&registers.txns, &versions.happened);
+    }
     builder.build()
 }
 

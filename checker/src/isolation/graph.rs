@@ -143,13 +143,15 @@ impl Builder {
         joints
     }
 
+    /// The order of each process, among transactions that surely took effect.
+    pub fn sessions<S>(&mut self, txns: &Txns<S>, happened: &[bool]) {
+        self.processes(txns, &begins(txns, happened));
+    }
+
     /// The order of real time and of processes, among transactions that surely took effect. A return points to
     /// the next joint, a joint to the next one and to what begins after it.
     pub fn time<S>(&mut self, txns: &Txns<S>, happened: &[bool]) {
-        let mut begins: Vec<Txn> = txns.all().filter(|txn| happened[*txn as usize]).collect();
-        if !begins.is_sorted_by_key(|txn| txns.span(*txn).invoked) {
-            begins.sort_by_key(|txn| txns.span(*txn).invoked);
-        }
+        let begins = begins(txns, happened);
         self.processes(txns, &begins);
         let mut returns: Vec<(u64, Txn)> =
             begins.iter().map(|txn| (txns.span(*txn).returned, *txn)).collect();
@@ -214,4 +216,13 @@ impl Builder {
         }
         Graph { txns: self.txns, starts, targets, masks }
     }
+}
+
+/// The transactions that surely took effect, in order of invocation.
+fn begins<S>(txns: &Txns<S>, happened: &[bool]) -> Vec<Txn> {
+    let mut begins: Vec<Txn> = txns.all().filter(|txn| happened[*txn as usize]).collect();
+    if !begins.is_sorted_by_key(|txn| txns.span(*txn).invoked) {
+        begins.sort_by_key(|txn| txns.span(*txn).invoked);
+    }
+    begins
 }

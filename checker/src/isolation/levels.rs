@@ -21,8 +21,14 @@ struct Level {
     forbids: &'static [AnomalyKind],
 }
 
+/// The strongest level.
+pub const STRONGEST: &str = "strict-serializable";
+
+/// The strongest level that does not ask for real time.
+pub const STRONGEST_OF_SESSIONS: &str = "strong-session-serializable";
+
 /// From weak to strong.
-const LEVELS: [Level; 21] = [
+const LEVELS: [Level; 24] = [
     Level {
         name: "read-uncommitted",
         implies: &[],
@@ -71,14 +77,29 @@ const LEVELS: [Level; 21] = [
         forbids: &[Kind::G1cProcess],
     },
     Level {
+        name: "strong-session-monotonic-atomic-view",
+        implies: &["monotonic-atomic-view", "strong-session-read-committed"],
+        forbids: &[Kind::NonMonotonicReadProcess],
+    },
+    Level {
+        name: "strong-session-read-atomic",
+        implies: &["read-atomic", "strong-session-monotonic-atomic-view"],
+        forbids: &[Kind::FracturedReadProcess],
+    },
+    Level {
+        name: "strong-session-causal",
+        implies: &["causal", "strong-session-read-atomic"],
+        forbids: &[Kind::CausalViolationProcess],
+    },
+    Level {
         name: "strong-session-snapshot-isolation",
-        implies: &["snapshot-isolation", "strong-session-read-committed"],
+        implies: &["snapshot-isolation", "strong-session-causal"],
         forbids: &[Kind::GSingleProcess, Kind::GNonadjacentProcess],
     },
     Level {
         name: "strong-session-serializable",
         implies: &["serializable", "strong-session-snapshot-isolation"],
-        forbids: &[Kind::G2ItemProcess],
+        forbids: &[Kind::G2ItemProcess, Kind::NotSerializableProcess],
     },
     Level {
         name: "strong-read-uncommitted",
@@ -98,7 +119,7 @@ const LEVELS: [Level; 21] = [
     Level {
         name: "strict-serializable",
         implies: &["strong-session-serializable", "strong-snapshot-isolation"],
-        forbids: &[Kind::G2ItemRealtime],
+        forbids: &[Kind::G2ItemRealtime, Kind::NotSerializableRealtime],
     },
 ];
 
@@ -116,6 +137,23 @@ pub struct Levels {
 /// The names of all levels, from weak to strong.
 pub fn names() -> impl Iterator<Item = &'static str> {
     LEVELS.iter().map(|level| level.name)
+}
+
+/// The level of a name, as this module writes it; `linearizable` is strict serializability of single operations.
+pub fn named(name: &str) -> Option<&'static str> {
+    let name = if name == "linearizable" { STRONGEST } else { name };
+    names().find(|level| *level == name)
+}
+
+/// Whether whatever has one level has the other: each has itself.
+pub fn implies(level: &str, other: &str) -> bool {
+    let weaker = LEVELS.iter().find(|row| row.name == level).map_or(&[][..], |row| row.implies);
+    level == other || weaker.iter().any(|weaker| implies(weaker, other))
+}
+
+/// Whether an anomaly of that kind rules a level out.
+pub fn rules_out(kind: AnomalyKind, level: &str) -> bool {
+    LEVELS.iter().any(|row| row.forbids.contains(&kind) && implies(level, row.name))
 }
 
 /// What is left of the levels, given what was found.
@@ -170,5 +208,17 @@ mod tests {
         assert_eq!(stale.possible, ["strong-session-serializable", "strong-read-committed"]);
         assert_eq!(levels([Kind::G0]).possible, Vec::<&str>::new());
         assert_eq!(levels([Kind::LostUpdate]).broken, ["cursor-stability", "update-atomic"]);
+    }
+
+    #[test]
+    fn what_a_session_needs_leaves_levels_without_sessions() {
+        let late = levels([Kind::CausalViolationProcess]);
+        assert_eq!(late.broken, ["strong-session-causal"]);
+        assert_eq!(late.possible, ["serializable", "strong-session-read-atomic", "strong-read-committed"]);
+        assert!(rules_out(Kind::NotSerializable, "strict-serializable"));
+        assert!(!rules_out(Kind::NotSerializableRealtime, "strong-session-serializable"));
+        assert!(implies("serializable", "causal") && !implies("causal", "serializable"));
+        assert_eq!(named("linearizable"), Some(STRONGEST));
+        assert_eq!((named("eventual"), named(STRONGEST_OF_SESSIONS)), (None, Some(STRONGEST_OF_SESSIONS)));
     }
 }

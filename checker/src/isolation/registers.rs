@@ -47,10 +47,17 @@ pub struct Registers {
     pub txns: Txns<OnRegister>,
     /// What was written by transactions that failed for certain.
     pub aborted: Vec<(Key, i64, OpId)>,
+    /// Whether only the order of each process is known, and real time is not.
+    pub sessions_only: bool,
     revs: Vec<i64>,
 }
 
 impl Registers {
+    /// No transactions yet; `sessions_only` says that real time is not known.
+    pub fn new(sessions_only: bool) -> Registers {
+        Registers { sessions_only, ..Registers::default() }
+    }
+
     /// Adds a transaction; `rev` is the revision at which it wrote, 0 where that is not known.
     pub fn begin(&mut self, span: Span, rev: i64) -> Txn {
         self.revs.push(rev);
@@ -137,6 +144,11 @@ impl Versions {
             }
         }
         self.cyclic(registers);
+    }
+
+    /// Whether more is known of the order of versions here than there.
+    pub fn learnt(&self, other: &Versions) -> bool {
+        self.versions.iter().zip(&other.versions).any(|(here, there)| here.next != there.next)
     }
 
     /// A circle of versions is an anomaly, and orders nothing.

@@ -9,9 +9,13 @@ use std::collections::BTreeMap;
 
 use super::registers::{Registers, Versions};
 use super::txns::{Key, Txn};
+use crate::budget::{Budget, Stop};
 
 /// Histories of more transactions are not judged.
-pub const TXNS_MAX: usize = 2_000;
+pub const TXNS_MAX: usize = 4_000;
+
+/// Pairs of writes between two looks at the budget.
+const PAIRS_PER_LOOK: usize = 256;
 
 /// States that may be tried.
 const TRIES_MAX: usize = 200;
@@ -30,8 +34,8 @@ pub enum Serial {
         /// The other.
         other: Txn,
     },
-    /// There are too many orders to try, or too many transactions.
-    Unknown,
+    /// There are too many orders to try, or too many transactions; or the budget ended first.
+    Unknown(Option<Stop>),
 }
 
 /// The last version that a transaction wrote of a key.
@@ -50,16 +54,21 @@ struct State {
     open: Vec<(Key, u32, u32)>,
 }
 
-/// Looks for an order of all transactions that surely happened, whatever their sessions and times.
-pub fn serial(registers: &Registers, versions: &Versions) -> Serial {
+/// Looks for an order of all transactions that surely happened, in which each of `order` has its first before its
+/// second, whatever their sessions and times else.
+pub fn serial(registers: &Registers, versions: &Versions, order: &[(Txn, Txn)], budget: &Budget) -> Serial {
     let txns = registers.txns.len();
     if txns > TXNS_MAX {
-        return Serial::Unknown;
+        return Serial::Unknown(None);
     }
     let mut keys: BTreeMap<Key, Vec<Final>> = BTreeMap::new();
     let words = txns.div_ceil(64);
     let mut state = State { reach: vec![0; txns * words], words, open: Vec::new() };
     let happened = |txn: Txn| versions.happened[txn as usize];
+    for (before, after) in order {
+        let acyclic = state.edge(*before, *after);
+        debug_assert!(acyclic, "the order of processes is that of their calls");
+    }
     for version in &versions.versions {
         let Some(writer) = version.writer.filter(|writer| happened(*writer)) else { continue };
         for reader in version.readers.iter().filter(|reader| **reader != writer) {
@@ -87,20 +96,20 @@ pub fn serial(registers: &Registers, versions: &Versions) -> Serial {
         state.open.extend(pairs.map(|(one, other)| (*key, one as u32, other as u32)));
     }
     let mut tries = TRIES_MAX;
-    search(state, &keys, &mut tries)
+    search(state, &keys, &mut tries, budget)
 }
 
 type Finals = BTreeMap<Key, Vec<Final>>;
 
-fn search(mut state: State, keys: &Finals, tries: &mut usize) -> Serial {
-    if let Err(no) = state.force(keys) {
+fn search(mut state: State, keys: &Finals, tries: &mut usize, budget: &Budget) -> Serial {
+    if let Err(no) = state.force(keys, budget) {
         return no;
     }
     let Some((key, one, other)) = state.open.pop() else { return Serial::Yes };
     let mut no = Serial::Yes;
     for (first, second) in [(one, other), (other, one)] {
         if *tries == 0 {
-            return Serial::Unknown;
+            return Serial::Unknown(None);
         }
         *tries -= 1;
         let mut next = state.clone();
@@ -108,7 +117,7 @@ fn search(mut state: State, keys: &Finals, tries: &mut usize) -> Serial {
         if !next.put(&finals[first as usize], &finals[second as usize]) {
             continue;
         }
-        match search(next, keys, tries) {
+        match search(next, keys, tries, budget) {
             Serial::No { .. } => {
                 let (one, other) = (finals[one as usize].writer, finals[other as usize].writer);
                 no = Serial::No { key, one, other };
@@ -162,10 +171,13 @@ impl State {
     }
 
     /// Orders what can only be in one order, until nothing is left of that.
-    fn force(&mut self, keys: &Finals) -> Result<(), Serial> {
+    fn force(&mut self, keys: &Finals, budget: &Budget) -> Result<(), Serial> {
         loop {
             let before = self.open.len();
-            for (key, one, other) in std::mem::take(&mut self.open) {
+            for (at, (key, one, other)) in std::mem::take(&mut self.open).into_iter().enumerate() {
+                if at % PAIRS_PER_LOOK == 0 {
+                    budget.go_on().map_err(|stop| Serial::Unknown(Some(stop)))?;
+                }
                 let (first, second) = (&keys[&key][one as usize], &keys[&key][other as usize]);
                 let done = match (self.may_put(first, second), self.may_put(second, first)) {
                     (true, true) => {

@@ -103,6 +103,16 @@ impl Sessions {
     /// Those of registers, with what is known of who wrote what; numbers of transactions stay the same. What
     /// never happened takes no part.
     pub fn of(registers: &Registers, versions: &Versions) -> Sessions {
+        let process = |txn: Txn| registers.txns.span(txn).process;
+        Sessions::by(registers, versions, process)
+    }
+
+    /// As [`Sessions::of`], with every transaction a session of its own.
+    pub fn apart(registers: &Registers, versions: &Versions) -> Sessions {
+        Sessions::by(registers, versions, u64::from)
+    }
+
+    fn by(registers: &Registers, versions: &Versions, process: impl Fn(Txn) -> u64) -> Sessions {
         let txns = &registers.txns;
         let mut reads: Vec<Vec<(Key, Txn)>> = vec![Vec::new(); txns.len()];
         let initial = number(txns.len());
@@ -130,7 +140,7 @@ impl Sessions {
         for txn in txns.all() {
             let happened = versions.happened[txn as usize];
             let fresh = names.len();
-            let session = *names.entry(txns.span(txn).process).or_insert(fresh);
+            let session = *names.entry(process(txn)).or_insert(fresh);
             let mut writes: Vec<Key> = Vec::new();
             for step in txns.steps(txn) {
                 if let OnRegister::Write { key, .. } = *step

@@ -132,6 +132,10 @@ impl<'s, S: SequentialSpec> Online<'s, S> {
                 window.infos = calls.into_iter().filter(|call| call.returned.is_none()).collect();
                 window.borders = borders;
                 window.forget_used();
+                // At rest a part takes little: there may be many that nobody comes back to.
+                window.infos.shrink_to_fit();
+                window.borders.shrink_to_fit();
+                window.open = FxHashMap::default();
                 None
             }
             Err(Decision::Illegal(stuck)) => {

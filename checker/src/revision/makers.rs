@@ -41,8 +41,8 @@ pub(super) struct Cursor {
     other: bool,
     /// Free steps before this one had begun.
     begun: usize,
-    /// Those before this one are still to be tried at this stage, the newest first.
-    next: usize,
+    /// Those of them that are still to be tried at the last stage, once they are known; the newest last.
+    any: Option<Vec<usize>>,
     /// Free steps that are demanded and still to be tried, once they are known; the newest last.
     demanded: Option<Vec<usize>>,
     /// Steps that were tried: equal requests can stand in for each other.
@@ -52,7 +52,7 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Begins again, leaving out what was tried: more is wanted now.
     pub(super) fn restart(&mut self) {
-        (self.stage, self.next, self.demanded) = (Stage::Pinned, self.begun, None);
+        (self.stage, self.any, self.demanded) = (Stage::Pinned, None, None);
     }
 
     /// Whether it may be others, and nothing else is wanted; asked once.
@@ -258,7 +258,7 @@ impl<'a> Makers<'a> {
         let pinned = self.pinned_at.get(&revision).copied();
         let pinned = pinned.filter(|index| self.had_begun(*index, position));
         let (stage, tried) = (Stage::Pinned, Vec::new());
-        Cursor { stage, pinned, last, other, begun, next: begun, demanded: None, tried }
+        Cursor { stage, pinned, last, other, begun, any: None, demanded: None, tried }
     }
 
     /// The next that can have made a revision; at each stage, who began last comes first.
@@ -307,9 +307,8 @@ impl<'a> Makers<'a> {
                     }
                 }
                 Stage::Any => {
-                    let at = cursor.next.checked_sub(1)?;
-                    cursor.next = at;
-                    let index = self.free[at];
+                    let begun = cursor.begun;
+                    let index = cursor.any.get_or_insert_with(|| self.any(revision, begun)).pop()?;
                     self.fits(index, store, revision, cursor, used, wanted).then_some(index)
                 }
             };
@@ -324,22 +323,36 @@ impl<'a> Makers<'a> {
     fn demanded(&self, store: &Store, begun: usize) -> Vec<usize> {
         // All that a key is asked for is the same for all that write it.
         let keys = self.by_key.iter().filter(|(key, _)| self.demand.demands_key(store, key));
-        let mut demanded: Vec<usize> = keys.flat_map(|(_, steps)| steps).copied().collect();
+        let steps = self.begun_free(keys.flat_map(|(_, steps)| steps).copied(), begun);
         // What is planned comes first, the most urgent before all, and nothing that is planned elsewhere.
         let revision = store.rev() + 1;
-        demanded.retain(|index| self.plan.allows(*index, revision));
+        let demands = |index: &usize| self.demand.demands(store, &self.steps[*index].request);
+        let wanted = |index: &usize| self.plan.allows(*index, revision) && demands(index);
+        let mut demanded: Vec<usize> = steps.filter(wanted).collect();
         demanded.sort_by_key(|index| {
             let window = self.plan.window(*index).map(|window| Reverse((window.before, window.turn)));
             (window, self.steps[*index].invoked, *index)
         });
         demanded.dedup();
-        let last = begun.checked_sub(1).map(|at| self.steps[self.free[at]].invoked);
-        demanded.retain(|index| {
-            Some(self.steps[*index].invoked) <= last
-                && !self.pinned.contains_key(index)
-                && self.demand.demands(store, &self.steps[*index].request)
-        });
         demanded
+    }
+
+    /// Free steps, of the first that had begun, that write some key of which no answer shows that it was not written
+    /// at a revision; the newest last. By key, since most keys are shown by some answer, and unknown steps are many.
+    fn any(&self, revision: i64, begun: usize) -> Vec<usize> {
+        let keys = self.by_key.iter().filter(|(key, _)| !self.evidence.excludes_write(key, revision));
+        let steps = keys.flat_map(|(_, steps)| steps).chain(&self.wide);
+        let mut any: Vec<usize> = self.begun_free(steps.copied(), begun).collect();
+        any.sort_by_key(|index| (self.steps[*index].invoked, *index));
+        any.dedup();
+        any
+    }
+
+    /// Those that are free and among the first that had begun.
+    fn begun_free(&self, steps: impl Iterator<Item = usize>, begun: usize) -> impl Iterator<Item = usize> {
+        let last = begun.checked_sub(1).map(|at| self.steps[self.free[at]].invoked);
+        steps
+            .filter(move |index| Some(self.steps[*index].invoked) <= last && !self.pinned.contains_key(index))
     }
 
     /// Whether a step is wanted, was not tried, and can have made a revision.

@@ -205,7 +205,7 @@ impl<'a> Replayer<'a> {
         if step.is_compaction() {
             return Ok(Done::Step);
         }
-        let given = if writes || !may_mutate(&step.request) {
+        let given = if writes || !may_mutate(&step.request) || !store.may_change(&step.request) {
             store.apply(&step.request)
         } else {
             // It was answered as one that changes nothing. If it would, the answer is wrong, and the store

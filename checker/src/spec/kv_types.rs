@@ -37,6 +37,7 @@ pub struct KeyRange {
 
 /// Reads keys in key order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "RangeFields")]
 pub struct RangeRequest {
     /// Which keys.
     #[serde(flatten)]
@@ -56,6 +57,31 @@ pub struct RangeRequest {
     /// No values.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keys_only: bool,
+}
+
+/// A range as it is written: reading a flattened field would copy all of them first.
+#[derive(Deserialize)]
+struct RangeFields {
+    key: String,
+    #[serde(default)]
+    end: Option<String>,
+    #[serde(default)]
+    limit: i64,
+    #[serde(default)]
+    revision: i64,
+    #[serde(default)]
+    serializable: bool,
+    #[serde(default)]
+    count_only: bool,
+    #[serde(default)]
+    keys_only: bool,
+}
+
+impl From<RangeFields> for RangeRequest {
+    fn from(fields: RangeFields) -> RangeRequest {
+        let RangeFields { key, end, limit, revision, serializable, count_only, keys_only } = fields;
+        RangeRequest { keys: KeyRange { key, end }, limit, revision, serializable, count_only, keys_only }
+    }
 }
 
 /// Writes one key.

@@ -9,6 +9,7 @@ mod engines;
 mod isolation;
 mod made;
 mod malformed;
+mod models;
 mod objects;
 mod online;
 mod promises;

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use checker::history::OpId;
+use checker::linearizability::Call;
+use checker::linearizability::unique::Answer;
 use checker::spec::SequentialSpec;
 use checker::spec::counter::{Counter, CounterAction, CounterOp};
 use checker::spec::log::{Log, LogAction, LogOp};
@@ -215,6 +218,57 @@ fn strings() {
         *found = pieces.concat();
     };
     differ(&Strings::of(&pieces), 3000, ask, &answer, spoil);
+    // And with pieces that are written again and again, sometimes at a time.
+    let pieces: Vec<StringOp> = pieces[..4].iter().chain(&pieces[..4]).cloned().collect();
+    let mut next = 0;
+    let ask = |rng: &mut ChaCha8Rng| {
+        next = (next + 1) % 4;
+        let action = match rng.random_range(0..5) {
+            0 => StringAction::Put(format!("<{next}>")),
+            1 | 2 => StringAction::Append(format!("<{next}>")),
+            _ => StringAction::Get(String::new()),
+        };
+        StringOp { key: key.clone(), action }
+    };
+    let spoil = |rng: &mut ChaCha8Rng, op: &mut StringOp| {
+        let StringAction::Get(found) = &mut op.action else { return };
+        let mut pieces: Vec<&str> = found.split_inclusive('>').collect();
+        match (rng.random_range(0..3), pieces.len()) {
+            (0, 2..) => pieces.swap(0, 1),
+            (1, 1..) => drop(pieces.pop()),
+            _ => pieces.push("<2>"),
+        }
+        *found = pieces.concat();
+    };
+    differ(&Strings::of(&pieces), 6000, ask, &answer, spoil);
+}
+
+/// Pieces that were written twice are told apart where time and what stands around them tell.
+#[test]
+fn a_piece_that_is_written_again_is_told_from_the_first() {
+    let op = |action| StringOp { key: Arc::from("s"), action };
+    let append = |text: &str| op(StringAction::Append(text.to_owned()));
+    let put = |text: &str| op(StringAction::Put(text.to_owned()));
+    let get = |text: &str| op(StringAction::Get(text.to_owned()));
+    let spec = Strings::of(&[append("a;"), append("a;"), append("b;"), put("p;"), put("p;")]);
+    // One after the other.
+    let decided = |ops: Vec<StringOp>| {
+        let calls = (0..).zip(ops).map(|(at, op): (u32, _)| {
+            let invoked = u64::from(2 * at);
+            Call { id: OpId(at), op, invoked, returned: Some(invoked + 1) }
+        });
+        spec.shortcut(&calls.collect::<Vec<_>>()).map(|answer| matches!(answer, Answer::Legal))
+    };
+    assert_eq!(decided(vec![append("a;"), append("b;"), append("a;"), get("a;b;a;")]), Some(true));
+    assert_eq!(decided(vec![append("a;"), get("a;"), append("b;"), append("a;"), get("a;b;a;")]), Some(true));
+    // The second is missing; or the first, which nothing has taken away.
+    assert_eq!(decided(vec![append("a;"), append("b;"), append("a;"), get("a;b;")]), Some(false));
+    assert_eq!(decided(vec![append("a;"), append("b;"), append("a;"), get("b;a;")]), Some(false));
+    // What is put takes all before it away, so only the later one is left.
+    assert_eq!(decided(vec![append("a;"), put("p;"), append("a;"), get("p;a;")]), Some(true));
+    assert_eq!(decided(vec![append("a;"), put("p;"), append("b;"), get("p;a;b;")]), Some(false));
+    assert_eq!(decided(vec![put("p;"), append("a;"), put("p;"), get("p;")]), Some(true));
+    assert_eq!(decided(vec![put("p;"), append("a;"), put("p;"), get("p;a;")]), Some(false));
 }
 
 #[test]

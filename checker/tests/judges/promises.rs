@@ -6,6 +6,30 @@ use serde_json::{Value, json};
 
 use crate::script::Script;
 
+#[test]
+fn a_counter_holds_what_was_added_at_least_and_what_may_have_been_at_most() {
+    let history = |found: i64| {
+        let mut script = Script::new("counter");
+        script.did(0, "add", "", json!(5), Value::Null, 0);
+        script.did(0, "add", "", json!(-2), Value::Null, 0);
+        // One that failed counts for nothing, one without an answer and one under way perhaps.
+        script.invoke(0, "add", "", json!(100)).fail(0);
+        script.invoke(1, "add", "", json!(10)).info(1);
+        script.invoke(2, "read", "", Value::Null).invoke(0, "add", "", json!(-1));
+        script.ok(2, json!(found), 0).ok(0, Value::Null, 0);
+        // What began after the read has no part in it.
+        script.did(0, "add", "", json!(50), Value::Null, 0);
+        script
+    };
+    for found in [2, 3, 12, 13] {
+        history(found).assert_valid();
+    }
+    for found in [1, 14, 103] {
+        let text = history(found).assert_finds(Kind::WrongTotal);
+        assert!(text.contains("it had to be from 2 to 13"), "{text}");
+    }
+}
+
 fn put(key: &str, value: i64, create: i64, rev: i64, version: i64) -> Event {
     Event {
         kind: EventKind::Put,

@@ -8,6 +8,7 @@ use crate::{
 use checker::{
     Engine, History, Options,
     history::import::file::{self, Form},
+    isolation,
 };
 use std::{
     fmt::Write as _,
@@ -30,16 +31,21 @@ const ALIVE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
     /// Histories, or folders with histories: history.jsonl of a run, Jepsen's history.edn, the same as JSON,
-    /// Jepsen's log of 2014, Porcupine's key-value logs; plain, gzip or zstd.
+    /// Jepsen's log of 2014, Porcupine's key-value logs, transactions by session as AWDIT's or Plume's text; plain,
+    /// gzip or zstd. Of several, those that cannot be read are named, and make the whole unknown at least.
     #[arg(required_unless_present = "explain")]
     files: Vec<PathBuf>,
     /// What to judge them as: a workload's name, where the file does not say it or says it wrongly.
     #[arg(long, value_name = "WORKLOAD")]
     spec: Option<String>,
+    /// The consistency level that transactions are asked for, as serializable or causal; --explain tells what they
+    /// mean [default: strict-serializable].
+    #[arg(long, value_name = "LEVEL", value_parser = model)]
+    model: Option<&'static str>,
     /// Time for all checks of a history together; what is undecided then is unknown.
     #[arg(long, alias = "time-limit", value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     time: Duration,
-    /// Memory that a search for an order may take, as 512MiB or 2GiB.
+    /// Memory that a search may take beyond the history itself, as 512MiB or 2GiB; one that needs more ends in unknown.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = bytes)]
     memory: u64,
     /// What searches for an order of the operations.
@@ -79,6 +85,14 @@ enum CheckFormat {
     Html,
 }
 
+/// A level by its name.
+fn model(text: &str) -> Result<&'static str, String> {
+    isolation::levels::named(text).ok_or_else(|| {
+        let names: Vec<&str> = isolation::levels::names().collect();
+        format!("there is no such level; there are {}", names.join(", "))
+    })
+}
+
 /// A size: a number with a unit.
 fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -105,7 +119,12 @@ pub(super) fn check(args: CheckArgs) -> Result<u8, Failure> {
     let mut results = Vec::new();
     for file in &files {
         let begun = Instant::now();
-        let result = judge(&args, file)?;
+        let result = match read(file) {
+            Ok((form, history)) => judge(&args, file, form, history),
+            // One among many must not hide the others.
+            Err(why) if files.len() > 1 => unreadable(file, why),
+            Err(why) => return Err(Failure::Usage(why)),
+        };
         if files.len() > 1 {
             let line = one_line(&result, begun.elapsed());
             if matches!(args.format, CheckFormat::Text) {
@@ -183,10 +202,29 @@ fn is_history(path: &Path) -> bool {
     ENDINGS.contains(&ending) && name != "results.json" && !name.contains(".verdict.")
 }
 
-fn judge(args: &CheckArgs, path: &Path) -> Result<WorkloadResult, Failure> {
-    let (form, mut history) = file::read(path).map_err(|error| {
-        Failure::Usage(format!("{error}; name a history.jsonl of a run, or a history of Jepsen or Porcupine"))
-    })?;
+fn read(path: &Path) -> Result<(Form, History), String> {
+    file::read(path).map_err(|error| {
+        format!(
+            "{error}; name a history.jsonl of a run, a history of Jepsen or Porcupine, or text of AWDIT or Plume"
+        )
+    })
+}
+
+/// What is said of a file that is no history: nothing is known, and why.
+fn unreadable(path: &Path, why: String) -> WorkloadResult {
+    let name = "file".to_owned();
+    let check =
+        report::Check { name, verdict: Conclusion::Unknown, reasons: vec![why], ..report::Check::default() };
+    WorkloadResult {
+        name: "unreadable".to_owned(),
+        history: path.to_owned(),
+        verdict: Conclusion::Unknown,
+        checks: vec![check],
+        ..WorkloadResult::default()
+    }
+}
+
+fn judge(args: &CheckArgs, path: &Path, form: Form, mut history: History) -> WorkloadResult {
     if let Some(spec) = &args.spec {
         history = history.with_scenario(spec);
     }
@@ -198,7 +236,9 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<WorkloadResult, Failure> {
     let options = Options {
         time_limit: args.time,
         states_max: usize::try_from((args.memory / STATE_BYTES).max(1)).unwrap_or(usize::MAX),
+        memory_max: Some(args.memory),
         engine,
+        model: args.model,
         threads: args.threads.map_or(defaults.threads, usize::from),
         ..defaults
     };
@@ -213,7 +253,7 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<WorkloadResult, Failure> {
     match form {
         Form::Assay => runner::judge(&history, &options, &mut result, None),
         // Others say neither how much is enough nor who else wrote: what there is, is judged.
-        Form::Edn | Form::Json | Form::JepsenLog => {
+        Form::Edn | Form::Json | Form::JepsenLog | Form::Sessions(_) => {
             let options = Options { ok_min: 0, ..options };
             runner::conclude(&checker::check(&history, &options), &mut result, None);
         }
@@ -234,7 +274,7 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<WorkloadResult, Failure> {
             ..report::Check::default()
         });
     }
-    Ok(result)
+    result
 }
 
 /// Says on a terminal, now and then, what is being checked, until it is dropped.

@@ -12,11 +12,62 @@ const fn level(name: &'static str, means: &'static str, example: &'static str) -
 }
 
 /// From strong to weak.
-const LEVELS: [Level; 13] = [
+const LEVELS: [Level; 25] = [
     level(
         "strict-serializable",
         "Transactions appear to happen one at a time, each between its call and its answer.",
         "T1: append x 1, answered. Then T2 begins: reads x as []. Broken: T2 must see what was answered before it began.",
+    ),
+    level(
+        "strong-session-serializable",
+        "Transactions appear to happen one at a time, in an order that keeps that of each process.",
+        "A process appends x 1, and then reads x as []. Broken: it must see what it did itself.",
+    ),
+    level(
+        "strong-snapshot-isolation",
+        "Snapshot isolation, and a snapshot holds all that was answered before the transaction began.",
+        "T1: append x 1, answered. Then T2 begins: reads x as []. Broken: its snapshot is older than T1's answer.",
+    ),
+    level(
+        "strong-read-committed",
+        "Read committed, in an order of transactions that real time agrees with.",
+        "T1 reads x as [1] and is answered; then T2 begins and appends that 1. Broken: T1 saw what came later.",
+    ),
+    level(
+        "strong-read-uncommitted",
+        "Writes of transactions do not interleave, in an order that real time agrees with.",
+        "T1 appends x 1 and is answered; then T2 begins and appends x 2; x ends as [2 1]. Broken: T2 came later.",
+    ),
+    level(
+        "strong-session-snapshot-isolation",
+        "Snapshot isolation, and a snapshot holds all that its process did before.",
+        "A process appends x 1, and then reads x as []. Broken: its snapshot is older than its own write.",
+    ),
+    level(
+        "strong-session-causal",
+        "Causal, where whoever saw or did something has it as a cause of all that its process does later.",
+        "A process writes x and then y; another reads that y, and then x as it was before. Broken.",
+    ),
+    level(
+        "strong-session-read-atomic",
+        "Read atomic, and a transaction sees what its process wrote before.",
+        "A process writes x 1, and then reads x as it was before. Broken.",
+    ),
+    level(
+        "strong-session-monotonic-atomic-view",
+        "Monotonic atomic view, in an order of transactions that keeps that of each process.",
+        "T1 writes x 1, then T2 of the same process writes x 2 and y 2. T3 reads y as 2 and then x as 1. Broken: T1 came \
+         before T2, of which T3 had seen a write.",
+    ),
+    level(
+        "strong-session-read-committed",
+        "Read committed, in an order of transactions that keeps that of each process.",
+        "A process reads x as [1], and appends that 1 only later. Broken: it saw what it did later.",
+    ),
+    level(
+        "strong-session-read-uncommitted",
+        "Writes of transactions do not interleave, in an order that keeps that of each process.",
+        "A process appends x 1 and then x 2; x ends as [2 1]. Broken: its appends changed places.",
     ),
     level(
         "linearizable",
@@ -68,6 +119,16 @@ const LEVELS: [Level; 13] = [
         "T1 writes x 1 and y 1; T2 reads x as 1 and then y as it was before. Broken.",
     ),
     level(
+        "consistent-view",
+        "What a transaction reads fits together: no cycle of dependencies with one anti-dependency in it (PL-2+).",
+        "T1 writes x 1 and y 1; T2 reads x as 1 and y as it was before (read skew). Broken.",
+    ),
+    level(
+        "update-atomic",
+        "Read atomic, and of two transactions that read one version of a key and write it only one commits.",
+        "T1 and T2 both read x as 1 and write x. Broken: one of the updates is lost.",
+    ),
+    level(
         "cursor-stability",
         "What a transaction read and then writes has not been written by others meanwhile.",
         "T1 and T2 both read x as 1 and write x. Broken: one of the updates is lost.",
@@ -107,6 +168,9 @@ mod tests {
         for Level { name, .. } in &LEVELS {
             assert!(explain(name).is_ok_and(|text| text.contains("Broken")), "{name}");
         }
+        // What can be asked for can be explained.
+        let asked = checker::isolation::levels::names();
+        asked.for_each(|name| assert!(explain(name).is_ok(), "{name}"));
         assert!(explain("eventual").is_err_and(|text| text.contains("serializable")));
     }
 }

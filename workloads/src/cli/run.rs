@@ -56,6 +56,10 @@ pub(super) struct RunArgs {
     /// How long each fault lasts; default: by the length of the run, and drawn from the seed.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     fault_time: Option<Duration>,
+    /// Check only after the load. Else workloads that allow it (register) are checked while they go on too, and end
+    /// at the first anomaly.
+    #[arg(long)]
+    no_online: bool,
     /// Settings of the nodes: `default`, `swarm` to draw them from the seed, or NAME=VALUE,... of
     /// snapshot-count, heartbeat, election, batch-interval, batch-limit.
     #[arg(long, value_name = "SETTINGS", default_value = "default")]
@@ -530,6 +534,7 @@ impl Setting {
             out,
             notes,
             baseline: self.baseline.clone(),
+            online: !args.no_online,
             quiet: false,
         })
     }
@@ -671,6 +676,9 @@ fn words(args: &RunArgs, target: &Target, seed: u64) -> Vec<String> {
         flag("baseline-tolerance", &args.baseline_tolerance.to_string());
     }
     flag("seed", &seed.to_string());
+    if args.no_online {
+        words.push("--no-online".into());
+    }
     words
 }
 

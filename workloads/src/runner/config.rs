@@ -53,6 +53,8 @@ pub struct Config {
     pub notes: Vec<String>,
     /// An earlier run that this one must not serve worse than, and by how much it may.
     pub baseline: Option<(Results, Tolerance)>,
+    /// Whether workloads that can be are checked while they go on, and end at the first anomaly.
+    pub online: bool,
     /// Whether to keep progress to itself.
     pub quiet: bool,
 }

@@ -14,6 +14,7 @@ mod job;
 mod judge;
 mod load;
 mod member;
+mod online;
 mod phase;
 mod roles;
 mod run;

@@ -5,6 +5,7 @@ use super::{
     job::{Job, JobPlan, Work},
     load::LoadOutcome,
     member::Member,
+    online::{Online, OnlineOutcome},
     roles::observe_roles,
     settle::{newest_revision, settle},
     stop::Stop,
@@ -77,6 +78,8 @@ pub(super) struct Part {
     /// Missing where the load did not come to its end.
     pub outcome: Option<LoadOutcome>,
     pub tally: Arc<Tally>,
+    /// What the check saw that went on beside the load, where there was one.
+    pub online: Option<OnlineOutcome>,
 }
 
 /// The jobs of a phase, by their place among its parts.
@@ -96,6 +99,7 @@ impl Env {
         let base = newest_revision(&self.members, BASE_LIMIT).await.map_err(io::Error::other)?;
         let mut phase = PhaseOutcome::default();
         let (mut jobs, mut recorders) = (Jobs::new(), Vec::new());
+        let (load, mut checks) = (Stop::default(), Vec::new());
         let rate = self.config.rate.share(plan.workloads.len());
         for (index, workload) in plan.workloads.iter().copied().enumerate() {
             let history = PathBuf::from(workload.name()).join("history.jsonl");
@@ -103,11 +107,28 @@ impl Env {
             let path = self.config.out.join(&history);
             let recorder = Arc::new(Recorder::create_at(&path, &self.header(workload), self.start)?);
             let tally = Arc::new(Tally::default());
-            phase.parts.push(Part { workload, history, rate, outcome: None, tally: Arc::clone(&tally) });
+            let (outcome, online) = (None, None);
+            let part = Part { workload, history, rate, outcome, tally, online };
             recorders.push(Arc::clone(&recorder));
-            jobs.push((index, self.job(workload, base, rate, duration, recorder, tally)));
+            if self.config.online {
+                let check = Online::begin(workload, &recorder, load.clone())?;
+                checks.extend(check.map(|check| (index, check)));
+            }
+            jobs.push((index, self.job(&part, base, duration, recorder, load.clone())));
+            phase.parts.push(part);
         }
-        let steps = self.steps(jobs, &recorders, number, duration, base, &mut phase).await;
+        let steps = async {
+            tokio::select! {
+                steps = self.steps(jobs, &recorders, number, duration, base, &mut phase) => steps,
+                // Whoever stops the run stops the load.
+                never = async { self.stop.stopped().await; load.stop(); std::future::pending().await } => never,
+            }
+        }
+        .await;
+        for (index, check) in checks {
+            // It may have a window to finish.
+            phase.parts[index].online = tokio::task::spawn_blocking(|| check.end()).await.ok();
+        }
         let flushed: io::Result<()> = recorders.iter().try_for_each(|recorder| recorder.flush());
         if let Err(error) = steps.and(flushed) {
             phase.doubts.push(Doubt::new(DoubtKind::HarnessError, error.to_string()));
@@ -117,14 +138,15 @@ impl Env {
 
     fn job(
         &self,
-        workload: WorkloadName,
+        part: &Part,
         base: i64,
-        rate: Rate,
         duration: Duration,
         recorder: Arc<Recorder>,
-        tally: Arc<Tally>,
+        stop: Stop,
     ) -> Box<dyn Job> {
         let config = &self.config;
+        let Part { workload, rate, tally, .. } = part;
+        let (workload, rate, tally) = (*workload, *rate, Arc::clone(tally));
         let (prefix, own_store) = match &config.target {
             Target::Start { .. } => ("", true),
             Target::Running { prefix, .. } => (prefix.as_str(), false),
@@ -143,7 +165,7 @@ impl Env {
             members: self.members.clone(),
             recorder,
             tally,
-            stop: self.stop.clone(),
+            stop,
         };
         plan.job()
     }

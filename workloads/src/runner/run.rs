@@ -4,6 +4,7 @@ use super::{
     config::{Config, Target},
     judge::judge,
     member::Member,
+    online::OnlineOutcome,
     phase::{Env, Part, PhaseOutcome},
     stop::Stop,
 };
@@ -306,6 +307,7 @@ fn judge_all(config: &Config, known: Known, cancel: &checker::Cancel, stopped: b
                 )),
             }
             doubts_of(part, &workload, results);
+            online(part, &mut workload, results);
             results.verdict = results.verdict.max(workload.verdict);
             not_begun += workload.not_begun;
             let broken = workload.verdict == Conclusion::Anomaly;
@@ -417,6 +419,21 @@ fn judge_guarded(
             DoubtKind::HarnessError,
             format!("{}: the checker failed; its message is on stderr", workload.name),
         )),
+    }
+}
+
+/// Adds what the check has seen that went on beside the load.
+fn online(part: &Part, workload: &mut WorkloadResult, results: &mut Results) {
+    match part.online.as_ref().map(OnlineOutcome::check) {
+        Some(Ok(check)) => {
+            // Where the history could not be judged, that is not made good by this.
+            workload.verdict = workload.verdict.max(check.verdict);
+            workload.checks.push(check);
+        }
+        Some(Err(why)) => {
+            results.notes.push(format!("{}: checked after the load and not beside it: {why}", workload.name));
+        }
+        None => {}
     }
 }
 

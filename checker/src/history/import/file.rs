@@ -8,6 +8,7 @@ use std::path::Path;
 use super::super::file::{ReadError, ReadErrorKind};
 use super::super::{Header, History, Reader};
 use super::elements::Notation;
+use super::sessions::{self, Style};
 use super::{jepsen, porcupine};
 
 const BUFFER_BYTES: usize = 1 << 18;
@@ -25,6 +26,8 @@ pub enum Form {
     Json,
     /// Lines of Jepsen's log of 2014.
     JepsenLog,
+    /// Transactions by session, as AWDIT's and Plume's text.
+    Sessions(Style),
 }
 
 impl fmt::Display for Form {
@@ -34,6 +37,8 @@ impl fmt::Display for Form {
             Form::Edn => "EDN",
             Form::Json => "JSON",
             Form::JepsenLog => "Jepsen log",
+            Form::Sessions(Style::Awdit) => "AWDIT text",
+            Form::Sessions(Style::Plume) => "Plume text",
         })
     }
 }
@@ -71,6 +76,7 @@ pub fn read_plain(input: impl Read, path: &Path) -> Result<(Form, History), Read
         Form::Edn => jepsen::read(input, path, Notation::Edn)?,
         Form::Json => jepsen::read(input, path, Notation::Json)?,
         Form::JepsenLog => porcupine::read(input, path)?,
+        Form::Sessions(style) => sessions::read(input, path, style)?,
     };
     Ok((form, history))
 }
@@ -98,6 +104,9 @@ fn form(start: &[u8]) -> Form {
     let first_line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if serde_json::from_slice::<Header>(first_line).is_ok() {
         return Form::Assay;
+    }
+    if let Some(style) = sessions::style(start) {
+        return Form::Sessions(style);
     }
     let mut rest = start;
     let mut in_list = false;

@@ -7,7 +7,7 @@
 //!
 //! What is made equal, so that the same decoders read all histories: transactions without a function are
 //! `txn`; keys are text; where reads are invoked with `[key nil]`, the first half of every value is the key
-//! (`jepsen.independent`); where a register has no key, it is `r`. Time is for people: the order is that of the file, and a time that goes back
+//! (`jepsen.independent`); elements of sets are numbers; where a register has no key, it is `r`, and its `cas` swapped where it is ok. Time is for people: the order is that of the file, and a time that goes back
 //! counts as the latest before it. A `:fail` did not happen, whatever its function: that is Jepsen's meaning of it.
 //! Processes that are no numbers (the nemesis) become observations.
 
@@ -16,7 +16,7 @@ use std::io::Read;
 use std::path::Path;
 
 use rustc_hash::FxHashMap;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::event::{Event, Header, OpError, ProcessId, VERSION, What};
 use super::super::file::{ReadError, ReadErrorKind};
@@ -71,10 +71,14 @@ pub fn read(input: impl Read, path: &Path, notation: Notation) -> Result<History
         ));
     }
     let (keyed, scenario) = (reading.seen.is_keyed(), reading.seen.scenario());
+    let mut elements = Numbered::default();
     for operation in builder.operations_mut() {
         even_out(operation, keyed);
-        if scenario == "register" && operation.key.is_none() {
-            operation.key = Some(ONLY_REGISTER.to_owned());
+        if scenario == "set" {
+            elements.number(operation);
+        }
+        if scenario == "register" {
+            even_out_register(operation);
         }
     }
     builder.header_mut().scenario = scenario.to_owned();
@@ -202,7 +206,10 @@ impl Seen {
 
     fn answer(&mut self, f: &str, value: &Value) {
         if f == "read" && steps(value).is_none() {
-            let value = if self.is_keyed() { value.get(1).unwrap_or(value) } else { value };
+            let pair = value.as_array().filter(|parts| parts.len() == 2);
+            // One that is answered without its key has none: its value is a pair.
+            self.without_key += u64::from(pair.is_none() && !value.is_null());
+            let value = pair.filter(|_| self.is_keyed()).map_or(value, |parts| &parts[1]);
             self.read_list |= value.is_array();
             self.read_map |= value.is_object();
         }
@@ -278,6 +285,45 @@ fn even_out(operation: &mut Operation, keyed: bool) {
     }
 }
 
+/// A read asks for nothing, though Knossos's repeat the answer in the call; a `cas` that was answered with what it
+/// was asked for swapped.
+fn even_out_register(operation: &mut Operation) {
+    if operation.key.is_none() {
+        operation.key = Some(ONLY_REGISTER.to_owned());
+    }
+    if operation.f == "read" {
+        operation.value = Value::Null;
+    }
+    if let Outcome::Ok { value, .. } = &mut operation.outcome
+        && operation.f == "cas"
+        && (value.is_null() || *value == operation.value)
+    {
+        *value = json!({"swapped": true});
+    }
+}
+
+/// Numbers for the elements of sets that are none: from -1 downwards, in order of appearance.
+#[derive(Default)]
+struct Numbered(FxHashMap<String, i64>);
+
+impl Numbered {
+    fn number(&mut self, operation: &mut Operation) {
+        if operation.f == "add" {
+            self.element(&mut operation.value);
+        }
+        if let Outcome::Ok { value: Value::Array(elements), .. } = &mut operation.outcome {
+            elements.iter_mut().for_each(|element| self.element(element));
+        }
+    }
+
+    fn element(&mut self, element: &mut Value) {
+        if element.is_array() || element.is_string() || element.is_object() {
+            let next = -1 - self.0.len() as i64;
+            *element = (*self.0.entry(element.to_string()).or_insert(next)).into();
+        }
+    }
+}
+
 fn halves(value: &mut Value) -> Option<(Value, Value)> {
     match value {
         Value::Array(parts) if parts.len() == 2 => {
@@ -319,8 +365,6 @@ fn short(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn edn(text: &str) -> Result<History, String> {
@@ -363,6 +407,28 @@ mod tests {
         let [read, cas] = history.operations() else { panic!("two operations") };
         assert_eq!((read.key.as_deref(), read.answer()), (Some("5"), Some(&json!(7))));
         assert_eq!((cas.key.as_deref(), &cas.value, cas.is_info()), (Some("b"), &json!([1, 2]), true));
+    }
+
+    #[test]
+    fn registers_of_knossos_are_read_as_ours() {
+        let text = "{:process 1 :type :invoke :f :read :value 4} {:process 1 :type :ok :f :read :value 4}
+            {:process 2 :type :invoke :f :cas :value [4 1]} {:process 2 :type :ok :f :cas :value [4 1]}";
+        let history = edn(text).expect("reads");
+        let [read, cas] = history.operations() else { panic!("two operations") };
+        assert_eq!((&read.value, read.answer()), (&Value::Null, Some(&json!(4))));
+        assert_eq!((cas.key.as_deref(), cas.answer()), (Some("r"), Some(&json!({"swapped": true}))));
+    }
+
+    #[test]
+    fn pairs_are_elements_where_reads_are_answered_without_a_key() {
+        let text = "{:process 1 :type :invoke :f :add :value [0 5]} {:process 1 :type :ok :f :add :value [0 5]}
+            {:process 1 :type :invoke :f :add :value [0 6]} {:process 1 :type :ok :f :add :value [0 6]}
+            {:process 2 :type :invoke :f :read :value [0 nil]} {:process 2 :type :ok :f :read :value [5 [0 6] 7]}";
+        let history = edn(text).expect("reads");
+        assert_eq!(history.header().scenario, "set");
+        let [one, other, read] = history.operations() else { panic!("three operations") };
+        assert_eq!((&one.value, &other.value, &read.key), (&json!(-1), &json!(-2), &None));
+        assert_eq!(read.answer(), Some(&json!([5, -2, 7])));
     }
 
     #[test]

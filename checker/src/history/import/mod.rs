@@ -6,5 +6,6 @@ pub mod file;
 pub mod jepsen;
 pub mod porcupine;
 mod scan;
+pub mod sessions;
 
 pub use elements::{Broken, Elements, Notation};

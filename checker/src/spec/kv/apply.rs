@@ -76,6 +76,20 @@ impl Store {
         Ok(Reply { response, rev })
     }
 
+    /// Whether a request may change something now; false only if it surely does not.
+    pub fn may_change(&self, request: &Request) -> bool {
+        match request {
+            Request::Range(_) => false,
+            Request::Put(_) | Request::Compact { .. } => true,
+            Request::Delete(delete) => self.range_at(&delete.keys, self.rev()).next().is_some(),
+            Request::Txn(txn) => {
+                let succeeded = self.compares_then(&txn.compare, self.rev());
+                let branch = if succeeded { &txn.success } else { &txn.failure };
+                branch.iter().any(|request| self.may_change(request))
+            }
+        }
+    }
+
     /// Answers a range at `rev` as if `rev` were the newest, whatever was compacted since.
     pub fn range_then(&self, request: &RangeRequest, rev: i64) -> Response {
         let at = if request.revision > 0 { request.revision } else { rev };

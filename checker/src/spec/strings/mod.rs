@@ -1,16 +1,18 @@
 //! Strings by key, with get, put and append, as in the labs of MIT 6.824 and Porcupine's key-value logs. A key
 //! that nobody wrote holds the empty string.
+mod pieces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::SequentialSpec;
 use crate::history::OpId;
 use crate::linearizability::Call;
-use crate::linearizability::unique::{self, Access, Did};
+use crate::linearizability::unique;
+use pieces::Told;
 
 /// A string of its own for each key.
 #[derive(Clone, Debug, Default)]
@@ -18,21 +20,30 @@ pub struct Strings {
     /// What is put and appended, numbered, if no one of these begins another: then strings tell what they are
     /// made of.
     pieces: BTreeMap<String, i64>,
+    /// Those that are written to one key more than once.
+    again: FxHashSet<(Arc<str>, String)>,
 }
 
 impl Strings {
     /// The strings that these operations write.
     pub fn of<'a>(ops: impl IntoIterator<Item = &'a StringOp>) -> Strings {
-        let written = ops.into_iter().filter_map(|op| match &op.action {
-            StringAction::Get(_) => None,
-            StringAction::Put(piece) | StringAction::Append(piece) => Some(piece.clone()),
-        });
-        let pieces: BTreeSet<String> = written.filter(|piece| !piece.is_empty()).collect();
+        let (mut pieces, mut once) = (BTreeSet::new(), FxHashSet::default());
+        let mut again = FxHashSet::default();
+        for op in ops {
+            if let StringAction::Put(piece) | StringAction::Append(piece) = &op.action
+                && !piece.is_empty()
+            {
+                pieces.insert(piece.clone());
+                if !once.insert((&op.key, piece)) {
+                    again.insert((op.key.clone(), piece.clone()));
+                }
+            }
+        }
         let ambiguous = pieces.iter().zip(pieces.iter().skip(1)).any(|(a, b)| b.starts_with(a.as_str()));
         if ambiguous {
             return Strings::default();
         }
-        Strings { pieces: pieces.into_iter().zip(0..).collect() }
+        Strings { pieces: pieces.into_iter().zip(0..).collect(), again }
     }
 
     /// The pieces that a string is made of, with their numbers, where they tell.
@@ -47,50 +58,6 @@ impl Strings {
             found = rest;
         }
         Some(all)
-    }
-
-    /// The calls as ones on a register that holds the newest piece, which tells all before it: an append that was
-    /// seen behind a piece is a swap of that piece for its own. One that was never seen stands at the end of what
-    /// was, like a write: a put came next, or nothing. `None` if the pieces do not tell.
-    fn as_register(&self, calls: &[Call<StringOp>]) -> Option<Result<Vec<Access>, Vec<OpId>>> {
-        let mut written: FxHashMap<i64, usize> = FxHashMap::default();
-        for (index, call) in calls.iter().enumerate() {
-            if let StringAction::Put(piece) | StringAction::Append(piece) = &call.op.action
-                && (piece.is_empty() || written.insert(*self.pieces.get(piece)?, index).is_some())
-            {
-                return None;
-            }
-        }
-        let mut seen = SeenPieces {
-            spec: self,
-            calls,
-            written,
-            behind: FxHashMap::default(),
-            last: Vec::new(),
-            text: "",
-        };
-        let mut accesses = Vec::with_capacity(calls.len());
-        for (index, call) in calls.iter().enumerate() {
-            let did = match &call.op.action {
-                StringAction::Get(_) if call.returned.is_none() => Did::Read(None),
-                StringAction::Get(found) => match seen.newest_piece(index, found) {
-                    Ok(newest) => Did::Read(newest),
-                    Err(ids) => return Some(Err(ids)),
-                },
-                StringAction::Put(piece) | StringAction::Append(piece) => {
-                    Did::Wrote(*self.pieces.get(piece)?)
-                }
-            };
-            accesses.push(Access { id: call.id, did, invoked: call.invoked, returned: call.returned });
-        }
-        for access in &mut accesses {
-            if let Did::Wrote(piece) = access.did
-                && let Some((before, _)) = seen.behind.get(&piece)
-            {
-                access.did = Did::Swapped(*before, piece);
-            }
-        }
-        Some(Ok(accesses))
     }
 }
 
@@ -120,58 +87,6 @@ impl Strings {
                 ids.insert(call.id);
             }
         }
-    }
-}
-
-/// What gets have shown so far of how pieces follow each other.
-struct SeenPieces<'a> {
-    spec: &'a Strings,
-    calls: &'a [Call<StringOp>],
-    /// The write of each piece.
-    written: FxHashMap<i64, usize>,
-    /// What each appended piece stands behind, and who saw it first.
-    behind: FxHashMap<i64, (Option<i64>, usize)>,
-    /// The last string that was taken apart, and its pieces with their ends: most strings begin another.
-    text: &'a str,
-    last: Vec<(usize, i64)>,
-}
-
-impl<'a> SeenPieces<'a> {
-    /// The newest piece of what a call found.
-    ///
-    /// # Errors
-    /// Calls that contradict each other.
-    fn newest_piece(&mut self, index: usize, found: &'a str) -> Result<Option<i64>, Vec<OpId>> {
-        if found.is_empty() {
-            return Ok(None);
-        }
-        if self.text.starts_with(found)
-            && let Ok(at) = self.last.binary_search_by_key(&found.len(), |(end, _)| *end)
-        {
-            return Ok(Some(self.last[at].1));
-        }
-        if !found.starts_with(self.text) {
-            (self.text, self.last) = ("", Vec::new());
-        }
-        let from = self.text.len();
-        // What is not made of pieces was never there.
-        let pieces = self.spec.taken_apart(&found[from..]).ok_or_else(|| vec![self.calls[index].id])?;
-        let (mut end, mut before) = (from, self.last.last().map(|(_, piece)| *piece));
-        for (text, piece) in pieces {
-            let Some(&writer) = self.written.get(&piece) else { return Err(vec![self.calls[index].id]) };
-            let put = matches!(self.calls[writer].op.action, StringAction::Put(_));
-            let (known, by) =
-                if put { (None, index) } else { *self.behind.entry(piece).or_insert((before, index)) };
-            // A put leaves nothing before it, and a piece stands in one place.
-            if known != before {
-                return Err([index, by, writer].map(|index| self.calls[index].id).to_vec());
-            }
-            end += text.len();
-            self.last.push((end, piece));
-            before = Some(piece);
-        }
-        self.text = found;
-        Ok(before)
     }
 }
 
@@ -240,6 +155,12 @@ impl SequentialSpec for Strings {
             return appends.then(|| op.clone());
         }
         let pieces = self.taken_apart(found)?;
+        // Whose piece it is then, a step does not know.
+        if self.again.contains(&(op.key.clone(), piece.clone()))
+            && pieces.iter().any(|(other, _)| other == piece)
+        {
+            return None;
+        }
         match pieces.iter().filter(|(other, _)| other == piece).count() {
             0 => Some(op.clone()),
             1 if appends => {
@@ -255,12 +176,23 @@ impl SequentialSpec for Strings {
         if self.pieces.is_empty() {
             return None;
         }
-        let mut ids: FxHashSet<OpId> = match self.as_register(calls)? {
-            Err(ids) => ids.into_iter().collect(),
-            Ok(accesses) => match unique::decide(&accesses)? {
-                unique::Answer::Legal => return Some(unique::Answer::Legal),
-                unique::Answer::Illegal(conflict) => conflict.ids.into_iter().collect(),
-            },
+        let mut ids: FxHashSet<OpId> = match pieces::read(self, calls) {
+            Told::Unclear => return None,
+            Told::Contradiction(ids) => ids.into_iter().collect(),
+            Told::Registers { alternatives, alone } => {
+                let mut conflicts = Vec::with_capacity(alternatives.len());
+                for accesses in &alternatives {
+                    match unique::decide(accesses)? {
+                        unique::Answer::Legal => return Some(unique::Answer::Legal),
+                        unique::Answer::Illegal(conflict) => conflicts.push(conflict.ids),
+                    }
+                }
+                match conflicts.as_slice() {
+                    [one] if alone => one.iter().copied().collect(),
+                    // Who wrote a piece was told by others, or each alternative fails for reasons of its own.
+                    _ => calls.iter().map(|call| call.id).collect(),
+                }
+            }
         };
         self.close(calls, &mut ids);
         let last = calls.iter().filter(|call| ids.contains(&call.id)).max_by_key(|call| call.returned);

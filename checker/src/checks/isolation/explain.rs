@@ -1,100 +1,21 @@
-//! Transactions on lists and registers: strict serializability, and what exactly is broken if it is.
+//! What is broken between transactions, in words: each finding as an anomaly with its witness.
 
 use std::sync::Arc;
 
-use super::{Context, REPORTED_MAX, Running};
-use crate::decode::Decoded;
+use super::super::{Context, REPORTED_MAX};
 use crate::history::OpId;
-use crate::isolation::cycles::{Cycle, Found, Order, Shape, cycles};
-use crate::isolation::dependencies::{self, Reason};
-use crate::isolation::graph::{Graph, Mask, PR, RT, RW, WR, WW};
-use crate::isolation::levels::levels;
-use crate::isolation::registers::Registers;
-use crate::isolation::serial::{Serial, serial};
-use crate::isolation::txns::{Key, Lists, Txn};
-use crate::isolation::weak::{Judged, Sessions, Weak};
-use crate::isolation::{Wrong, lists, registers};
+use crate::isolation::Wrong;
+use crate::isolation::cycles::{Cycle, Order, Shape};
+use crate::isolation::dependencies::Reason;
+use crate::isolation::graph::{Mask, PR, RT, RW, WR, WW};
+use crate::isolation::txns::{Key, Txn};
+use crate::isolation::weak::{Judged, Weak};
 use crate::render::{answer, invocation, who};
-use crate::spec::append::ListTxn;
-use crate::verdict::{Anomaly, AnomalyKind, CheckResult, Verdict};
+use crate::verdict::{Anomaly, AnomalyKind};
 use crate::witness::{circumstances, witness};
 
-/// Of transactions on lists.
-pub(super) fn lists(context: Context<'_>, decoded: &Decoded<ListTxn>) -> CheckResult {
-    let mut running = Running::new("isolation");
-    let process = |id: OpId| context.operation(id).process;
-    let lists = Lists::new(&decoded.calls, &decoded.failed, process);
-    running.count("transactions", lists.txns.len());
-    let versions = lists::Versions::new(&lists);
-    if let Some((key, element)) = versions.ambiguous {
-        let key = &lists.txns.keys[key as usize];
-        let what = format!("who appended {element} to {key}: more than one transaction did");
-        return running.end("dependency graph", super::not_observed(what));
-    }
-    let graph = dependencies::of_lists(&lists, &versions);
-    let ids: Vec<OpId> = lists.txns.all().map(|txn| lists.txns.id(txn)).collect();
-    let reason = |from, to, why| dependencies::list_reason(&lists, &versions, from, to, why);
-    let explain = Explain { context, keys: &lists.txns.keys, ids: &ids, reason: &reason, lists: true };
-    explain.conclude(running, &versions.wrong, Vec::new(), &graph)
-}
-
-/// Of transactions on registers.
-pub(super) fn registers(context: Context<'_>, registers: &Registers) -> CheckResult {
-    let mut running = Running::new("isolation");
-    running.count("transactions", registers.txns.len());
-    let mut versions = registers::Versions::new(registers);
-    if let Some((key, value)) = versions.ambiguous {
-        let key = &registers.txns.keys[key as usize];
-        let what = format!("who wrote {value} to {key}: more than one transaction did");
-        return running.end("dependency graph", super::not_observed(what));
-    }
-    // Elle takes a value that nobody wrote for one of a write that its history lacks; ours lack none.
-    if context.history.header().scenario == "rw-register" {
-        let known = versions.wrong.len();
-        versions.wrong.retain(|wrong| !matches!(wrong, Wrong::Unwritten { failed: None, .. }));
-        running.count("reads_of_unknown_writes", known - versions.wrong.len());
-    }
-    let weak = weakest(&Sessions::of(registers, &versions));
-    if let Some((Weak::Causal, judged)) = &weak {
-        versions.learn(registers, &judged.demands);
-    }
-    let graph = dependencies::of_registers(registers, &versions);
-    let ids: Vec<OpId> = registers.txns.all().map(|txn| registers.txns.id(txn)).collect();
-    let reason = |from, to, why| dependencies::register_reason(&versions, from, to, why);
-    let explain = Explain { context, keys: &registers.txns.keys, ids: &ids, reason: &reason, lists: false };
-    let broken = weak.filter(|(_, judged)| !judged.cycle.is_empty());
-    let mut weak: Vec<Anomaly> =
-        broken.map(|(level, judged)| explain.weak(level, &judged)).into_iter().collect();
-    if weak.is_empty() && versions.wrong.is_empty() && !versions.in_order() {
-        match serial(registers, &versions) {
-            Serial::Yes => running.count("serial_order_found", 1),
-            Serial::Unknown => running.count("serial_order_unknown", 1),
-            Serial::No { key, one, other } => weak.push(explain.not_serial(key, one, other)),
-        }
-    }
-    explain.conclude(running, &versions.wrong, weak, &graph)
-}
-
-/// The weakest of the weak levels that does not hold, else the strongest of them. `None` where even the order
-/// of reads and sessions is circular, which the graph shows.
-fn weakest(sessions: &Sessions) -> Option<(Weak, Judged)> {
-    let mut judged = None;
-    for level in [Weak::ReadCommitted, Weak::ReadAtomic, Weak::Causal] {
-        let next = sessions.judge(level);
-        if next.demands.is_empty() && !next.cycle.is_empty() {
-            return None;
-        }
-        let broken = !next.cycle.is_empty();
-        judged = Some((level, next));
-        if broken {
-            break;
-        }
-    }
-    judged
-}
-
 /// The name of a cycle.
-pub(crate) fn kind(cycle: &Cycle) -> AnomalyKind {
+fn kind(cycle: &Cycle) -> AnomalyKind {
     match (cycle.order, cycle.shape) {
         (Order::Data, Shape::G0) => AnomalyKind::G0,
         (Order::Data, Shape::G1c) => AnomalyKind::G1c,
@@ -115,36 +36,22 @@ pub(crate) fn kind(cycle: &Cycle) -> AnomalyKind {
 }
 
 /// Puts what was found into words.
-struct Explain<'a> {
-    context: Context<'a>,
-    keys: &'a [Arc<str>],
+pub(super) struct Explain<'a> {
+    pub(super) context: Context<'a>,
+    pub(super) keys: &'a [Arc<str>],
     /// The operation of each transaction.
-    ids: &'a [OpId],
-    reason: &'a dyn Fn(Txn, Txn, Mask) -> Option<Reason>,
+    pub(super) ids: &'a [OpId],
+    pub(super) reason: &'a dyn Fn(Txn, Txn, Mask) -> Option<Reason>,
     /// Whether keys hold lists.
-    lists: bool,
+    pub(super) lists: bool,
 }
 
 impl Explain<'_> {
-    fn conclude(
-        &self,
-        mut running: Running,
-        wrong: &[Wrong],
-        weak: Vec<Anomaly>,
-        graph: &Graph,
-    ) -> CheckResult {
-        running.count("edges", graph.edges());
-        let Found { cycles, components, cut_short } = cycles(graph);
-        running.count("cycles", components);
-        if cut_short {
-            running.count("g_single_cut_short", 1);
-        }
-        let kinds = wrong.iter().map(Wrong::kind).chain(cycles.iter().map(kind));
-        running.levels = Some(levels(kinds.chain(weak.iter().map(|anomaly| anomaly.kind))));
-        let mut anomalies = weak;
+    /// What is wrong with versions: one or a few of each kind, for a common one must not hide another.
+    pub(super) fn all_wrong(&self, wrong: &[Wrong]) -> Vec<Anomaly> {
         let mut wrong: Vec<&Wrong> = wrong.iter().collect();
         wrong.sort_by_key(|wrong| wrong.kind());
-        // One or a few of each kind: a common one must not hide another.
+        let mut anomalies = Vec::new();
         let (mut last, mut same) = (None, 0);
         for wrong in wrong {
             same = if last == Some(wrong.kind()) { same + 1 } else { 0 };
@@ -153,8 +60,7 @@ impl Explain<'_> {
                 anomalies.push(self.wrong(wrong));
             }
         }
-        anomalies.extend(cycles.iter().map(|cycle| self.cycle(cycle)));
-        running.end("dependency graph", Verdict::of(anomalies))
+        anomalies
     }
 
     fn by(&self, id: OpId) -> String {
@@ -297,31 +203,39 @@ impl Explain<'_> {
         }
     }
 
-    fn not_serial(&self, key: Key, one: Txn, other: Txn) -> Anomaly {
+    /// Neither of two transactions can be first; `kind` says whether that needs the order of processes.
+    pub(super) fn not_serial(&self, key: Key, one: Txn, other: Txn, kind: AnomalyKind) -> Anomaly {
         let ids = [self.ids[one as usize], self.ids[other as usize]];
+        let order = match kind {
+            AnomalyKind::NotSerializableProcess => ", in the order of each process",
+            _ => "",
+        };
         let sentence = format!(
-            "transactions must appear to happen one at a time, but of {} and {}, which both used {}, neither can be \
+            "transactions must appear to happen one at a time{order}, but of {} and {}, which both used {}, neither can be \
              first, whatever the order of all others",
             self.by(ids[0]),
             self.by(ids[1]),
             self.keys[key as usize]
         );
         let witness = witness(self.context.history, &ids, &ids, Vec::new());
-        Anomaly { kind: AnomalyKind::NotSerializable, sentence, witness }
+        Anomaly { kind, sentence, witness }
     }
 
-    /// A cycle of what a weak level demands.
-    fn weak(&self, level: Weak, judged: &Judged) -> Anomaly {
-        let (kind, promise) = match level {
-            Weak::ReadCommitted => {
-                (AnomalyKind::NonMonotonicRead, "what a transaction has seen of another stays seen")
-            }
-            Weak::ReadAtomic => {
-                (AnomalyKind::FracturedRead, "a transaction sees all that another wrote, or nothing")
-            }
-            Weak::Causal => {
-                (AnomalyKind::CausalViolation, "a transaction sees what happened before what it sees")
-            }
+    /// A cycle of what a weak level demands; `processes` says whether their order is part of it.
+    pub(super) fn weak(&self, level: Weak, processes: bool, judged: &Judged) -> Anomaly {
+        use AnomalyKind as Kind;
+        let promise = match level {
+            Weak::ReadCommitted => "what a transaction has seen of another stays seen",
+            Weak::ReadAtomic => "a transaction sees all that another wrote, or nothing",
+            Weak::Causal => "a transaction sees what happened before what it sees",
+        };
+        let kind = match (level, processes) {
+            (Weak::ReadCommitted, false) => Kind::NonMonotonicRead,
+            (Weak::ReadCommitted, true) => Kind::NonMonotonicReadProcess,
+            (Weak::ReadAtomic, false) => Kind::FracturedRead,
+            (Weak::ReadAtomic, true) => Kind::FracturedReadProcess,
+            (Weak::Causal, false) => Kind::CausalViolation,
+            (Weak::Causal, true) => Kind::CausalViolationProcess,
         };
         let operation = |txn: Txn| self.ids.get(txn as usize).copied();
         let text = |txn: Txn| operation(txn).map_or("the beginning".to_owned(), |id| id.to_string());
@@ -361,7 +275,7 @@ impl Explain<'_> {
         Anomaly { kind, sentence, witness: witness(self.context.history, &ids, &ids, because) }
     }
 
-    fn cycle(&self, cycle: &Cycle) -> Anomaly {
+    pub(super) fn cycle(&self, cycle: &Cycle) -> Anomaly {
         let edges = &cycle.edges;
         let ids: Vec<OpId> = edges.iter().map(|(txn, _)| self.ids[*txn as usize]).collect();
         let mut because = Vec::new();
