@@ -304,8 +304,22 @@ impl<'a> Gather<'a> {
         Some(version)
     }
 
+    /// A transaction without an answer wrote all that it wrote at the revision that some read shows.
+    fn revisions_of_writers(&mut self) {
+        let mut revs: FxHashMap<Txn, i64> = FxHashMap::default();
+        for version in &self.versions.versions {
+            if let Some(writer) = version.writer.filter(|_| version.rev > 0) {
+                revs.insert(writer, version.rev);
+            }
+        }
+        for version in self.versions.versions.iter_mut().filter(|version| version.rev == 0) {
+            version.rev = version.writer.and_then(|writer| revs.get(&writer).copied()).unwrap_or(0);
+        }
+    }
+
     /// Versions whose revisions are known follow each other.
     fn by_revision(&mut self) {
+        self.revisions_of_writers();
         let versions = &mut self.versions;
         let mut known: Vec<(Key, i64, Version)> = (0..number(versions.versions.len()))
             .filter_map(|version| {

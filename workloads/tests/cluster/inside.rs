@@ -5,6 +5,7 @@ use crate::{
     setup::{runtime, spec},
 };
 use std::{path::Path, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
 use workloads::cluster::{Cluster, Kind, netns};
 
 /// Plays a part on the files in `dir`, and gives the exit status.
@@ -38,8 +39,10 @@ async fn hold(kind: Kind, dir: &Path) -> i32 {
             return 3;
         }
     };
+    // Before anybody is told that a signal may come.
+    let mut interrupts = signal(SignalKind::interrupt()).expect("an interrupt can be waited for");
     println!("holding");
-    let interrupted = tokio::time::timeout(Duration::from_secs(60), tokio::signal::ctrl_c()).await;
+    let interrupted = tokio::time::timeout(Duration::from_secs(60), interrupts.recv()).await;
     cluster.stop().await;
     if interrupted.is_ok() { 42 } else { 4 }
 }
