@@ -20,7 +20,7 @@ const STEPS_PER_LOOK: u64 = 256;
 /// Choices that are open at once before the replay gives up.
 const CHOICES_MAX: usize = 1 << 20;
 /// Choices that are taken back before the replay gives up.
-const TAKEN_BACK_MAX: u64 = 50_000;
+const TAKEN_BACK_MAX: u64 = 1_000_000;
 
 /// The store at the beginning, and who writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use super::{Failure, colour, duration, levels, print};
 use crate::{
+    nemesis::PlanFile,
     report::{self, Conclusion, Results, WorkloadResult},
     runner,
 };
@@ -180,12 +181,17 @@ fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+/// Adds the histories below a folder. Of a run's, those that it recorded: its members' logs are no histories.
 fn below(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     let mut entries: Vec<PathBuf> =
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     entries.sort();
+    let of_run = entries.iter().any(|path| path.ends_with(PlanFile::NAME));
     for path in entries {
-        if path.is_dir() {
+        if of_run {
+            let history = path.join("history.jsonl");
+            files.extend(history.is_file().then_some(history));
+        } else if path.is_dir() {
             below(&path, files)?;
         } else if is_history(&path) {
             files.push(path);
@@ -381,5 +387,21 @@ mod tests {
         ] {
             assert_eq!(is_history(Path::new(name)), is, "{name}");
         }
+    }
+
+    #[test]
+    fn of_a_run_only_what_it_recorded_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["run/kv", "run/nodes/n1.data/log", "other"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let recorded = ["other/etcd_000.log", "run/kv/history.jsonl"];
+        let others =
+            ["run/faults.jsonl", "run/results.json", "run/nodes/n1.log", "run/nodes/n1.data/log/1.log"];
+        for file in recorded.iter().chain(&others) {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        let files = files(&[dir.path().to_owned()]).unwrap_or_default();
+        assert_eq!(files, recorded.map(|file| dir.path().join(file)));
     }
 }
