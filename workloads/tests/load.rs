@@ -208,6 +208,18 @@ fn a_user_is_let_in_with_a_token_and_nobody_without() {
     }
 }
 
+fn header() -> checker::history::event::Header {
+    checker::history::event::Header {
+        v: checker::history::event::VERSION,
+        seed: 1,
+        scenario: "register".into(),
+        faults: Vec::new(),
+        system: "fake".into(),
+        nodes: 1,
+        clock: "monotonic_ns".into(),
+    }
+}
+
 /// Not all that is written is recorded.
 fn shared() -> checker::Options {
     checker::Options { shared_store: true, ..checker::Options::default() }
@@ -218,16 +230,7 @@ fn a_history_of_some_keys_is_recorded_at_load_and_is_valid() {
     let store = store();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history.jsonl");
-    let header = checker::history::event::Header {
-        v: checker::history::event::VERSION,
-        seed: 1,
-        scenario: "register".into(),
-        faults: Vec::new(),
-        system: "fake".into(),
-        nodes: 1,
-        clock: "monotonic_ns".into(),
-    };
-    let recorder = Arc::new(Recorder::create(&path, &header).unwrap());
+    let recorder = Arc::new(Recorder::create(&path, &header()).unwrap());
     let trace = Arc::new(Trace::new(recorder, 20));
     let workload = Workload { mix: "get=2,put=2,rmw=1,get-serializable=1".parse().unwrap(), ..small("mix") };
     let mut bench = bench(store.endpoint(), workload, 16, 4000);
@@ -253,16 +256,7 @@ fn a_write_that_nobody_recorded_makes_a_history_invalid() {
     let store = store();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history.jsonl");
-    let header = checker::history::event::Header {
-        v: checker::history::event::VERSION,
-        seed: 1,
-        scenario: "register".into(),
-        faults: Vec::new(),
-        system: "fake".into(),
-        nodes: 1,
-        clock: "monotonic_ns".into(),
-    };
-    let trace = Arc::new(Trace::new(Arc::new(Recorder::create(&path, &header).unwrap()), 50));
+    let trace = Arc::new(Trace::new(Arc::new(Recorder::create(&path, &header()).unwrap()), 50));
     let workload = Workload { preload: false, ..small("put") };
     let mut bench = bench(store.endpoint(), workload, 4, 500);
     store.runtime.block_on(trace.first_writes(&bench.plan)).unwrap();
