@@ -2,36 +2,48 @@
 
 use serde::Deserialize;
 
-use super::{Answered, Decoded, Typed, decode, unknown, wrong};
-use crate::history::History;
+use super::{Answered, Decoded, Typed, answered, decode, unknown, wrong};
+use crate::history::lint::ProblemKind;
+use crate::history::{History, Operation};
 use crate::spec::kv::{Answer, KvOp};
 use crate::spec::kv_types::{Request, Response};
 
 /// Reads a history of the `kv` workload.
 pub fn kv(history: &History) -> Decoded<KvOp> {
-    decode(history, |operation, answered| {
-        if !matches!(operation.f.as_str(), "range" | "put" | "delete" | "txn" | "compact") {
-            return Err(unknown(operation));
-        }
-        let request = Request::deserialize(&operation.value)
-            .map_err(|error| wrong(operation, format!("not a request: {error}")))?;
-        if name(&request) != operation.f {
-            return Err(wrong(operation, format!("the request is a {}", name(&request))));
-        }
-        let answer = match answered {
-            Answered::No => None,
-            Answered::Ok { value, rev } => {
-                let response = Response::deserialize(value)
-                    .map_err(|error| wrong(operation, format!("not a response: {error}")))?;
-                if !answers(&request, &response) {
-                    return Err(wrong(operation, "the response is another request's"));
-                }
-                Some(Answer { response, rev })
+    decode(history, |operation, answered| typed(operation, &answered))
+}
+
+/// One operation on a store; `None` for a serializable read, which need not be linearizable.
+///
+/// # Errors
+/// What does not fit.
+pub(crate) fn kv_op(operation: &Operation) -> Result<Option<KvOp>, ProblemKind> {
+    let Typed { op, serializable } = typed(operation, &answered(operation))?;
+    Ok((!serializable).then_some(op))
+}
+
+fn typed(operation: &Operation, answered: &Answered<'_>) -> Result<Typed<KvOp>, ProblemKind> {
+    if !matches!(operation.f.as_str(), "range" | "put" | "delete" | "txn" | "compact") {
+        return Err(unknown(operation));
+    }
+    let request = Request::deserialize(&operation.value)
+        .map_err(|error| wrong(operation, format!("not a request: {error}")))?;
+    if name(&request) != operation.f {
+        return Err(wrong(operation, format!("the request is a {}", name(&request))));
+    }
+    let answer = match answered {
+        Answered::No => None,
+        Answered::Ok { value, rev } => {
+            let response = Response::deserialize(*value)
+                .map_err(|error| wrong(operation, format!("not a response: {error}")))?;
+            if !answers(&request, &response) {
+                return Err(wrong(operation, "the response is another request's"));
             }
-        };
-        let serializable = serializable(&request);
-        Ok(Typed { op: KvOp { request, answer }, serializable })
-    })
+            Some(Answer { response, rev: *rev })
+        }
+    };
+    let serializable = serializable(&request);
+    Ok(Typed { op: KvOp { request, answer }, serializable })
 }
 
 fn name(request: &Request) -> &'static str {

@@ -13,6 +13,7 @@ use serde_json::Value;
 pub use append::append;
 pub(crate) use append::steps_of;
 pub use kv::kv;
+pub(crate) use kv::kv_op;
 pub use objects::{counter, log, members, multi_register, mutex, queue, strings};
 pub use register::register;
 pub(crate) use register::register_op;
@@ -73,10 +74,7 @@ fn decode<Op>(
     let mut decoded =
         Decoded { calls: Vec::new(), serializable: Vec::new(), failed: Vec::new(), problems: Vec::new() };
     for operation in history.operations() {
-        let answered = match &operation.outcome {
-            Outcome::Ok { value, rev, .. } => Answered::Ok { value, rev: *rev },
-            Outcome::Fail { .. } | Outcome::Info { .. } => Answered::No,
-        };
+        let answered = answered(operation);
         if let Some(rev) = operation.rev().filter(|rev| !REVISIONS.contains(rev)) {
             let kind = wrong(operation, format!("{rev} is no revision"));
             decoded.problems.push(Problem { line: None, kind });
@@ -98,6 +96,13 @@ fn decode<Op>(
         }
     }
     decoded
+}
+
+fn answered(operation: &Operation) -> Answered<'_> {
+    match &operation.outcome {
+        Outcome::Ok { value, rev, .. } => Answered::Ok { value, rev: *rev },
+        Outcome::Fail { .. } | Outcome::Info { .. } => Answered::No,
+    }
 }
 
 fn wrong(operation: &Operation, why: impl Into<String>) -> ProblemKind {

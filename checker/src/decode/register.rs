@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::{Answered, Decoded, Typed, decode, unknown, wrong};
+use super::{Answered, Decoded, Typed, answered, decode, unknown, wrong};
 use crate::history::lint::ProblemKind;
-use crate::history::{History, Operation, Outcome};
+use crate::history::{History, Operation};
 use crate::spec::register::{Action, Found, RegisterOp};
 
 /// Reads a history of the `register` workload.
@@ -29,11 +29,7 @@ pub fn register(history: &History) -> Decoded<RegisterOp> {
 /// What does not fit.
 pub(crate) fn register_op(operation: &Operation) -> Result<Option<RegisterOp>, ProblemKind> {
     let name = operation.key.as_deref().ok_or_else(|| wrong(operation, "has no key"))?;
-    let answered = match &operation.outcome {
-        Outcome::Ok { value, rev, .. } => Answered::Ok { value, rev: *rev },
-        Outcome::Fail { .. } | Outcome::Info { .. } => Answered::No,
-    };
-    let Typed { op, serializable } = typed(operation, &answered, Arc::from(name))?;
+    let Typed { op, serializable } = typed(operation, &answered(operation), Arc::from(name))?;
     Ok((!serializable).then_some(op))
 }
 

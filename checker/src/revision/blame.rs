@@ -171,7 +171,7 @@ impl<'a> Blame<'a> {
 }
 
 /// All keys that the answer to a request depends on, and those that it writes.
-pub(super) fn mentioned(request: &Request) -> Vec<KeyRange> {
+pub(crate) fn mentioned(request: &Request) -> Vec<KeyRange> {
     let mut keys = Vec::new();
     mention(request, &mut keys);
     keys

@@ -19,6 +19,7 @@ mod plan;
 mod replay;
 mod step;
 
+pub(crate) use blame::mentioned;
 pub use compaction::{Misplaced, compactions};
 pub use evidence::{Seen, may_put, seen};
 pub use order::{Backwards, Stamp, Twice, backwards, sessions, twice};

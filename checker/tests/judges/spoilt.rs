@@ -1,6 +1,7 @@
 //! Histories that are legal, and then are not: whatever is changed in them is found.
 
 use checker::history::event::{Event, What};
+use checker::online::{Check as _, KeyValues};
 use checker::spec::kv_types::{KeyRange, PutRequest, RangeRequest, Request};
 use checker::{Options, check, render};
 use rand::RngExt;
@@ -26,16 +27,28 @@ fn verdict(events: Vec<Event>) -> (&'static str, String) {
     (report.verdict.name(), render::report(&report))
 }
 
+/// What a check says that goes on while the history is made.
+fn meanwhile(events: &[Event]) -> Option<String> {
+    let mut online = KeyValues::new(1);
+    let found = events.iter().find_map(|event| online.event(event));
+    let seen = online.seen();
+    assert!(seen.given_up.is_empty() && seen.decided > 0, "{seen:?}");
+    found
+}
+
+/// Changes legal histories: all of them are found out. Gives how many there were, and how many the check has found too
+/// that goes on meanwhile.
 fn spoil(
     seeds: std::ops::Range<u64>,
     info_percent: u32,
     change: impl Fn(&mut ChaCha8Rng, &mut Vec<Event>) -> bool,
-) {
-    let mut spoilt = 0;
+) -> [usize; 2] {
+    let (mut spoilt, mut found_meanwhile) = (0, 0);
     for seed in seeds {
         let mut events = legal(seed, info_percent);
         let (before, text) = verdict(events.clone());
         assert_eq!(before, "valid", "seed {seed}: {text}");
+        assert_eq!(meanwhile(&events), None, "seed {seed}");
         if !change(&mut made::rng(seed), &mut events) {
             continue;
         }
@@ -43,10 +56,12 @@ fn spoil(
             event.i = i as u64;
         }
         spoilt += 1;
+        found_meanwhile += usize::from(meanwhile(&events).is_some());
         let (after, text) = verdict(events);
         assert_eq!(after, "anomaly", "seed {seed}: {text}");
     }
     assert!(spoilt > 5, "only {spoilt} histories were changed");
+    [spoilt, found_meanwhile]
 }
 
 fn pick(rng: &mut ChaCha8Rng, all: &[usize]) -> Option<usize> {
@@ -70,20 +85,21 @@ fn a_write_that_is_dropped_leaves_a_gap() {
 #[test]
 fn a_revision_that_is_given_twice_or_is_off_is_found() {
     for by in [-1, 1] {
-        spoil(0..15, 2, |rng, events| {
+        let [spoilt, meanwhile] = spoil(0..15, 2, |rng, events| {
             let puts = answers(events, "put");
             let Some(ok) = pick(rng, &puts[1..puts.len() - 1]) else { return false };
             let What::Ok { rev: Some(rev), .. } = &mut events[ok].what else { return false };
             *rev += by;
             true
         });
+        assert!(meanwhile * 3 >= spoilt * 2, "{meanwhile} of {spoilt}");
     }
 }
 
 #[test]
 fn a_value_a_version_or_a_revision_in_an_answer_that_is_changed_is_found() {
     for field in ["version", "mod_revision", "create_revision", "value"] {
-        spoil(0..15, 3, |rng, events| {
+        let [spoilt, meanwhile] = spoil(0..15, 3, |rng, events| {
             let shows = |index: &usize| match &events[*index].what {
                 What::Ok { value, .. } => value["range"]["kvs"][0].is_object(),
                 _ => false,
@@ -98,12 +114,13 @@ fn a_value_a_version_or_a_revision_in_an_answer_that_is_changed_is_found() {
             };
             true
         });
+        assert!(meanwhile * 2 >= spoilt, "{field}: {meanwhile} of {spoilt}");
     }
 }
 
 #[test]
 fn a_stale_answer_is_found() {
-    spoil(0..20, 3, |rng, events| {
+    let [spoilt, meanwhile] = spoil(0..20, 3, |rng, events| {
         // A later read of the same range gets an earlier one's answer.
         let reads = answers(events, "range");
         let asked = |ok: usize| {
@@ -138,6 +155,18 @@ fn a_stale_answer_is_found() {
         *value = was;
         true
     });
+    assert!(meanwhile * 2 >= spoilt, "{meanwhile} of {spoilt}");
+}
+
+#[test]
+fn what_a_check_holds_meanwhile_does_not_grow_with_the_history() {
+    for (operations, info_percent) in [(2_000, 0), (20_000, 2)] {
+        let events = synthetic::kv(operations, 20, info_percent, 5, stores::mixed(100));
+        let mut online = KeyValues::new(1);
+        assert_eq!(events.iter().find_map(|event| online.event(event)), None);
+        let seen = online.seen();
+        assert!(seen.held_max < 1_000 && seen.decided * 2 > operations as u64, "{operations}: {seen:?}");
+    }
 }
 
 #[test]

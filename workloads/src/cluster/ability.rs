@@ -1,6 +1,6 @@
 //! What a cluster can do to its nodes, beyond what every kind can.
 
-use super::{Kind, netns};
+use super::{Kind, System, clocks, netns};
 use std::{env, fs, path::Path};
 
 /// Something that not every cluster can do.
@@ -14,6 +14,12 @@ pub enum Ability {
     Syscalls,
     /// To cut a disk's power, to fill it, to make it read-only.
     Disks,
+    /// To hold up what a process writes to its disk.
+    SlowDisks,
+    /// To change the time of day of a process that runs.
+    TimeOfDay,
+    /// To start a process with another uptime.
+    Uptime,
 }
 
 /// Why a cluster cannot do something.
@@ -27,11 +33,19 @@ pub struct Lack {
 
 impl Ability {
     /// Every one.
-    pub const ALL: [Ability; 4] = [Ability::ClientLinks, Ability::Packets, Ability::Syscalls, Ability::Disks];
+    pub const ALL: [Ability; 7] = [
+        Ability::ClientLinks,
+        Ability::Packets,
+        Ability::Syscalls,
+        Ability::Disks,
+        Ability::SlowDisks,
+        Ability::TimeOfDay,
+        Ability::Uptime,
+    ];
 
-    /// Why a cluster of this kind, here, cannot do it; `None` when it can. A `netns` cluster must have been
-    /// entered.
-    pub fn lack(self, kind: Kind) -> Option<Lack> {
+    /// Why a cluster of this kind and system, here, cannot do it; `None` when it can. A `netns` cluster must have
+    /// been entered.
+    pub fn lack(self, kind: Kind, system: &System) -> Option<Lack> {
         let never = |text: &str| Some(Lack { text: text.to_owned(), of_machine: false });
         let not_here = |text: String| Some(Lack { text, of_machine: true });
         match (self, kind) {
@@ -50,9 +64,22 @@ impl Ability {
                 never("strace does not reach into containers; use --cluster netns or local")
             }
             (Ability::Disks, Kind::Netns) => no_loop_devices().and_then(not_here),
-            (Ability::Disks, Kind::Local | Kind::Compose) => {
+            (Ability::SlowDisks, Kind::Netns) => {
+                no_loop_devices().or_else(netns::no_throttle).and_then(not_here)
+            }
+            (Ability::Disks | Ability::SlowDisks, Kind::Local | Kind::Compose) => {
                 never("disks are mounted where only the run sees them; use --cluster netns, as root")
             }
+            (Ability::TimeOfDay | Ability::Uptime, Kind::Compose) => {
+                never("clocks are set where the harness starts the processes; use --cluster netns or local")
+            }
+            (Ability::TimeOfDay, Kind::Netns | Kind::Local) => match system {
+                System::Etcd { .. } => {
+                    never("libfaketime does not reach a program in Go, such as etcd; clock-monotonic does")
+                }
+                System::Assay { .. } => no_libfaketime().and_then(not_here),
+            },
+            (Ability::Uptime, Kind::Netns | Kind::Local) => no_time_namespaces(kind).and_then(not_here),
         }
     }
 }
@@ -74,6 +101,25 @@ fn no_strace() -> Option<String> {
              netns, or set it to 0"
         )),
     }
+}
+
+/// What is missing to tell our own server another time of day.
+fn no_libfaketime() -> Option<String> {
+    if clocks::library().is_none() {
+        return Some("there is no libfaketime; install it (Debian: libfaketime)".into());
+    }
+    (!clocks::is_dynamic())
+        .then(|| "this program is linked statically, which libfaketime does not reach".into())
+}
+
+/// What is missing for processes with an uptime of their own.
+fn no_time_namespaces(kind: Kind) -> Option<String> {
+    if !Path::new("/proc/self/timens_offsets").exists() {
+        return Some("the kernel has no time namespaces (CONFIG_TIME_NS)".into());
+    }
+    // A netns cluster has been entered as the root of its user namespace.
+    let powerful = kind == Kind::Netns || nix::unistd::geteuid().is_root();
+    (!powerful).then(|| "time namespaces need root, or --cluster netns".into())
 }
 
 /// What is missing for disks of one's own.

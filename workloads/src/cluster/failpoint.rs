@@ -40,6 +40,8 @@ pub struct Failpoint {
     pub tampering: Tampering,
     /// Only the call of this number of each thread, from 1; every one otherwise.
     pub when: Option<u32>,
+    /// Whether only calls count that touch the files which the process logs to.
+    pub on_log: bool,
 }
 
 impl Failpoint {
@@ -61,14 +63,14 @@ impl Failpoint {
 pub struct Armed {
     strace: Child,
     trace: PathBuf,
-    /// The files, calls to which are tampered with.
+    /// The files, calls to which are tampered with; none where all are.
     pub files: Vec<PathBuf>,
     /// The process that strace has attached to.
     pub pid: u32,
 }
 
 impl Cluster {
-    /// Arms a failpoint in a node's process, for calls that touch the files it logs to.
+    /// Arms a failpoint in a node's process.
     ///
     /// # Errors
     /// When the process does not run, has no such file open, or strace cannot attach to it.
@@ -78,8 +80,8 @@ impl Cluster {
         let ProcessState::Running { pid } = self.state(index).await else {
             return Err(doing()(std::io::Error::other("it does not run")));
         };
-        let files = log_files(pid, &node.data);
-        if files.is_empty() {
+        let files = if failpoint.on_log { log_files(pid, &node.data) } else { Vec::new() };
+        if failpoint.on_log && files.is_empty() {
             return Err(doing()(std::io::Error::other("it has no log open for writing")));
         }
         let trace = node.log.with_extension(format!("strace-{pid}"));
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn strace_is_told_what_to_do() {
         let failpoint = |tampering, when| {
-            Failpoint { calls: "fdatasync,fsync", tampering, when }.expressions()[1].clone()
+            Failpoint { calls: "fdatasync,fsync", tampering, when, on_log: true }.expressions()[1].clone()
         };
         assert_eq!(
             failpoint(Tampering::Delay(Duration::from_millis(80)), None),

@@ -1,7 +1,8 @@
 //! The cluster itself.
 
 use super::{
-    Block, ClusterError, Cuts, Disturbed, Hindrance, Kind, Link, MemberStatus, Node, NodeIndex, Probe, Spec,
+    Block, ClusterError, Cuts, Disturbed, Hindrance, Kind, Link, MemberStatus, MemoryLimit, Node, NodeIndex,
+    Probe, Spec, clocks,
     netns::{Disk, Why},
     network::Network,
     node_process::NodeProcess,
@@ -12,6 +13,7 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    process::Command,
     sync::{Mutex as StdMutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -97,6 +99,8 @@ pub struct Cluster {
     member_ids: StdMutex<BTreeMap<u64, NodeIndex>>,
     /// Nodes that joined a cluster which was there before them.
     joined: StdMutex<BTreeSet<NodeIndex>>,
+    /// Nodes whose next process begins on a machine that has been up for longer, and by how much.
+    uptimes: StdMutex<BTreeMap<NodeIndex, Duration>>,
     cuts: Mutex<Cuts>,
     network: Network,
 }
@@ -138,6 +142,7 @@ impl Cluster {
             clients,
             member_ids: StdMutex::default(),
             joined: StdMutex::default(),
+            uptimes: StdMutex::default(),
             cuts: Mutex::new(Cuts::default()),
             network,
         };
@@ -207,10 +212,55 @@ impl Cluster {
     pub async fn start_node(&self, index: NodeIndex) -> Result<u32, ClusterError> {
         let node = self.node(index);
         let mut process = self.processes[index.0].lock().await;
-        let joins = lock(&self.joined).contains(&index);
-        let command =
-            || self.spec.system.node_command(node, &self.nodes, &self.spec.token, &self.spec.tuning, joins);
-        process.start(node, command, &self.network).await
+        process.start(node, || self.command(node), &self.network).await
+    }
+
+    fn command(&self, node: &Node) -> Result<Command, ClusterError> {
+        let Spec { system, token, tuning, clocks, .. } = &self.spec;
+        let joins = lock(&self.joined).contains(&node.index);
+        let mut command = system.node_command(node, &self.nodes, token, tuning, joins);
+        if *clocks {
+            clocks::follow_file(&mut command, node)?;
+        }
+        if let Some(&by) = lock(&self.uptimes).get(&node.index) {
+            clocks::begin_later(&mut command, by);
+        }
+        Ok(command)
+    }
+
+    /// Has a node's processes begin, from the next start on, on a machine that seems to have been up for longer than
+    /// ours by so much; `None`: by nothing.
+    pub fn set_uptime(&self, index: NodeIndex, longer: Option<Duration>) {
+        let mut uptimes = lock(&self.uptimes);
+        match longer {
+            Some(longer) => uptimes.insert(index, longer),
+            None => uptimes.remove(&index),
+        };
+    }
+
+    /// By how many seconds the uptime of a node's process is ahead of ours, as the kernel says. `None` when it does
+    /// not run, or the kernel does not say.
+    pub async fn uptime_offset(&self, index: NodeIndex) -> Option<u64> {
+        match self.state(index).await {
+            ProcessState::Running { pid } | ProcessState::Paused { pid } => clocks::uptime_offset(pid),
+            ProcessState::Killed | ProcessState::Exited { .. } => None,
+        }
+    }
+
+    /// Lets a node's process have no more memory than it has now.
+    ///
+    /// # Errors
+    /// When it does not run, or the kernel or docker refuses.
+    pub async fn limit_memory(&self, index: NodeIndex) -> Result<MemoryLimit, ClusterError> {
+        self.processes[index.0].lock().await.limit_memory().await
+    }
+
+    /// Lets a node's process have all the memory that it asks for. One that does not run will have it at its start.
+    ///
+    /// # Errors
+    /// When the kernel or docker refuses.
+    pub async fn unlimit_memory(&self, index: NodeIndex) -> Result<(), ClusterError> {
+        self.processes[index.0].lock().await.unlimit_memory().await
     }
 
     /// Asks a node's process to end with SIGTERM, and waits until it is gone.
@@ -354,6 +404,34 @@ impl Cluster {
         self.disk(index)?.make_read_only().await
     }
 
+    /// Lets what a node's process writes to its disk take its time: so many writes a second.
+    ///
+    /// # Errors
+    /// As above, and when the process does not run.
+    pub async fn slow_disk(&self, index: NodeIndex, writes_per_s: u32) -> Result<(), ClusterError> {
+        let ProcessState::Running { pid } = self.state(index).await else {
+            let error = std::io::Error::other("its process does not run");
+            return Err(ClusterError::io(format!("slowing the disk of {index}"))(error));
+        };
+        self.disk(index)?.slow(pid, writes_per_s)
+    }
+
+    /// How long `writes` writes to a slow disk take, each of them synced.
+    ///
+    /// # Errors
+    /// As above, and when the disk is not slow.
+    pub async fn time_slow_disk(&self, index: NodeIndex, writes: u32) -> Result<Duration, ClusterError> {
+        self.disk(index)?.time(writes).await
+    }
+
+    /// Lets a node's disk be as fast as it is.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn speed_up_disk(&self, index: NodeIndex) -> Result<(), ClusterError> {
+        self.disk(index)?.speed_up()
+    }
+
     /// What the system says when somebody writes to a node's disk; `None` when that works.
     ///
     /// # Errors
@@ -381,7 +459,12 @@ impl Cluster {
     /// The first that came up; everything was tried.
     pub async fn heal(&self) -> Result<(), ClusterError> {
         let mut outcome = self.mend_all().await;
+        lock(&self.uptimes).clear();
         for index in self.indexes() {
+            if self.spec.clocks {
+                outcome = outcome.and(self.set_time_of_day(index, 0));
+            }
+            outcome = outcome.and(self.unlimit_memory(index).await);
             outcome = outcome.and(self.resume(index).await.map(drop));
             outcome = outcome.and(self.start_node(index).await.map(drop));
         }

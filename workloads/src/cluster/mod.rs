@@ -9,12 +9,14 @@
 //! A cluster knows no plan and writes no history: that is the nemesis's work.
 mod ability;
 mod admin;
+mod clocks;
 pub mod compose;
 mod error;
 mod failpoint;
 mod handle;
 mod links;
 pub mod local;
+mod memory;
 pub mod netns;
 mod network;
 mod node_process;
@@ -32,6 +34,7 @@ pub use error::{ClusterError, Tool};
 pub use failpoint::{Armed, Failpoint, Tampering};
 pub use handle::{Cluster, Crash, Ended, ProcessState};
 pub use links::{Block, Cuts, Disturbance, Disturbed, Hindrance, Link, Probe};
+pub use memory::MemoryLimit;
 pub(crate) use process::is_panic;
 pub use spec::{Kind, Node, NodeIndex, Spec, Tuning};
 pub use status::MemberStatus;

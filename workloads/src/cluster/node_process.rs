@@ -1,10 +1,11 @@
 //! One node's server, as a process of the harness or in a container.
 
 use super::{
-    ClusterError, Crash, Ended, Node, ProcessState, compose::Server, network::Network, process::Process,
+    ClusterError, Crash, Ended, MemoryLimit, Node, ProcessState, compose::Server, memory, network::Network,
+    process::Process,
 };
 use serde_json::{Value, json};
-use std::process::Command;
+use std::{io, process::Command};
 
 /// One node's server.
 #[derive(Debug)]
@@ -20,12 +21,38 @@ impl NodeProcess {
     pub(super) async fn start(
         &mut self,
         node: &Node,
-        command: impl FnOnce() -> Command,
+        command: impl FnOnce() -> Result<Command, ClusterError>,
         network: &Network,
     ) -> Result<u32, ClusterError> {
         match self {
             NodeProcess::Child(process) => process.start(node, command, network).await,
-            NodeProcess::Container(server) => server.start(node, &command()).await,
+            NodeProcess::Container(server) => server.start(node, &command()?).await,
+        }
+    }
+
+    /// Lets the server have no more memory than it has.
+    pub(super) async fn limit_memory(&mut self) -> Result<MemoryLimit, ClusterError> {
+        match self {
+            NodeProcess::Child(process) => match process.state() {
+                ProcessState::Running { pid } | ProcessState::Paused { pid } => memory::limit(pid),
+                ProcessState::Killed | ProcessState::Exited { .. } => {
+                    Err(ClusterError::io("limiting the memory of a process")(io::Error::other(
+                        "it does not run",
+                    )))
+                }
+            },
+            NodeProcess::Container(server) => server.limit_memory().await,
+        }
+    }
+
+    /// Lets the server have all the memory that it asks for.
+    pub(super) async fn unlimit_memory(&mut self) -> Result<(), ClusterError> {
+        match self {
+            NodeProcess::Child(process) => match process.state() {
+                ProcessState::Running { pid } | ProcessState::Paused { pid } => memory::unlimit(pid),
+                ProcessState::Killed | ProcessState::Exited { .. } => Ok(()),
+            },
+            NodeProcess::Container(server) => server.unlimit_memory().await,
         }
     }
 

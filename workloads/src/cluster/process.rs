@@ -49,7 +49,7 @@ impl Process {
     pub(super) async fn start(
         &mut self,
         node: &Node,
-        command: impl FnOnce() -> Command,
+        command: impl FnOnce() -> Result<Command, ClusterError>,
         network: &Network,
     ) -> Result<u32, ClusterError> {
         if let ProcessState::Running { pid } | ProcessState::Paused { pid } = self.state() {
@@ -58,7 +58,7 @@ impl Process {
             return Ok(pid);
         }
         self.note_crash(node);
-        let mut command = command();
+        let mut command = command()?;
         let opening = || ClusterError::io(format!("opening {}", node.log.display()));
         let mut log = OpenOptions::new().create(true).append(true).open(&node.log).map_err(opening())?;
         self.starts += 1;

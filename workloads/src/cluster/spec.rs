@@ -112,6 +112,8 @@ pub struct Spec {
     pub direct: bool,
     /// Whether each node has its data on a disk of its own, which a fault can fill or cut the power of.
     pub disks: bool,
+    /// Whether each node takes the time of day from a file, so that a fault can change it.
+    pub clocks: bool,
 }
 
 impl Spec {
@@ -130,6 +132,7 @@ impl Spec {
             start_timeout: Duration::from_secs(30),
             direct: false,
             disks: false,
+            clocks: false,
         }
     }
 }

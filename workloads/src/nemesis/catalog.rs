@@ -1,7 +1,7 @@
 //! Which faults there are, and their names.
 
-use super::{Call, Change, DiskTrouble, Effect, Family, Moment, Shape, Target, Task};
-use crate::cluster::{Ability, Kind, Lack};
+use super::{Call, Change, ClockTrouble, DiskTrouble, Effect, Family, Moment, Shape, Target, Task};
+use crate::cluster::{Ability, Kind, Lack, Spec, System};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -32,6 +32,10 @@ pub enum Fault {
     Disk(DiskTrouble),
     /// Takes the processor away, most of the time.
     Cpu(Target),
+    /// Takes all memory away that is not in use yet.
+    Memory(Target),
+    /// Sets a clock.
+    Clock(ClockTrouble),
     /// Changes members.
     Member(Change),
     /// Does maintenance.
@@ -53,8 +57,14 @@ impl Family {
             Family::Client => "clients do not reach a node, its peers do",
             Family::Packet => "packets between nodes are late, lost, out of order, doubled or few (NFQUEUE)",
             Family::Syscall => "system calls on the log are slow, fail or are the last (strace, any program)",
-            Family::Disk => "unsynced data is lost, the disk is full or read-only (loop mounts, as root)",
+            Family::Disk => {
+                "unsynced data is lost, the disk is full, read-only or slow (loop mounts, as root)"
+            }
             Family::Cpu => "a process runs a tenth of the time",
+            Family::Memory => "a process gets no more memory, and may end of it",
+            Family::Clock => {
+                "the time of day jumps (libfaketime); a start with another uptime (time namespace)"
+            }
             Family::Member => "members are removed, replaced, added as learners; the leader hands over",
             Family::Admin => "defragmentation, snapshots, compaction beside the load",
         }
@@ -77,6 +87,8 @@ impl Fault {
         all.extend(Call::ALL.iter().copied().map(Fault::Syscall));
         all.extend(DiskTrouble::ALL.iter().copied().map(Fault::Disk));
         all.extend(SINGLE.map(Fault::Cpu));
+        all.extend(SINGLE.map(Fault::Memory));
+        all.extend(ClockTrouble::ALL.iter().copied().map(Fault::Clock));
         all.extend(Change::ALL.iter().copied().map(Fault::Member));
         all.extend(Task::ALL.iter().copied().map(Fault::Admin));
         all.into_iter()
@@ -95,6 +107,8 @@ impl Fault {
             Fault::Syscall(_) => Family::Syscall,
             Fault::Disk(_) => Family::Disk,
             Fault::Cpu(_) => Family::Cpu,
+            Fault::Memory(_) => Family::Memory,
+            Fault::Clock(_) => Family::Clock,
             Fault::Member(_) => Family::Member,
             Fault::Admin(_) => Family::Admin,
         }
@@ -108,7 +122,8 @@ impl Fault {
             | Fault::Pause(target)
             | Fault::Vanish(target)
             | Fault::Client(target)
-            | Fault::Cpu(target) => match target {
+            | Fault::Cpu(target)
+            | Fault::Memory(target) => match target {
                 Target::Leader | Target::One | Target::All => 1,
                 Target::Majority | Target::Follower | Target::Lagging => 2,
                 Target::Minority => 3,
@@ -124,7 +139,7 @@ impl Fault {
                 Shape::Ring => 4,
             },
             Fault::Packet(_) => 2,
-            Fault::Rolling | Fault::Syscall(_) | Fault::Disk(_) | Fault::Admin(_) => 1,
+            Fault::Rolling | Fault::Syscall(_) | Fault::Disk(_) | Fault::Clock(_) | Fault::Admin(_) => 1,
             Fault::Member(change) => match change {
                 Change::Leader => 2,
                 Change::Shrink | Change::Replace | Change::Learner => 3,
@@ -138,7 +153,10 @@ impl Fault {
             Fault::Client(_) => Some(Ability::ClientLinks),
             Fault::Packet(_) => Some(Ability::Packets),
             Fault::Syscall(_) => Some(Ability::Syscalls),
+            Fault::Disk(DiskTrouble::Slow) => Some(Ability::SlowDisks),
             Fault::Disk(_) => Some(Ability::Disks),
+            Fault::Clock(ClockTrouble::Monotonic) => Some(Ability::Uptime),
+            Fault::Clock(_) => Some(Ability::TimeOfDay),
             Fault::Kill(_)
             | Fault::KillAt(_)
             | Fault::Stop(_)
@@ -147,6 +165,7 @@ impl Fault {
             | Fault::Vanish(_)
             | Fault::Partition(_)
             | Fault::Cpu(_)
+            | Fault::Memory(_)
             | Fault::Member(_)
             | Fault::Admin(_) => None,
         }
@@ -167,7 +186,9 @@ impl fmt::Display for Fault {
             | Fault::Pause(target)
             | Fault::Vanish(target)
             | Fault::Client(target)
-            | Fault::Cpu(target) => target.name(),
+            | Fault::Cpu(target)
+            | Fault::Memory(target) => target.name(),
+            Fault::Clock(trouble) => trouble.name(),
             Fault::KillAt(moment) => moment.name(),
             Fault::Rolling => "rolling",
             Fault::Partition(shape) => shape.name(),
@@ -227,6 +248,18 @@ impl fmt::Display for UnknownFault {
 
 impl std::error::Error for UnknownFault {}
 
+/// Has a cluster made so that these faults can strike it: with disks and clocks that can be got at, where they need
+/// those.
+pub fn prepare(spec: &mut Spec, faults: impl IntoIterator<Item = Fault>) {
+    for ability in faults.into_iter().filter_map(Fault::needs) {
+        match ability {
+            Ability::Disks | Ability::SlowDisks => spec.disks = true,
+            Ability::TimeOfDay => spec.clocks = true,
+            Ability::ClientLinks | Ability::Packets | Ability::Syscalls | Ability::Uptime => {}
+        }
+    }
+}
+
 /// Why a cluster cannot bring a fault about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
@@ -274,14 +307,14 @@ impl FaultSet {
         (FaultSet { faults: fit }, rest.into_iter().collect())
     }
 
-    /// Parts these into what a cluster of this kind can do here, and what it cannot. For a `netns` cluster
-    /// the process must have entered it.
-    pub fn for_cluster(self, kind: Kind) -> (FaultSet, Vec<LeftOut>) {
+    /// Parts these into what a cluster of this kind and system can do here, and what it cannot. For a `netns`
+    /// cluster the process must have entered it.
+    pub fn for_cluster(self, kind: Kind, system: &System) -> (FaultSet, Vec<LeftOut>) {
         // Each is found out once, and only where it is asked for.
         let lacks: Vec<(Ability, Option<Lack>)> = Ability::ALL
             .into_iter()
             .filter(|ability| self.iter().any(|fault| fault.needs() == Some(*ability)))
-            .map(|ability| (ability, ability.lack(kind)))
+            .map(|ability| (ability, ability.lack(kind, system)))
             .collect();
         let (mut possible, mut left_out) = (BTreeSet::new(), Vec::new());
         for fault in self.faults {
@@ -367,7 +400,8 @@ mod tests {
     #[test]
     fn what_a_kind_of_cluster_cannot_do_is_left_out_with_the_reason() {
         let asked = FaultSet::parse("kill-one,packet-delay,client-one").expect("known");
-        let (possible, left_out) = asked.for_cluster(Kind::Local);
+        let system = System::Etcd { dir: "/nowhere".into() };
+        let (possible, left_out) = asked.for_cluster(Kind::Local, &system);
         assert_eq!(possible.iter().collect::<Vec<_>>(), [Fault::Kill(Target::One)]);
         assert_eq!(left_out.len(), 2);
         assert!(left_out.iter().all(|out| !out.lack.of_machine && out.lack.text.contains("--cluster netns")));

@@ -10,7 +10,7 @@ use super::{
     Target,
     strike::{Active, FaultError, Scene, Strike, Undoing, names},
 };
-use crate::cluster::{Cluster, Ended, NodeIndex};
+use crate::cluster::{Cluster, Ended, NodeIndex, ProcessState};
 use serde_json::{Map, Value, json};
 use std::{
     sync::Arc,
@@ -27,6 +27,9 @@ const REFUSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a node may take from its start until it answers. After the kill of a majority that includes an
 /// election.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a server that lived through something may take until it answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nodes whose processes have been ended.
 #[derive(Debug)]
@@ -92,6 +95,21 @@ pub(super) async fn revive_all(scene: &Scene, nodes: &[NodeIndex]) -> Result<Val
         proof.insert(node.to_string(), outcome?);
     }
     Ok(Value::Object(proof))
+}
+
+/// Waits until a node answers whose process may have ended by itself, or not have come through: one that neither ended
+/// nor answers is started anew too.
+pub(super) async fn revive_or_restart(scene: &Scene, node: NodeIndex) -> Result<Value, FaultError> {
+    let (cluster, start) = (&scene.cluster, Clock::now());
+    while matches!(cluster.state(node).await, ProcessState::Running { .. })
+        && cluster.status(node).await.is_err()
+    {
+        if start.elapsed() > ANSWER_TIMEOUT {
+            cluster.kill(node).await?;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    revive(cluster, node, &*scene.others_active).await
 }
 
 /// Starts one process again, and waits until it answers.

@@ -47,6 +47,10 @@ words! {
         Disk = "disk",
         /// A process gets little of the processor.
         Cpu = "cpu",
+        /// A process gets no more memory.
+        Memory = "memory",
+        /// A process is told another time than the others.
+        Clock = "clock",
         /// Who is a member, and who leads, is changed.
         Member = "member",
         /// Maintenance goes on beside the load.
@@ -145,6 +149,10 @@ words! {
         KillAtWrite = "kill-at-write",
         /// The process is killed instead of a sync.
         KillAtSync = "kill-at-sync",
+        /// One file is not renamed, to any name.
+        FailedRename = "failed-rename",
+        /// The process is killed instead of renaming a file.
+        KillAtRename = "kill-at-rename",
     }
 }
 
@@ -157,6 +165,22 @@ words! {
         Full = "full",
         /// It can be read, but not written.
         ReadOnly = "read-only",
+        /// It does a few writes a second.
+        Slow = "slow",
+    }
+}
+
+words! {
+    /// What happens to a clock.
+    ClockTrouble {
+        /// The time of day jumps ahead, by a minute to a day.
+        Forward = "forward",
+        /// The time of day jumps back, by a minute to a day.
+        Back = "back",
+        /// The time of day jumps to and fro, several times a second.
+        Strobe = "strobe",
+        /// The process starts anew, and its machine has been up for hours longer than before.
+        Monotonic = "monotonic",
     }
 }
 

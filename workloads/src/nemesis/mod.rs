@@ -8,11 +8,13 @@
 mod admin;
 mod catalog;
 mod client;
+mod clock;
 mod cpu;
 mod disk;
 mod kill;
 mod kinds;
 mod member;
+mod memory;
 mod moment;
 mod packet;
 mod partition;
@@ -30,8 +32,8 @@ mod syscall;
 mod target;
 mod vanish;
 
-pub use catalog::{Fault, FaultSet, LeftOut, UnknownFault};
-pub use kinds::{Call, Change, DiskTrouble, Effect, Family, Moment, Shape, Target, Task};
+pub use catalog::{Fault, FaultSet, LeftOut, UnknownFault, prepare};
+pub use kinds::{Call, Change, ClockTrouble, DiskTrouble, Effect, Family, Moment, Shape, Target, Task};
 pub use plan::{Options, Pace, Plan, Planned};
 pub use plan_file::{PlanFile, PlanHeader, PlanLine};
 pub use run::{Sink, run};

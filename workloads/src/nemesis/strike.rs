@@ -1,8 +1,8 @@
 //! One fault: whom it hits, bringing it about, undoing it.
 
 use super::{
-    Fault, Planned, Target, View, admin, client, cpu, disk, kill, member, moment, packet, partition, pause,
-    rolling, stop, syscall, target, vanish,
+    Fault, Planned, Target, View, admin, client, clock, cpu, disk, kill, member, memory, moment, packet,
+    partition, pause, rolling, stop, syscall, target, vanish,
 };
 use crate::cluster::{Cluster, ClusterError, NodeIndex};
 use rand::SeedableRng;
@@ -187,6 +187,8 @@ pub(super) async fn begin(
         Fault::Syscall(call) => syscall::strike(scene_ref, call).await,
         Fault::Disk(trouble) => disk::strike(scene_ref, trouble).await,
         Fault::Cpu(target) => cpu::strike(scene_ref, target).await,
+        Fault::Memory(target) => memory::strike(scene_ref, target).await,
+        Fault::Clock(trouble) => clock::strike(scene_ref, trouble).await,
         Fault::Member(change) => member::strike(scene_ref, change).await,
         Fault::Admin(task) => admin::strike(scene_ref, task).await,
     };

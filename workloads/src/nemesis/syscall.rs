@@ -3,7 +3,10 @@
 //! `slow-sync` and `slow-write-kill` stretch the time between a write and its sync, in which a crash loses what
 //! was acknowledged too early; `stuck-sync` holds a leader up in the middle of its work while clocks and
 //! leases go on; `failed-sync` gives `EIO`, after which no later sync says anything about what was written
-//! before; `kill-at-write` and `kill-at-sync` end the process between two given steps of its work.
+//! before; `kill-at-write` and `kill-at-sync` end the process between two given steps of its work. `failed-rename` and
+//! `kill-at-rename` do the same where a file gets its final name, as the next segment of a log, our snapshots
+//! (`--settings snapshot-count=100` makes them frequent) and what etcd has defragmented, which is asked for; where none
+//! does within ten seconds they do not strike.
 //!
 //! Proof: what strace tells of the calls that it tampered with, or, for the one sync that does not come back,
 //! the thread that stands still. Undone when strace has let go and the node answers for itself. `netns` and
@@ -19,6 +22,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use std::{
     fs,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
@@ -28,6 +32,7 @@ const EFFECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SYNCS: &str = "fdatasync,fsync";
 const WRITES: &str = "write,pwrite64,writev";
+const RENAMES: &str = "rename,renameat,renameat2";
 
 #[derive(Debug)]
 struct Tampered {
@@ -45,7 +50,7 @@ impl Active for Tampered {
                 return kill::revive(cluster, node, &*scene.others_active).await;
             };
             let calls = armed.effects().len();
-            if matches!(self.call, Call::SlowWriteKill | Call::FailedSync) {
+            if matches!(self.call, Call::SlowWriteKill | Call::FailedSync | Call::FailedRename) {
                 // In the first the kill is the point; in the second nobody may trust the process any more.
                 let end = cluster.kill(node).await?;
                 proof = json!({"killed": end.map(|end| end.status)});
@@ -71,7 +76,18 @@ pub(super) async fn strike(scene: &mut Scene, call: Call) -> Result<Option<Strik
         "nodes": [node.to_string()], "calls": failpoint.calls, "when": failpoint.when, "files": files,
         "tampering": format!("{:?}", failpoint.tampering),
     });
+    if !failpoint.on_log {
+        // What a defragmentation writes anew gets its name in the end, in etcd. Whether it succeeds does not matter.
+        let cluster = Arc::clone(&scene.cluster);
+        tokio::spawn(async move { cluster.defragment(node).await });
+    }
     let proof = prove(scene, node, call, &armed).await;
+    if proof.is_err() && !failpoint.on_log {
+        // Files are seldom renamed: there was no occasion.
+        armed.disarm().await?;
+        scene.cluster.start_node(node).await?;
+        return Ok(None);
+    }
     let active = Box::new(Tampered { node, call, armed: Some(armed) });
     Ok(Some(Strike { active, detail, act_at, proof }))
 }
@@ -84,10 +100,13 @@ fn draw(scene: &mut Scene, call: Call) -> Failpoint {
         Call::StuckSync => (SYNCS, Tampering::Delay(lasts), Some(1)),
         Call::SlowWriteKill => (WRITES, Tampering::Delay(Duration::from_millis(100)), None),
         Call::FailedSync => (SYNCS, Tampering::Error("EIO"), Some(1)),
+        Call::FailedRename => (RENAMES, Tampering::Error("EIO"), Some(1)),
+        Call::KillAtRename => (RENAMES, Tampering::Kill, Some(1)),
         Call::KillAtWrite => (WRITES, Tampering::Kill, Some(rng.random_range(1..=8))),
         Call::KillAtSync => (SYNCS, Tampering::Kill, Some(rng.random_range(1..=4))),
     };
-    Failpoint { calls, tampering, when }
+    let on_log = !matches!(call, Call::FailedRename | Call::KillAtRename);
+    Failpoint { calls, tampering, when, on_log }
 }
 
 async fn prove(scene: &Scene, node: NodeIndex, call: Call, armed: &Armed) -> Result<Value, FaultError> {
@@ -95,7 +114,7 @@ async fn prove(scene: &Scene, node: NodeIndex, call: Call, armed: &Armed) -> Res
     loop {
         let effects = armed.effects();
         match call {
-            Call::KillAtWrite | Call::KillAtSync => {
+            Call::KillAtWrite | Call::KillAtSync | Call::KillAtRename => {
                 if let Some(end) = scene.cluster.expected_end(node).await {
                     let port = prove_end(&scene.cluster, node, &end).await?;
                     return Ok(json!({node.to_string(): port, "strace": effects.last()}));
@@ -106,7 +125,7 @@ async fn prove(scene: &Scene, node: NodeIndex, call: Call, armed: &Armed) -> Res
                     return Ok(json!({node.to_string(): {"pid": armed.pid, "thread_stands_still": thread}}));
                 }
             }
-            Call::SlowSync | Call::SlowWriteKill | Call::FailedSync => {
+            Call::SlowSync | Call::SlowWriteKill | Call::FailedSync | Call::FailedRename => {
                 if let Some(told) = effects.last() {
                     return Ok(json!({node.to_string(): {"pid": armed.pid, "strace": told}}));
                 }

@@ -4,7 +4,7 @@ use super::member::Member;
 use crate::{
     cluster::{Kind, System, Tuning},
     generator::Rate,
-    nemesis::{Family, FaultSet, PlanFile},
+    nemesis::{Family, Fault, FaultSet, PlanFile},
     report::{Results, Tolerance},
     scenario::WorkloadName,
     workload::TxnRevisions,
@@ -62,9 +62,14 @@ pub struct Config {
 impl Config {
     /// The kinds of faults that are to strike.
     pub fn families(&self) -> BTreeSet<Family> {
+        self.to_strike().into_iter().map(Fault::family).collect()
+    }
+
+    /// The faults that are to strike.
+    pub fn to_strike(&self) -> Vec<Fault> {
         match &self.replay {
-            Some(file) => file.lines.iter().map(|line| line.planned.fault.family()).collect(),
-            None => self.faults.families(),
+            Some(file) => file.lines.iter().map(|line| line.planned.fault).collect(),
+            None => self.faults.iter().collect(),
         }
     }
 }

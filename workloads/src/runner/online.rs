@@ -10,7 +10,7 @@ use crate::{
 };
 use checker::{
     Cancel, Options,
-    online::{Registers, Seen},
+    online::{Check as Judge, KeyValues, Registers, Seen},
 };
 use std::{
     io,
@@ -31,6 +31,7 @@ pub(super) struct Online {
     recorder: Arc<Recorder>,
     cancel: Cancel,
     thread: JoinHandle<(Seen, Option<String>)>,
+    decided_by: &'static str,
 }
 
 /// What it has seen of a workload.
@@ -38,24 +39,23 @@ pub(super) struct Online {
 pub(super) struct OnlineOutcome {
     seen: Seen,
     anomaly: Option<String>,
+    decided_by: &'static str,
     /// Whether it could follow to the end.
     followed: bool,
 }
 
 impl Online {
-    /// Begins to check what `recorder` writes; `None` for a workload that cannot be checked while it goes on. At the
-    /// first anomaly `stop` is told.
+    /// Begins to check what `recorder` writes to a store at revision `base`; `None` for a workload that cannot be checked
+    /// while it goes on. At the first anomaly `stop` is told.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub(super) fn begin(
         workload: WorkloadName,
         recorder: &Arc<Recorder>,
+        base: i64,
         stop: Stop,
     ) -> io::Result<Option<Online>> {
-        if workload != WorkloadName::Register {
-            return Ok(None);
-        }
         let cancel = Cancel::default();
         let options = Options {
             time_limit: NO_LIMIT,
@@ -63,22 +63,34 @@ impl Online {
             cancel: cancel.clone(),
             ..Options::default()
         };
+        let (mut judge, decided_by): (Box<dyn Judge>, _) = match workload {
+            WorkloadName::Register => (Box::new(Registers::new(&options)), "windows between moments of rest"),
+            WorkloadName::Kv => (Box::new(KeyValues::new(base)), "order of revisions"),
+            WorkloadName::Append
+            | WorkloadName::Bank
+            | WorkloadName::Election
+            | WorkloadName::Lease
+            | WorkloadName::Lock
+            | WorkloadName::LockUnfenced
+            | WorkloadName::Set
+            | WorkloadName::Txn
+            | WorkloadName::Watch => return Ok(None),
+        };
         let (tap, events) = mpsc::sync_channel(EVENTS_MAX);
         let check = move || {
-            let mut registers = Registers::new(&options);
             let mut anomaly = None;
             for event in events {
-                if let Some(sentence) = registers.event(&event) {
+                if let Some(sentence) = judge.event(&event) {
                     anomaly.get_or_insert(sentence);
                     stop.stop();
                     break;
                 }
             }
-            (registers.seen(), anomaly)
+            (judge.seen(), anomaly)
         };
         let thread = thread::Builder::new().name("online".into()).spawn(check)?;
         recorder.tap(tap);
-        Ok(Some(Online { recorder: Arc::clone(recorder), cancel, thread }))
+        Ok(Some(Online { recorder: Arc::clone(recorder), cancel, thread, decided_by }))
     }
 
     /// Ends the check. What it has not looked at yet is left to the check of the whole history.
@@ -89,7 +101,7 @@ impl Online {
         }
         // A check that panicked has seen nothing.
         let (seen, anomaly) = self.thread.join().unwrap_or_default();
-        OnlineOutcome { seen, followed: followed || anomaly.is_some(), anomaly }
+        OnlineOutcome { seen, followed: followed || anomaly.is_some(), anomaly, decided_by: self.decided_by }
     }
 }
 
@@ -100,7 +112,7 @@ impl OnlineOutcome {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let mut check = Check {
             name: "online".into(),
-            decided_by: "windows between moments of rest".into(),
+            decided_by: self.decided_by.into(),
             counts: [("decided".into(), *decided), ("held_max".into(), count(*held_max))].into(),
             ..Check::default()
         };
@@ -117,8 +129,8 @@ impl OnlineOutcome {
             let few: Vec<&str> = given_up.iter().map(String::as_str).take(3).collect();
             let more = if given_up.len() > few.len() { ", ..." } else { "" };
             return Err(format!(
-                "{} registers were too busy or had too many operations of unknown outcome ({}{more}); {decided} \
-                 operations on others were decided",
+                "{} parts were too busy or had too many operations of unknown outcome ({}{more}); {decided} operations on \
+                 others were decided",
                 given_up.len(),
                 few.join(", ")
             ));
@@ -157,7 +169,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (recorder, stop) = (recorder(&dir), Stop::default());
         let online =
-            Online::begin(WorkloadName::Register, &recorder, stop.clone()).unwrap().expect("a check");
+            Online::begin(WorkloadName::Register, &recorder, 1, stop.clone()).unwrap().expect("a check");
         operation(&recorder, "write", json!(1), Value::Null, Some(2));
         operation(&recorder, "write", json!(2), Value::Null, Some(3));
         operation(
@@ -179,7 +191,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (recorder, stop) = (recorder(&dir), Stop::default());
         let online =
-            Online::begin(WorkloadName::Register, &recorder, stop.clone()).unwrap().expect("a check");
+            Online::begin(WorkloadName::Register, &recorder, 1, stop.clone()).unwrap().expect("a check");
         operation(&recorder, "write", json!(1), Value::Null, Some(2));
         operation(
             &recorder,
@@ -198,7 +210,7 @@ mod tests {
         assert!(slow.check().is_err_and(|why| why.contains("could not follow")));
         let seen = Seen { given_up: ["k".to_string()].into(), ..outcome.seen.clone() };
         let busy = OnlineOutcome { seen, ..outcome };
-        assert!(busy.check().is_err_and(|why| why.contains("1 registers were too busy")));
-        assert!(Online::begin(WorkloadName::Bank, &recorder, stop).unwrap().is_none());
+        assert!(busy.check().is_err_and(|why| why.contains("1 parts were too busy")));
+        assert!(Online::begin(WorkloadName::Bank, &recorder, 1, stop).unwrap().is_none());
     }
 }

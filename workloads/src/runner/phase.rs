@@ -111,7 +111,7 @@ impl Env {
             let part = Part { workload, history, rate, outcome, tally, online };
             recorders.push(Arc::clone(&recorder));
             if self.config.online {
-                let check = Online::begin(workload, &recorder, load.clone())?;
+                let check = Online::begin(workload, &recorder, base, load.clone())?;
                 checks.extend(check.map(|check| (index, check)));
             }
             jobs.push((index, self.job(&part, base, duration, recorder, load.clone())));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, Crash, Spec, is_panic},
-    nemesis::{Family, PlanFile},
+    nemesis::{self, Family, PlanFile},
     report::{
         self, Anomaly, Check, Conclusion, Doubt, DoubtKind, FaultResult, NodeResult, Progress, Results, Run,
         Service, WorkloadResult,
@@ -206,7 +206,7 @@ async fn reach(
     // Node programs get their folders as arguments, and must not depend on where they run.
     let mut spec = Spec::new(kind, system.clone(), nodes, std::path::absolute(&dir).unwrap_or(dir));
     spec.tuning = config.tuning;
-    spec.disks = config.families().contains(&Family::Disk);
+    nemesis::prepare(&mut spec, config.to_strike());
     lock(known).system = Some(system.to_string());
     let cluster = tokio::select! {
         cluster = Cluster::start(spec) => cluster,

@@ -112,7 +112,7 @@ pub(crate) fn side_by_side() {
 
 /// Faults that ask nothing of the system but to run: what stands in for etcd here can do no more.
 pub(crate) const PROCESSES_AND_LINKS: &str = "kill-leader,kill-follower,kill-lagging,kill-one,kill-minority,\
-     kill-majority,kill-all,kill-loop,stop,pause,vanish,partition,cpu";
+     kill-majority,kill-all,kill-loop,stop,pause,vanish,partition,cpu,memory";
 
 /// A plan of the named faults, fast, and long enough for each to come up.
 fn plan(seed: u64, faults: &str, nodes: usize, overlap: usize) -> Plan {

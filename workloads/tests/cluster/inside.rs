@@ -20,7 +20,13 @@ pub(crate) fn main(part: &str, dir: &Path) -> i32 {
     runtime().block_on(async {
         match part {
             "faults" => {
-                cases::carry_out(kind, &format!("{},client,packet", cases::PROCESSES_AND_LINKS), 1, dir).await
+                cases::carry_out(
+                    kind,
+                    &format!("{},client,packet,clock-monotonic", cases::PROCESSES_AND_LINKS),
+                    1,
+                    dir,
+                )
+                .await
             }
             "basics" => cases::basics(kind, dir).await,
             "hold" | "hold-local" => return hold(kind, dir).await,

@@ -159,6 +159,31 @@ impl Store {
         }
     }
 
+    /// Forgets all but the newest pairs: from here on the store answers for its newest revision alone.
+    pub fn forget_history(&mut self) {
+        self.keys.retain(|_, version| version.pair.is_some());
+        for version in self.keys.values_mut() {
+            if version.before.is_some() {
+                *version = Arc::new(Version { rev: version.rev, pair: version.pair.clone(), before: None });
+            }
+        }
+    }
+
+    /// Has a range hold these pairs and no others, whoever wrote them.
+    pub fn learn(&mut self, keys: &KeyRange, pairs: &[KeyValue]) {
+        self.keys.retain(|key, _| !covers(keys, key));
+        for KeyValue { key, value, create_revision, mod_revision, version, lease: _ } in pairs {
+            let pair = Pair {
+                value: Arc::from(value.as_str()),
+                create_revision: *create_revision,
+                mod_revision: *mod_revision,
+                version: *version,
+            };
+            let version = Version { rev: *mod_revision, pair: Some(pair), before: None };
+            self.keys.insert(Arc::from(key.as_str()), Arc::new(version));
+        }
+    }
+
     /// The store in a few words.
     pub(super) fn describe(&self) -> String {
         let pairs: Vec<String> = self

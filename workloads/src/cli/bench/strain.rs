@@ -65,7 +65,7 @@ impl Strain {
                 kind: Kind::Local,
             }));
         };
-        let Target::Start { nodes, .. } = target else {
+        let Target::Start { nodes, system } = target else {
             return Err(Failure::Usage(
                 "--faults: a store that was not started here gets no faults; leave --endpoints out".into(),
             ));
@@ -76,7 +76,7 @@ impl Strain {
         let kind = run::network(&mut notes)?;
         let (faults, few) = faults.for_nodes(*nodes);
         notes.extend(few.iter().map(|fault| format!("{nodes} nodes are too few for {fault}")));
-        let (faults, left_out) = faults.for_cluster(kind);
+        let (faults, left_out) = faults.for_cluster(kind, system);
         notes.extend(left_out.iter().map(|out| format!("{} left out: {}", out.fault, out.lack.text)));
         if faults.is_empty() {
             return Err(Failure::Usage(format!(

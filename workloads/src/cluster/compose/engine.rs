@@ -69,6 +69,8 @@ pub(super) struct Inspection {
     pub(super) name: String,
     pub(super) state: State,
     pub(super) config: Config,
+    #[serde(default)]
+    pub(super) host_config: HostConfig,
     pub(super) network_settings: NetworkSettings,
 }
 
@@ -95,6 +97,28 @@ pub(super) struct State {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Config {
     pub(super) labels: Option<BTreeMap<String, String>>,
+}
+
+/// The part of a container's resources that counts here.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct HostConfig {
+    /// The most memory that it may have, in bytes; 0: all there is.
+    #[serde(default)]
+    pub(super) memory: u64,
+}
+
+/// The part of what a container uses that counts here.
+#[derive(Debug, Deserialize)]
+struct Usage {
+    memory_stats: MemoryUsage,
+}
+
+#[derive(Debug, Deserialize)]
+struct MemoryUsage {
+    /// Numbers of the kernel's `memory.stat`.
+    #[serde(default)]
+    stats: BTreeMap<String, u64>,
 }
 
 /// A container's networks.
@@ -189,6 +213,23 @@ impl Engine {
     /// Lets a frozen container run on.
     pub(super) async fn unpause(&self, container: &str) -> Result<(), EngineError> {
         self.post(&format!("/containers/{container}/unpause")).await
+    }
+
+    /// How much memory a container has of its own, in bytes: what the kernel can only take back by killing.
+    pub(super) async fn memory_in_use(&self, container: &str) -> Result<u64, EngineError> {
+        let usage: Usage =
+            self.get(&format!("/containers/{container}/stats?stream=false&one-shot=true")).await?;
+        // By the first name in version 2 of control groups, by the second in version 1.
+        let own =
+            ["anon", "total_rss", "rss"].into_iter().find_map(|name| usage.memory_stats.stats.get(name));
+        Ok(own.copied().unwrap_or_default())
+    }
+
+    /// Sets the most memory that a container may have, in bytes, running or not.
+    pub(super) async fn limit_memory(&self, container: &str, bytes: u64) -> Result<(), EngineError> {
+        let path = format!("/containers/{container}/update");
+        let limit = json!({"Memory": bytes, "MemorySwap": bytes});
+        self.exchange(Method::POST, &path, Some(&limit)).await.map(drop)
     }
 
     /// Waits until a container does not run.

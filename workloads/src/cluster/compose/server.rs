@@ -4,7 +4,7 @@ use super::{
     engine::Engine, fleet::Machine, follower::Follower, frames::Frames, images::Image, labels::PROJECT,
 };
 use crate::cluster::{
-    ClusterError, Crash, Ended, Node, ProcessState, System, process::Process, system::version_in,
+    ClusterError, Crash, Ended, MemoryLimit, Node, ProcessState, System, process::Process, system::version_in,
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -13,6 +13,13 @@ use tokio::time::timeout;
 
 /// How long a server may take to end once it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The least that docker lets a container have, in bytes. Source: docker run's reference.
+const MEMORY_MIN: u64 = 6 << 20;
+/// What a container whose memory is limited gets beyond what it has, in bytes: what the kernel hands out at a time.
+const MEMORY_SPARE: u64 = 256 << 10;
+/// More than any machine has, in bytes: docker cannot take a limit back, only raise it.
+const MEMORY_MAX: u64 = 1 << 50;
 
 /// A node's server.
 #[derive(Debug)]
@@ -189,6 +196,29 @@ impl Server {
             self.engine.unpause(container).await.map_err(|e| e.during(doing()))?;
         }
         Ok(self.state().await)
+    }
+
+    /// Lets the server have little more memory than it has: docker's least, where it has less.
+    pub(in crate::cluster) async fn limit_memory(&mut self) -> Result<MemoryLimit, ClusterError> {
+        let doing = || format!("limiting the memory of the server of {}", self.machine.node);
+        let Some(container) = &self.container else {
+            return Err(ClusterError::io(doing())(std::io::Error::other("it does not run")));
+        };
+        let in_use = self.engine.memory_in_use(container).await.map_err(|e| e.during(doing()))?;
+        let limit = (in_use + MEMORY_SPARE).max(MEMORY_MIN);
+        self.engine.limit_memory(container, limit).await.map_err(|e| e.during(doing()))?;
+        let limit = self.engine.inspect(container).await.map_err(|e| e.during(doing()))?.host_config.memory;
+        Ok(MemoryLimit { limit, in_use })
+    }
+
+    /// Lets the server have all the memory that it asks for.
+    pub(in crate::cluster) async fn unlimit_memory(&mut self) -> Result<(), ClusterError> {
+        let Some(container) = &self.container else { return Ok(()) };
+        let doing = || format!("giving the server of {} its memory back", self.machine.node);
+        if self.engine.inspect(container).await.map_err(|e| e.during(doing()))?.host_config.memory == 0 {
+            return Ok(());
+        }
+        self.engine.limit_memory(container, MEMORY_MAX).await.map_err(|e| e.during(doing()))
     }
 
     /// What the server is doing, in docker's words.

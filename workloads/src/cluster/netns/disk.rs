@@ -3,13 +3,15 @@
 //! Needs root's powers over the whole machine, for loop devices; the mounts are those of the run's own mount
 //! namespace and go with it, and the kernel frees a loop device with its last mount.
 
+use super::throttle::Throttle;
 use crate::cluster::{ClusterError, NodeIndex, tool::run};
 use nix::sys::statvfs::statvfs;
 use std::{
     fs::{self, File},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
@@ -26,16 +28,21 @@ const FILLER: &str = "filler";
 /// The disk of a node.
 #[derive(Debug)]
 pub(in crate::cluster) struct Disk {
+    node: NodeIndex,
     image: PathBuf,
     mount: PathBuf,
+    /// What holds the node's process up, while it does.
+    throttle: Mutex<Option<Throttle>>,
 }
 
 impl Disk {
     /// Makes a disk with an empty file system, `nI.disk.img`, and mounts it at `nI.disk`.
     pub(super) async fn make(folder: &Path, node: NodeIndex) -> Result<Disk, ClusterError> {
         let disk = Disk {
+            node,
             image: folder.join(format!("{node}.disk.img")),
             mount: folder.join(format!("{node}.disk")),
+            throttle: Mutex::default(),
         };
         let making = || ClusterError::io(format!("making {}", disk.image.display()));
         fs::create_dir_all(&disk.mount).map_err(making())?;
@@ -111,6 +118,39 @@ impl Disk {
         run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.mount), "").await.map(drop)
     }
 
+    /// Lets a process write here only so many times a second.
+    pub(in crate::cluster) fn slow(&self, pid: u32, per_s: u32) -> Result<(), ClusterError> {
+        let begin = || {
+            let device = fs::metadata(&self.mount)?.dev();
+            let device = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+            Throttle::begin(&self.node.to_string(), pid, device, per_s)
+        };
+        let throttle = begin().map_err(ClusterError::io(format!("slowing {} down", self.mount.display())))?;
+        *self.throttle() = Some(throttle);
+        Ok(())
+    }
+
+    /// How long so many synced writes take.
+    pub(in crate::cluster) async fn time(&self, writes: u32) -> Result<Duration, ClusterError> {
+        let file = self.mount.join("timed");
+        let timing = ClusterError::io(format!("timing writes to {}", file.display()));
+        let Some(throttle) = self.throttle().clone() else {
+            return Err(timing(std::io::Error::other("it is not slow")));
+        };
+        let timed = tokio::task::spawn_blocking(move || throttle.time(&file, writes)).await;
+        timed.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(timing)
+    }
+
+    /// Ends what [`Disk::slow`] began.
+    pub(in crate::cluster) fn speed_up(&self) -> Result<(), ClusterError> {
+        let ended = self.throttle().take().map_or(Ok(()), Throttle::end);
+        ended.map_err(ClusterError::io(format!("letting {} be fast", self.mount.display())))
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Option<Throttle>> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tries to write a file: what the system says to it.
     pub(in crate::cluster) fn trial(&self) -> std::io::Result<()> {
         let path = self.mount.join("trial");
@@ -133,4 +173,13 @@ fn shut_down(root: &File, flags: u32) -> std::io::Result<()> {
     // SAFETY: the file is open, and the kernel reads one u32, which lives until the call returns.
     unsafe { going_down(root.as_raw_fd(), &raw mut flags) }?;
     Ok(())
+}
+
+impl Drop for Disk {
+    /// The group lies outside of the run's namespaces and would stay.
+    fn drop(&mut self) {
+        if let Err(error) = self.speed_up() {
+            tracing::warn!(%error, "a control group stays");
+        }
+    }
 }

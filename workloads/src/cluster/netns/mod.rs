@@ -13,9 +13,15 @@ mod enter;
 mod lab;
 mod rules;
 mod shaper;
+mod throttle;
 
 pub(super) use disk::Disk;
 pub use enter::{Why, available, enter};
 pub(super) use lab::Lab;
 pub(super) use rules::PAYLOAD;
 pub(super) use shaper::available as packets_available;
+
+/// Why a process's writes cannot be held up here; `None` when they can.
+pub(super) fn no_throttle() -> Option<String> {
+    throttle::Throttle::lack()
+}
