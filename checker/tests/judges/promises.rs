@@ -109,6 +109,9 @@ fn a_watch_that_keeps_every_guarantee_is_valid() {
     watched(&one, &seen_of_y).assert_valid();
     let next = Seen { created: 5, responses: vec![seen.responses[5].clone()], ..Seen::default() };
     watched(&Asked { from: 0, ..asked.clone() }, &next).assert_valid();
+    // Its creation was answered a moment after it had begun.
+    let later = Seen { created: 5, responses: seen.responses[3..].to_vec(), ..Seen::default() };
+    watched(&Asked { from: 0, ..asked.clone() }, &later).assert_valid();
     // A revision in fragments.
     let mut parts = seen.clone();
     let last = parts.responses[2].events.pop().expect("two events");
@@ -121,7 +124,7 @@ fn a_watch_that_keeps_every_guarantee_is_valid() {
 #[test]
 fn each_guarantee_of_a_watch_has_its_violation() {
     type Spoil = fn(&mut Asked, &mut Seen);
-    let cases: [(Kind, Spoil); 17] = [
+    let cases: [(Kind, Spoil); 19] = [
         (Kind::WatchNotOrdered, |_, seen| seen.responses.swap(0, 1)),
         (Kind::WatchDuplicate, |_, seen| seen.responses.insert(1, seen.responses[0].clone())),
         // An old event again, much later (etcd issue 15271).
@@ -141,6 +144,12 @@ fn each_guarantee_of_a_watch_has_its_violation() {
         (Kind::WatchBookmarkBroken, |_, seen| seen.responses[4].rev = 4),
         (Kind::WatchNotAskedFor, |asked, _| asked.end = "y".into()),
         (Kind::WatchNotAskedFor, |asked, _| asked.no_delete = true),
+        (Kind::WatchNotAskedFor, |asked, _| asked.from = 3),
+        // However it began, what comes after its creation is not left out.
+        (Kind::WatchMissed, |asked, seen| {
+            (asked.from, seen.created) = (0, 2);
+            seen.responses.remove(1);
+        }),
         (Kind::WatchWrongEvent, |_, seen| seen.responses[1].events[0].value = Some(77)),
         (Kind::WatchWrongCreation, |_, seen| {
             let event = &mut seen.responses[5].events[0];
