@@ -8,8 +8,9 @@ use crate::verdict::AnomalyKind;
 
 pub(super) fn check(watch: &Watch<'_>, _: &Log<'_>) -> Option<Broken> {
     let from = watch.asked.from;
-    let odd =
-        watch.events().find(|event| !watch.asked.wants(&event.key, event.kind) || event.mod_revision < from)?;
+    let odd = watch
+        .events()
+        .find(|event| !watch.asked.wants(&event.key, event.kind) || event.mod_revision < from)?;
     let text = format!(
         "a watch delivers what was asked for, but {:?} of {} at {} came on {:?}",
         odd.kind, odd.key, odd.mod_revision, watch.asked
