@@ -20,7 +20,7 @@ use crate::{
     disk::{Files, Opened},
     error::ApiError,
     metrics::Metrics,
-    net::{self, Network},
+    net::{self, Network, Port},
     proto::internal::{Command, command::Request},
     replica::{self, Applier, Input, Replica},
     state_machine::{Response, StateMachine},
@@ -36,7 +36,6 @@ use raft::{
 };
 use std::{
     fmt, io,
-    net::TcpListener,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -92,14 +91,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a member on what its data directory holds, listening to its peers at `listeners`.
+    /// Starts a member on what its data directory holds, listening to its peers at `ports`.
     ///
     /// # Errors
     /// See [`StartError`].
     pub fn start<F: Files>(
         options: Options,
         opened: Opened<F>,
-        listeners: Vec<TcpListener>,
+        ports: Vec<Port>,
         metrics: Arc<Metrics>,
     ) -> Result<Running, StartError> {
         let Opened { wal, images, image, hard_state, entries, roster: _, restarted } = opened;
@@ -135,7 +134,7 @@ impl Running {
 
         let peers = Arc::new(Peers { shared: shared.clone(), images: images.clone() });
         let options = &shared.options;
-        let mut network = Network::start(net_settings(options), listeners, peers).map_err(StartError::Io)?;
+        let mut network = Network::start(net_settings(options), ports, peers).map_err(StartError::Io)?;
         let roster = shared.roster.read().clone();
         let members = Members::new(options, roster);
         members.connect(&mut network);
@@ -159,6 +158,7 @@ impl Running {
             images: images.clone(),
             network,
             apply: work.clone(),
+            head_start_ticks: timing.head_start_ticks(options),
             ticker: Ticker::new(timing.tick, timing.heartbeat_ticks, Instant::now()),
             members,
         };
@@ -273,7 +273,8 @@ fn new_shared(
 
 fn net_settings(options: &Options) -> net::Settings {
     let own = net::Party { cluster: options.cluster_id, node: options.id };
-    net::Settings { own, heartbeat: options.heartbeat, election: options.election }
+    let (heartbeat, election) = (options.heartbeat, options.election);
+    net::Settings { own, heartbeat, election, tls: options.peer_tls.clone() }
 }
 
 /// Mixes the seed into an epoch: two lives with different seeds have different ones (splitmix64).
@@ -299,6 +300,12 @@ impl Timing {
             u32::try_from(duration.as_nanos() / tick.as_nanos()).unwrap_or(u32::MAX).max(1)
         };
         Timing { tick, heartbeat_ticks: ticks(options.heartbeat), election_ticks: ticks(options.election) }
+    }
+
+    /// All of an election timeout but two heartbeats, if so much is to count as gone at a start.
+    fn head_start_ticks(&self, options: &Options) -> u32 {
+        let ticks = self.election_ticks.saturating_sub(2 * self.heartbeat_ticks);
+        if options.election_head_start { ticks } else { 0 }
     }
 }
 

@@ -47,6 +47,15 @@ impl Fleet {
         Fleet { dir: tempfile::tempdir().unwrap(), processes }
     }
 
+    /// So many servers whose peer URLs begin with https.
+    pub fn with_encrypted_peers(count: usize) -> Fleet {
+        let mut fleet = Fleet::of(count);
+        for process in &mut fleet.processes {
+            process.peer_url = process.peer_url.replace("http://", "https://");
+        }
+        fleet
+    }
+
     /// Where a server listens for its peers.
     pub fn peer_url(&self, at: usize) -> &str {
         &self.processes[at].peer_url
