@@ -106,7 +106,13 @@ pub fn join(config: &Config, tls: Option<Arc<PeerTls>>) -> Result<(Identity, Bir
 
 fn ask_any(config: &Config, tls: Option<Arc<PeerTls>>, urls: &[String]) -> io::Result<MembersAnswer> {
     let own = Party { cluster: 0, node: NodeId(0) };
-    let settings = Settings { own, heartbeat: config.heartbeat, election: config.election, tls };
+    let settings = Settings {
+        own,
+        heartbeat: config.heartbeat,
+        election: config.election,
+        tls,
+        metrics: Arc::default(),
+    };
     let until = Instant::now() + PATIENCE;
     loop {
         let mut last = io::Error::from(io::ErrorKind::NotFound);

@@ -50,11 +50,12 @@ impl Drop for Held {
 
 impl Session<'_> {
     fn note(&mut self, what: &str, text: &str) {
-        let hidden = self.leases.iter().enumerate().fold(text.to_string(), |text, (at, lease)| {
+        let text = format!("{what}: {}", without_own(text));
+        let hidden = self.leases.iter().enumerate().fold(text, |text, (at, lease)| {
             let number = i64::from_str_radix(lease, 16).expect("a lease").to_string();
             text.replace(lease, &format!("LEASE{at}")).replace(&number, &format!("LEASE{at}"))
         });
-        self.said.push(format!("{what}: {}", hidden.replace(self.endpoint, "ENDPOINT")));
+        self.said.push(hidden.replace(self.endpoint, "ENDPOINT"));
     }
 
     fn run(&mut self, args: &[&str]) -> Outcome {
@@ -67,7 +68,6 @@ impl Session<'_> {
 
     fn json(&mut self, args: &[&str]) {
         let outcome = self.pair.etcdctl(self.endpoint, &[args, &["-w", "json"]].concat(), "");
-        // Which seconds are left is a matter of time.
         let text = mask_json(&outcome.stdout);
         self.note(&args.join(" "), &text);
     }
@@ -103,6 +103,21 @@ impl Session<'_> {
             self.note(what, &line);
         }
     }
+}
+
+/// With each store's own numbers masked in what `-w fields` prints.
+fn without_own(text: &str) -> String {
+    let mut parts = text.split_inclusive(['\n', ' ', '"']);
+    let mut masked = String::new();
+    while let Some(part) = parts.next() {
+        masked.push_str(part);
+        if ["ClusterID", "MemberID", "RaftTerm"].iter().any(|own| part.starts_with(own)) {
+            // A quote, a colon, and the number.
+            let number = parts.find(|part| part.starts_with(|c: char| c.is_ascii_digit()));
+            masked.push_str(number.map_or("", |_| "#"));
+        }
+    }
+    masked
 }
 
 fn compare(test: &str, script: impl Fn(&mut Session<'_>)) {

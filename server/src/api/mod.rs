@@ -17,6 +17,7 @@ mod authority;
 mod caller;
 mod cluster;
 mod coalesce;
+mod counted;
 pub(crate) mod election;
 mod grpc;
 mod header;

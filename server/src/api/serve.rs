@@ -1,6 +1,6 @@
 //! Connections: HTTP/1.1 and HTTP/2 on one port, told apart by their first bytes.
 
-use super::{App, CommonName, authority::Lenient, coalesce::Coalesced};
+use super::{App, CommonName, authority::Lenient, coalesce::Coalesced, counted::Counted};
 use crate::{
     backend::Backend,
     tls::{self, Tls},
@@ -228,7 +228,10 @@ async fn connection<B: Backend>(
         }
         async move { Ok::<_, Infallible>(app.handle(request).await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(Coalesced::new(Lenient::new(socket))), service);
+    let connection = builder.serve_connection(
+        TokioIo::new(Coalesced::new(Lenient::new(Counted::new(socket, app.metrics())))),
+        service,
+    );
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,

@@ -12,7 +12,7 @@ use super::{
     socket,
     stream::{self, PeerStream},
 };
-use crate::{net::Receiver, replica::peer::PeerMessage};
+use crate::{metrics::Traffic, net::Receiver, replica::peer::PeerMessage};
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, recv, send},
@@ -48,6 +48,7 @@ pub struct Link {
 #[derive(Debug)]
 struct Shared {
     to: NodeId,
+    traffic: Arc<Traffic>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -87,9 +88,10 @@ impl State {
     }
 
     /// Sends as much as the socket takes without waiting.
-    fn send_at_once(&mut self, stream: &TcpStream) -> io::Result<()> {
+    fn send_at_once(&mut self, stream: &TcpStream, traffic: &Traffic) -> io::Result<()> {
         self.seal()?;
         let sent = send_at_once(stream, &self.sealed)?;
+        traffic.sent.add(sent as u64);
         if sent == self.sealed.len() {
             self.sealed.clear();
             self.sealed.shrink_to(PENDING_BYTES_KEPT);
@@ -122,7 +124,8 @@ impl Link {
         settings: Settings,
         receiver: Arc<dyn Receiver>,
     ) -> io::Result<Link> {
-        let shared = Arc::new(Shared { to, state: Mutex::default(), wake: Condvar::new() });
+        let traffic = settings.metrics.peers.of(to);
+        let shared = Arc::new(Shared { to, traffic, state: Mutex::default(), wake: Condvar::new() });
         let keeper = Keeper { shared: shared.clone(), addresses, settings, receiver };
         let thread = thread::Builder::new().name(format!("to-{to}")).spawn(move || keeper.run())?;
         Ok(Link { shared, thread: Some(thread) })
@@ -149,7 +152,7 @@ impl Link {
             return;
         }
         if !state.writing && !state.broken {
-            match state.send_at_once(&stream) {
+            match state.send_at_once(&stream, &self.shared.traffic) {
                 Ok(()) if !state.is_waiting() => return,
                 Ok(()) => {}
                 Err(error) => {
@@ -326,6 +329,7 @@ impl Keeper {
         state.writing = true;
         drop(state);
         let result = stream.write_all(&bytes);
+        self.shared.traffic.sent.add(bytes.len() as u64);
         self.shared.state.lock().writing = false;
         result
     }

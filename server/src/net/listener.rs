@@ -9,7 +9,7 @@ use super::{
     question, socket,
     stream::PeerStream,
 };
-use crate::replica::peer::PeerMessage;
+use crate::{metrics::Traffic, replica::peer::PeerMessage};
 use parking_lot::Mutex;
 use raft::{
     message::{Body, Message},
@@ -195,7 +195,10 @@ impl Shared {
         tracing::debug!(peer = %caller, %from, ?purpose, "peer connected");
         let reader = FrameReader::new(stream, caller, own.node);
         let end = match purpose {
-            Purpose::Messages => serve_messages(reader, caller, receiver),
+            Purpose::Messages => {
+                let traffic = self.settings.metrics.peers.of(caller);
+                serve_messages(reader, caller, receiver, &traffic)
+            }
             Purpose::Image => image::receive(reader, caller, receiver),
             Purpose::Question => Ok(()),
         };
@@ -218,6 +221,7 @@ fn serve_messages(
     mut reader: FrameReader<PeerStream>,
     caller: NodeId,
     receiver: &dyn Receiver,
+    traffic: &Traffic,
 ) -> Result<(), FrameError> {
     let mut messages = Vec::new();
     let mut pong = Vec::new();
@@ -252,8 +256,10 @@ fn serve_messages(
             pong.clear();
         }
         // The caller pings every heartbeat, so the read timeout is its silence.
-        if reader.fill()? == 0 {
+        let read = reader.fill()?;
+        if read == 0 {
             return Ok(());
         }
+        traffic.received.add(read as u64);
     }
 }

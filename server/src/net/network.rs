@@ -1,7 +1,7 @@
 //! All connections of a member together.
 
 use super::{Address, ImageSink, ImageSource, Party, image, link::Link, listener::Listener};
-use crate::{replica::peer::PeerMessage, tls::PeerTls};
+use crate::{metrics::Metrics, replica::peer::PeerMessage, tls::PeerTls};
 use bytes::Bytes;
 use raft::{
     message::Message,
@@ -27,6 +27,8 @@ pub struct Settings {
     pub election: Duration,
     /// Certificates, for https URLs.
     pub tls: Option<Arc<PeerTls>>,
+    /// Where bytes are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A place at which peers are listened to.

@@ -233,7 +233,8 @@ fn start_with(
     ear: &Arc<Ear>,
 ) -> Network {
     let heartbeat = Duration::from_millis(20);
-    let settings = Settings { own: Party { cluster, node }, heartbeat, election, tls: None };
+    let settings =
+        Settings { own: Party { cluster, node }, heartbeat, election, tls: None, metrics: Arc::default() };
     Network::start(settings, vec![listener.into()], ear.clone()).unwrap()
 }
 
@@ -406,7 +407,7 @@ fn members_and_strangers_may_ask() {
     let _two = start(TWO, 5, listener, &ear);
     let address = Address::of_url(&format!("http://{address}"));
     let (heartbeat, election) = (Duration::from_millis(20), Duration::from_secs(3));
-    let of = |own| Settings { own, heartbeat, election, tls: None };
+    let of = |own| Settings { own, heartbeat, election, tls: None, metrics: Arc::default() };
     let member = of(Party { cluster: 5, node: ONE });
     let answer = ask(&address, &member, Some(TWO), Bytes::from_static(b"?")).unwrap();
     assert_eq!(answer[..], *b"\x01\0\0\0\0\0\0\0?");

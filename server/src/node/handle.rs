@@ -134,7 +134,8 @@ impl Running {
 
         let peers = Arc::new(Peers { shared: shared.clone(), images: images.clone() });
         let options = &shared.options;
-        let mut network = Network::start(net_settings(options), ports, peers).map_err(StartError::Io)?;
+        let mut network =
+            Network::start(net_settings(options, &shared.metrics), ports, peers).map_err(StartError::Io)?;
         let roster = shared.roster.read().clone();
         let members = Members::new(options, roster);
         members.connect(&mut network);
@@ -271,10 +272,10 @@ fn new_shared(
     }
 }
 
-fn net_settings(options: &Options) -> net::Settings {
+fn net_settings(options: &Options, metrics: &Arc<Metrics>) -> net::Settings {
     let own = net::Party { cluster: options.cluster_id, node: options.id };
     let (heartbeat, election) = (options.heartbeat, options.election);
-    net::Settings { own, heartbeat, election, tls: options.peer_tls.clone() }
+    net::Settings { own, heartbeat, election, tls: options.peer_tls.clone(), metrics: metrics.clone() }
 }
 
 /// Mixes the seed into an epoch: two lives with different seeds have different ones (splitmix64).
@@ -393,7 +394,7 @@ impl Node {
         let ask = move || {
             let options = &shared.options;
             let urls = shared.roster.read().members.get(&peer).map(|member| member.peer_urls.clone());
-            let settings = net_settings(options);
+            let settings = net_settings(options, &shared.metrics);
             let mut last = io::Error::from(io::ErrorKind::NotFound);
             for address in addresses(&urls.unwrap_or_default()) {
                 match net::ask(&address, &settings, Some(peer), question.encode()) {

@@ -77,8 +77,8 @@ mod tests {
     fn a_socket_that_is_left_over_is_replaced_and_one_in_use_is_not() {
         let dir = tempfile::tempdir().expect("a folder");
         let url = Url::parse(&format!("unix://{}", dir.path().join("s").display())).expect("a URL");
-        let first = clients(&[url.clone()]).expect("it is new");
-        let in_use = clients(&[url.clone()]).err().expect("somebody listens").to_string();
+        let first = clients(std::slice::from_ref(&url)).expect("it is new");
+        let in_use = clients(std::slice::from_ref(&url)).expect_err("somebody listens").to_string();
         assert!(in_use.contains("--listen-client-urls: unix://") && in_use.contains("in use"), "{in_use}");
         drop(first);
         clients(&[url]).expect("nobody listens any more");

@@ -73,7 +73,7 @@ async fn a_server_that_is_not_ready_yet_stops_when_it_is_told_to() {
     let own = Party { cluster: roster.cluster_id(), node };
     let (heartbeat, election) = (config.heartbeat, config.election);
     let slow = Arc::new(Slow { asked, answer: parking_lot::Mutex::new(answers) });
-    let settings = Settings { own, heartbeat, election, tls: None };
+    let settings = Settings { own, heartbeat, election, tls: None, metrics: Arc::default() };
     let network = Network::start(settings, vec![other.into()], slow).expect("it starts");
     drop(held);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -1,5 +1,6 @@
 //! Servers as processes of this machine, and writers that note what was acknowledged.
 
+use nix::sys::signal::Signal;
 use server::proto::etcdserverpb::{
     PutRequest, RangeRequest, StatusRequest, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
@@ -83,9 +84,23 @@ impl Fleet {
 
     /// Asks a server to end, as a supervisor does.
     pub fn terminate(&self, at: usize) {
+        self.signal(at, Signal::SIGTERM);
+    }
+
+    /// A server that neither answers nor closes anything, until it is resumed.
+    pub fn pause(&self, at: usize) {
+        self.signal(at, Signal::SIGSTOP);
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self, at: usize) {
+        self.signal(at, Signal::SIGCONT);
+    }
+
+    fn signal(&self, at: usize, signal: Signal) {
         let child = self.processes[at].child.as_ref().unwrap();
         let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     fn log_file(&self, at: usize) -> PathBuf {

@@ -112,7 +112,7 @@ async fn an_authority_is_replaced_while_clients_write_and_a_new_member_joins_enc
         for ending in ["key", "pem"] {
             fs::copy(next.file(&name, ending), authority.file(&name, ending)).unwrap();
         }
-        // Its connections are made anew with what is there now.
+        // Started again, it makes all its connections with what is there now.
         fleet.kill(at);
         let flags = flags(&authority, &name, &authority);
         spawn(&mut fleet, at, &first_three, &flags);
@@ -121,7 +121,13 @@ async fn an_authority_is_replaced_while_clients_write_and_a_new_member_joins_enc
     // A member whose certificate only the new authority signed joins, through members that run.
     next.sign("n3");
     let add = MemberAddRequest { peer_ur_ls: vec![fleet.peer_url(3).into()], is_learner: false };
-    ClusterClient::new(fleet.channel(0)).member_add(add).await.unwrap();
+    let begun = Instant::now();
+    // As with etcd, members change only once all have been connected for five seconds.
+    while let Err(refused) = ClusterClient::new(fleet.channel(0)).member_add(add.clone()).await {
+        assert_eq!(refused.message(), "etcdserver: unhealthy cluster");
+        assert!(begun.elapsed() < PATIENCE, "the members never see each other");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let joining =
         [&flags(&next, "n3", &authority)[..], &["--initial-cluster-state=existing".into()]].concat();
     spawn(&mut fleet, 3, &[0, 1, 2, 3], &joining);

@@ -34,11 +34,6 @@ macro_rules! calls {
         }
 
         impl Call {
-            /// Its name.
-            pub fn name(&self) -> &'static str {
-                match self { $(Call::$name(_) => stringify!($name)),* }
-            }
-
             /// Over gRPC, with the token if there is one.
             pub async fn over_grpc(&self, channel: &Channel, token: Option<&str>) -> Said {
                 match self {
@@ -139,7 +134,7 @@ where
     Q: Message + Clone + Default + 'static,
     R: Message + Default + Serialize + 'static,
 {
-    let mut grpc = Grpc::new(channel.clone());
+    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX);
     if let Err(error) = grpc.ready().await {
         return Said::No(-1, format!("no connection: {error}"));
     }

@@ -67,6 +67,8 @@ pub struct Known {
     pub compacted: i64,
     /// Whether callers are asked who they are.
     pub auth: bool,
+    /// The alarm that was raised last, and of which member.
+    pub alarm: Option<(u64, i32)>,
 }
 
 /// Draws steps.
@@ -110,9 +112,9 @@ impl<R: Rng> Draw<R> {
     }
 
     fn value(&mut self) -> Bytes {
-        match self.rng.random_range(0..200) {
+        match self.rng.random_range(0..2000) {
             0 => vec![b'x'; 1 << 20].into(),
-            1..=5 => vec![b'y'; 3000].into(),
+            1..=50 => vec![b'y'; 3000].into(),
             _ => Bytes::from_static(self.pick(VALUES)),
         }
     }
@@ -136,8 +138,19 @@ impl<R: Rng> Draw<R> {
         if self.one_in(8) { self.revision() } else { 0 }
     }
 
-    /// Whose request the next step is.
-    pub fn who(&mut self) -> Who {
+    /// The next step, and in whose name.
+    pub fn next(&mut self) -> (Who, Step) {
+        let alarm = self.known.alarm;
+        match alarm {
+            // A store with an alarm refuses too much to be of interest for long.
+            Some((member_id, alarm)) if self.one_in(12) => {
+                (Who::Root, Step::Call(Call::Alarm(AlarmRequest { action: 2, member_id, alarm })))
+            }
+            _ => (self.who(), self.step()),
+        }
+    }
+
+    fn who(&mut self) -> Who {
         let often = if self.known.auth { 12 } else { 2 };
         match self.rng.random_range(0..14) {
             n if n >= often => Who::Nobody,
@@ -148,8 +161,7 @@ impl<R: Rng> Draw<R> {
         }
     }
 
-    /// The next step.
-    pub fn step(&mut self) -> Step {
+    fn step(&mut self) -> Step {
         match self.rng.random_range(0..1000) {
             0..=14 => Step::KeepAlive(self.lease()),
             15..=34 => Step::Watch(self.watch()),
@@ -307,16 +319,12 @@ impl<R: Rng> Draw<R> {
         match self.rng.random_range(0..26) {
             0..=2 => {
                 let options = self.one_in(3).then(|| UserAddOptions { no_password: self.one_in(2) });
-                let hashed_password = String::new();
-                Call::UserAdd(AuthUserAddRequest { name: user, password, options, hashed_password })
+                Call::UserAdd(AuthUserAddRequest { name: user, password, options })
             }
             3 => Call::UserGet(AuthUserGetRequest { name: user }),
             4 => Call::UserList(AuthUserListRequest {}),
             5 => Call::UserDelete(AuthUserDeleteRequest { name: user }),
-            6 => {
-                let hashed_password = String::new();
-                Call::UserPassword(AuthUserChangePasswordRequest { name: user, password, hashed_password })
-            }
+            6 => Call::UserPassword(AuthUserChangePasswordRequest { name: user, password }),
             7..=8 => Call::UserGrant(AuthUserGrantRoleRequest { user, role }),
             9 => Call::UserRevoke(AuthUserRevokeRoleRequest { name: user, role }),
             10..=11 => Call::RoleAdd(AuthRoleAddRequest { name: role }),
@@ -336,7 +344,9 @@ impl<R: Rng> Draw<R> {
             19..=21 => Call::Authenticate(AuthenticateRequest { name: user, password }),
             22 => Call::AuthStatus(AuthStatusRequest {}),
             23 => Call::AuthDisable(AuthDisableRequest {}),
-            _ => Call::AuthEnable(AuthEnableRequest {}),
+            // Nobody has a right to anything for a while then.
+            _ if self.known.auth || self.one_in(40) => Call::AuthEnable(AuthEnableRequest {}),
+            _ => Call::AuthStatus(AuthStatusRequest {}),
         }
     }
 

@@ -27,6 +27,8 @@ const REQUESTS: u64 = 3000;
 /// Steps between two times at which users are switched on, and for how many steps they then are.
 const AUTH_EVERY: u64 = 400;
 const AUTH_FOR: u64 = 120;
+/// Steps between two times at which it is told how far the test is.
+const PROGRESS_EVERY: u64 = 1000;
 /// How many differences are shown before the test gives up.
 const DIFFERENCES_MAX: usize = 20;
 /// Steps that are shown before a difference.
@@ -58,11 +60,9 @@ impl Run {
         let shown = format!("{who:?}: {step:?}");
         if theirs != ours && !self.exceptions.allow(&shown, &theirs, &ours) {
             let before = self.last.join("\n  ");
-            let difference = format!(
-                "{before}\n* {shown}\n  etcd: {theirs:?}\n  ours: {ours:?}",
-                theirs = cut(&theirs),
-                ours = cut(&ours)
-            );
+            let (shown, theirs, ours) = (short(&shown, 1500), cut(&theirs), cut(&ours));
+            let difference = format!("{before}\n* {shown}\n  etcd: {theirs}\n  ours: {ours}");
+            eprintln!("{difference}\n");
             self.differences.push(difference);
         }
         self.last.push(short(&format!("{shown} -> {theirs:?}"), 300));
@@ -71,7 +71,8 @@ impl Run {
         }
         self.learn(step, &theirs);
         // Whatever is asked of stores at different revisions differs.
-        self.diverged |= revision(&theirs) != revision(&ours);
+        let at = revision(&theirs).zip(revision(&ours));
+        self.diverged |= at.is_some_and(|(theirs, ours)| theirs != ours);
         theirs
     }
 
@@ -82,6 +83,14 @@ impl Run {
             Call::Compact(request) => self.known.compacted = request.revision,
             Call::AuthEnable(_) => self.known.auth = true,
             Call::AuthDisable(_) => self.known.auth = false,
+            Call::Alarm(AlarmRequest { action: 1, member_id, alarm }) => {
+                self.known.alarm = Some((*member_id, *alarm));
+            }
+            Call::Alarm(AlarmRequest { action: 2, member_id, alarm })
+                if self.known.alarm == Some((*member_id, *alarm)) =>
+            {
+                self.known.alarm = None;
+            }
             _ => {}
         }
     }
@@ -169,8 +178,11 @@ fn random_requests() {
                 AUTH_FOR => run.auth(false).await,
                 _ => {}
             }
+            if turn % PROGRESS_EVERY == 0 {
+                eprintln!("{test}: {} requests, {} differences", run.asked, run.differences.len());
+            }
             draw.note(run.known);
-            let (who, step) = (draw.who(), draw.step());
+            let (who, step) = draw.next();
             run.take(&step, who).await;
         }
         run

@@ -1,7 +1,10 @@
 //! Encrypted connections over loopback, and who is not let in.
 
 use super::*;
-use crate::tls::{Accept, Own, PeerTls};
+use crate::{
+    metrics::Metrics,
+    tls::{Accept, Own, PeerTls},
+};
 
 /// A member's side, with a certificate that nobody signed.
 fn certificate(dir: &tempfile::TempDir) -> Arc<PeerTls> {
@@ -11,7 +14,7 @@ fn certificate(dir: &tempfile::TempDir) -> Arc<PeerTls> {
 
 fn settings(node: NodeId, tls: Option<Arc<PeerTls>>) -> Settings {
     let (heartbeat, election) = (Duration::from_millis(20), Duration::from_secs(3));
-    Settings { own: Party { cluster: 5, node }, heartbeat, election, tls }
+    Settings { own: Party { cluster: 5, node }, heartbeat, election, tls, metrics: Arc::default() }
 }
 
 fn network(node: NodeId, listener: TcpListener, tls: &Arc<PeerTls>, ear: &Arc<Ear>) -> Network {
@@ -29,7 +32,9 @@ fn messages_images_and_questions_are_encrypted() {
     let tls = certificate(&dir);
     let (listener, address) = bind();
     let ears = [Arc::new(Ear::default()), Arc::new(Ear::default())];
-    let mut one = network(ONE, bind().0, &tls, &ears[0]);
+    let (metrics, port) = (Arc::new(Metrics::default()), Port { listener: bind().0, tls: true });
+    let settings_of_one = Settings { metrics: metrics.clone(), ..settings(ONE, Some(tls.clone())) };
+    let mut one = Network::start(settings_of_one, vec![port], ears[0].clone()).unwrap();
     let two = network(TWO, listener, &tls, &ears[1]);
     one.set_peers(&BTreeMap::from([(TWO, vec![secure(address)])])).unwrap();
     eventually("the peer is reached", || say(&mut one, TWO, 1));
@@ -49,6 +54,7 @@ fn messages_images_and_questions_are_encrypted() {
     assert!(ears[1].messages.lock().iter().all(|(from, message)| *from == ONE && whole(message)));
     // It is pinged, and the pongs are understood: the connection stays.
     assert_eq!(*ears[0].lost.lock(), 0);
+    assert!(metrics.peers.of(TWO).sent.get() > 16 << 20, "bytes are counted");
 
     let install = message(Body::InstallSnapshot { meta: meta() });
     one.send_image(install, Box::new(Chunks(vec![vec![1; 300_000], vec![2; 300_000]])));
