@@ -6,12 +6,14 @@ use crate::{
     cluster::{self, Roster},
     compactor::Mode,
     duration,
-    telemetry::LogLevel,
+    telemetry::Logging,
 };
 use raft::types::NodeId;
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+pub use transport::{Certificate, Transport};
 pub use values::{AuthToken, JwtFiles};
 
+mod transport;
 mod values;
 
 /// The largest `--max-request-bytes`: entries must fit the frames between peers.
@@ -38,6 +40,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// The election timeout.
     pub election: Duration,
+    /// Whether most of the first election timeout counts as gone at a start.
+    pub election_head_start: bool,
     /// Entries applied between two snapshots.
     pub snapshot_count: u64,
     /// Largest request.
@@ -63,9 +67,11 @@ pub struct Config {
     /// How much work it is to hash a password.
     pub bcrypt_cost: u32,
     /// How connections of clients are encrypted, for https URLs.
-    pub client_tls: Option<ClientTls>,
-    /// How much is logged.
-    pub log_level: LogLevel,
+    pub client_tls: Option<Transport>,
+    /// How connections between members are encrypted, for https URLs.
+    pub peer_tls: Option<Transport>,
+    /// How much is logged, how, and where to.
+    pub log: Logging,
     /// Whether to flush to disk.
     pub fsync: bool,
     /// Where the trace of the raft core is written, if it is.
@@ -73,22 +79,6 @@ pub struct Config {
     /// A planted bug.
     #[cfg(feature = "plant")]
     pub plant: Option<crate::plant::Plant>,
-}
-
-/// How connections of clients are encrypted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientTls {
-    /// With certificates from files.
-    Files {
-        /// Certificates, as PEM.
-        cert: PathBuf,
-        /// The key of the first, as PEM.
-        key: PathBuf,
-        /// Who signs the certificates that clients must have.
-        client_ca: Option<PathBuf>,
-    },
-    /// With a certificate that nobody signed, kept in the data directory.
-    SelfSigned,
 }
 
 /// The cluster as the flags have it.
@@ -104,13 +94,23 @@ pub struct InitialCluster {
     pub may_create: bool,
 }
 
+impl InitialCluster {
+    /// Where members call each other.
+    fn urls(&self) -> impl Iterator<Item = Url> + '_ {
+        let members = self.roster.members.values();
+        members.flat_map(|member| &member.peer_urls).filter_map(|text| Url::parse(text).ok())
+    }
+}
+
 /// A place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// As it was given.
     pub text: String,
-    /// `host:port`.
+    /// `host:port`, or a path of the file system.
     pub address: String,
+    /// Whether it is in the file system.
+    pub unix: bool,
     /// Whether connections are encrypted.
     pub tls: bool,
 }
@@ -151,6 +151,7 @@ impl Mistakes {
         let mut urls = Vec::new();
         for text in list.split(',') {
             match Url::parse(text.trim()) {
+                Ok(url) if url.unix && flag.contains("peer") => self.add(flag, no_unix_peers(&url.text)),
                 Ok(url) => urls.push(url),
                 Err(problem) => self.add(flag, problem),
             }
@@ -174,10 +175,11 @@ impl Config {
             None => listen_client.clone(),
         };
         let cluster = initial_cluster(flags, &mut mistakes);
-        let client_tls = client_tls(flags, &listen_client, &mut mistakes);
-        for url in listen_peer.iter().filter(|url| url.tls) {
-            mistakes.add("listen-peer-urls", no_peer_tls(&url.text));
-        }
+        let client_tls = transport::client(flags, &listen_client, &mut mistakes);
+        let peer_urls: Vec<_> = (listen_peer.iter().map(|url| ("listen-peer-urls", url.clone())))
+            .chain(cluster.urls().map(|url| ("initial-cluster", url)))
+            .collect();
+        let peer_tls = transport::peer(flags, &peer_urls, &mut mistakes);
         let corrupt_check_every = duration::parse(&flags.experimental_corrupt_check_time)
             .map_err(|problem| mistakes.add("experimental-corrupt-check-time", problem))
             .unwrap_or_default();
@@ -188,12 +190,7 @@ impl Config {
             .map_err(|(flag, problem)| mistakes.add(flag, problem))
             .unwrap_or_default();
         check_numbers(flags, &mut mistakes);
-        let log_level = LogLevel::of(&flags.log_level);
-        mistakes.check(
-            "log-level",
-            log_level.is_some(),
-            &format!("{:?} is none of debug, info, warn, error", flags.log_level),
-        );
+        let log = values::logging(flags).map_err(|(flag, problem)| mistakes.add(flag, problem)).ok();
         #[cfg(feature = "plant")]
         let plant = plant(flags, &mut mistakes);
         #[cfg(not(feature = "plant"))]
@@ -202,7 +199,7 @@ impl Config {
             flags.plant.is_none(),
             "this program has no planted bugs; build one with `cargo build --features plant`",
         );
-        let (Some(log_level), []) = (log_level, &mistakes.0[..]) else { return Err(mistakes.0) };
+        let (Some(log), []) = (log, &mistakes.0[..]) else { return Err(mistakes.0) };
         Ok(Config {
             data_dir: flags.data_dir.clone().unwrap_or_else(|| format!("{}.etcd", flags.name).into()),
             name: flags.name.clone(),
@@ -212,6 +209,7 @@ impl Config {
             cluster,
             heartbeat: Duration::from_millis(flags.heartbeat_interval),
             election: Duration::from_millis(flags.election_timeout),
+            election_head_start: flags.initial_election_tick_advance,
             snapshot_count: flags.snapshot_count,
             max_request_bytes: flags.max_request_bytes as usize,
             max_txn_ops: flags.max_txn_ops as usize,
@@ -228,7 +226,8 @@ impl Config {
             auth_token_ttl: Duration::from_secs(flags.auth_token_ttl),
             bcrypt_cost: flags.bcrypt_cost,
             client_tls,
-            log_level,
+            peer_tls,
+            log,
             fsync: !flags.unsafe_no_fsync,
             trace: flags.trace.clone(),
             #[cfg(feature = "plant")]
@@ -249,40 +248,8 @@ impl Config {
     }
 }
 
-fn no_peer_tls(url: &str) -> String {
-    format!("{url:?}: connections between members are not encrypted; write http://HOST:PORT, and tunnel them")
-}
-
-fn client_tls(flags: &Flags, listen: &[Url], mistakes: &mut Mistakes) -> Option<ClientTls> {
-    let tls = match (&flags.cert_file, &flags.key_file) {
-        (Some(cert), Some(key)) => Some(ClientTls::Files {
-            cert: cert.clone(),
-            key: key.clone(),
-            client_ca: flags.trusted_ca_file.clone().filter(|_| flags.client_cert_auth),
-        }),
-        (None, None) if flags.auto_tls => Some(ClientTls::SelfSigned),
-        (None, None) => None,
-        (Some(_), None) => {
-            mistakes.add("key-file", "it belongs to --cert-file; give both");
-            None
-        }
-        (None, Some(_)) => {
-            mistakes.add("cert-file", "it belongs to --key-file; give both");
-            None
-        }
-    };
-    if flags.client_cert_auth && flags.trusted_ca_file.is_none() {
-        mistakes.add("client-cert-auth", "--trusted-ca-file must say who signs the clients' certificates");
-    }
-    if let Some(url) = listen.iter().find(|url| url.tls)
-        && tls.is_none()
-        && flags.cert_file.is_none()
-        && flags.key_file.is_none()
-    {
-        let problem = format!("{} needs --cert-file and --key-file, or --auto-tls", url.text);
-        mistakes.add("listen-client-urls", problem);
-    }
-    tls
+fn no_unix_peers(url: &str) -> String {
+    format!("{url:?}: members talk over TCP; write http://HOST:PORT or https://HOST:PORT")
 }
 
 fn check_numbers(flags: &Flags, mistakes: &mut Mistakes) {
@@ -398,7 +365,7 @@ fn parse_members(list: &str, mistakes: &mut Mistakes) -> BTreeMap<String, Vec<St
     for member in list.split(',') {
         match member.trim().split_once('=') {
             Some((name, url)) if !name.is_empty() => match Url::parse(url) {
-                Ok(url) if url.tls => mistakes.add("initial-cluster", no_peer_tls(&url.text)),
+                Ok(url) if url.unix => mistakes.add("initial-cluster", no_unix_peers(&url.text)),
                 Ok(url) => members.entry(name.into()).or_default().push(url.text),
                 Err(problem) => mistakes.add("initial-cluster", problem),
             },
@@ -409,7 +376,7 @@ fn parse_members(list: &str, mistakes: &mut Mistakes) -> BTreeMap<String, Vec<St
 }
 
 impl Url {
-    /// Parses `http://host:port` or `https://host:port`.
+    /// Parses `http://host:port`, `https://host:port`, `unix://path` or `unixs://path`.
     ///
     /// # Errors
     /// What is wrong with it, and what to write.
@@ -419,6 +386,11 @@ impl Url {
         };
         match scheme {
             "http" | "https" => {}
+            "unix" | "unixs" if rest.is_empty() => return Err(format!("{text:?} names no file")),
+            "unix" | "unixs" => {
+                let (address, tls) = (rest.to_string(), scheme == "unixs");
+                return Ok(Url { text: text.into(), address, unix: true, tls });
+            }
             _ => return Err(format!("{text:?}: {scheme:?} is not supported; write http://HOST:PORT")),
         }
         let address = rest.strip_suffix('/').unwrap_or(rest);
@@ -432,7 +404,8 @@ impl Url {
         if !good {
             return Err(format!("{text:?} is not http://HOST:PORT"));
         }
-        Ok(Url { text: format!("{scheme}://{address}"), address: address.into(), tls: scheme == "https" })
+        let (text, address) = (format!("{scheme}://{address}"), address.to_string());
+        Ok(Url { text, address, unix: false, tls: scheme == "https" })
     }
 }
 
@@ -464,7 +437,7 @@ mod tests {
             "--name=n4",
             "--initial-cluster=n1=http://a:1,n2=http://a:1,n3",
             "--listen-peer-urls=https://a:1",
-            "--listen-client-urls=unix://x,http://a",
+            "--listen-client-urls=unix://,http://a,ftp://b",
             "--heartbeat-interval=100",
             "--election-timeout=400",
             "--snapshot-count=0",
@@ -484,8 +457,9 @@ mod tests {
             "--initial-cluster: \"n3\" is not NAME=URL",
             "--initial-cluster: http://a:1 is given to n1 and to n2",
             "--initial-cluster: it has no member \"n4\"",
-            "--listen-peer-urls: \"https://a:1\": connections between members",
-            "--listen-client-urls: \"unix://x\"",
+            "--listen-peer-urls: https://a:1 needs --peer-cert-file and --peer-key-file, or --peer-auto-tls",
+            "--listen-client-urls: \"unix://\" names no file",
+            "--listen-client-urls: \"ftp://b\"",
             "--listen-client-urls: \"http://a\" is not",
             "--election-timeout: 400 is less than 5 times --heartbeat-interval, 100: raise it to 500",
             "--snapshot-count",

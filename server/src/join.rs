@@ -4,12 +4,15 @@ use crate::{
     cluster::{Origin, Roster},
     config::Config,
     disk::{Birth, Identity},
-    net::{self, Party, Settings},
+    net::{self, Address, Party, Settings},
     node::questions::{MembersAnswer, Question},
+    tls::PeerTls,
 };
 use raft::types::{Membership, NodeId};
 use std::{
-    fmt, io, thread,
+    fmt, io,
+    sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -85,7 +88,7 @@ impl std::error::Error for JoinError {}
 ///
 /// # Errors
 /// See [`JoinError`].
-pub fn join(config: &Config) -> Result<(Identity, Birth), JoinError> {
+pub fn join(config: &Config, tls: Option<Arc<PeerTls>>) -> Result<(Identity, Birth), JoinError> {
     let told = &config.cluster;
     let own_urls = told.roster.members.get(&told.id).map_or_else(Vec::new, |own| own.peer_urls.clone());
     let others = told.roster.members.iter().filter(|(id, _)| **id != told.id);
@@ -93,7 +96,7 @@ pub fn join(config: &Config) -> Result<(Identity, Birth), JoinError> {
     if asked.is_empty() {
         return Err(JoinError::Alone);
     }
-    let answer = ask_any(config, &asked).map_err(|last| JoinError::Silent { asked, last })?;
+    let answer = ask_any(config, tls, &asked).map_err(|last| JoinError::Silent { asked, last })?;
     let (identity, contacts) = find(&own_urls, &answer)?;
     tracing::info!(node = %identity.node, cluster = identity.cluster, "joining a cluster");
     let origin = Origin { birth: answer.birth, contacts };
@@ -101,15 +104,20 @@ pub fn join(config: &Config) -> Result<(Identity, Birth), JoinError> {
     Ok((identity, Birth { membership: Membership::default(), roster: origin.encode() }))
 }
 
-fn ask_any(config: &Config, urls: &[String]) -> io::Result<MembersAnswer> {
+fn ask_any(config: &Config, tls: Option<Arc<PeerTls>>, urls: &[String]) -> io::Result<MembersAnswer> {
     let own = Party { cluster: 0, node: NodeId(0) };
-    let settings = Settings { own, heartbeat: config.heartbeat, election: config.election };
+    let settings = Settings {
+        own,
+        heartbeat: config.heartbeat,
+        election: config.election,
+        tls,
+        metrics: Arc::default(),
+    };
     let until = Instant::now() + PATIENCE;
     loop {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for url in urls {
-            let address = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-            match net::ask(address, &settings, None, Question::Members.encode()) {
+            match net::ask(&Address::of_url(url), &settings, None, Question::Members.encode()) {
                 Ok(answer) => match MembersAnswer::decode(answer) {
                     Ok(answer) => return Ok(answer),
                     Err(error) => last = io::Error::other(error),

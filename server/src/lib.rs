@@ -13,6 +13,7 @@ pub mod disk;
 pub mod duration;
 pub mod error;
 pub mod fake;
+pub mod fuzz;
 pub mod gateway;
 pub mod health;
 pub mod join;

@@ -1,7 +1,13 @@
 //! Counters of a server, counted where things happen and rendered by `/metrics`.
 
+use parking_lot::Mutex;
+use raft::types::NodeId;
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -106,10 +112,47 @@ pub struct Metrics {
     pub peer_send_failures: Counter,
     /// Flushes of the log (`etcd_disk_wal_fsync_duration_seconds`).
     pub wal_fsync: Histogram,
+    /// Bytes that came over clients' connections (`etcd_network_client_grpc_received_bytes_total`).
+    pub client_received_bytes: Counter,
+    /// Bytes that went over clients' connections (`etcd_network_client_grpc_sent_bytes_total`).
+    pub client_sent_bytes: Counter,
+    /// Bytes that went to and came from each peer.
+    pub peers: PeerBytes,
+    /// Leases granted here (`etcd_debugging_lease_granted_total`).
+    pub leases_granted: Counter,
+    /// Leases that were revoked or ran out (`etcd_debugging_lease_revoked_total`).
+    pub leases_revoked: Counter,
+    /// State images of a leader that are being taken over (`etcd_server_snapshot_apply_in_progress_total`).
+    pub image_installs: Counter,
     /// Bytes written to the log (`etcd_disk_wal_write_bytes_total`).
     pub wal_write_bytes: Counter,
     /// Writing of state images (`etcd_snap_db_save_total_duration_seconds`).
     pub snapshot_save: Histogram,
+}
+
+/// Bytes that went to and came from each peer, by their identities.
+#[derive(Debug, Default)]
+pub struct PeerBytes(Mutex<BTreeMap<NodeId, Arc<Traffic>>>);
+
+/// Bytes that went to and came from a peer.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// `etcd_network_peer_sent_bytes_total`.
+    pub sent: Counter,
+    /// `etcd_network_peer_received_bytes_total`.
+    pub received: Counter,
+}
+
+impl PeerBytes {
+    /// Those of a peer.
+    pub fn of(&self, peer: NodeId) -> Arc<Traffic> {
+        self.0.lock().entry(peer).or_default().clone()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<(NodeId, Arc<Traffic>)> {
+        self.0.lock().iter().map(|(peer, traffic)| (*peer, traffic.clone())).collect()
+    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use crate::{
     api::{
-        self,
+        self, ClientListener,
         tokens::{self, Tokens},
     },
     backend::Backend,
     cluster::{Origin, Roster},
     compactor::{Compactor, Mode},
-    config::{AuthToken, Config, InitialCluster, Url},
+    config::{AuthToken, Config, InitialCluster},
     disk::{Birth, DataDir, Identity, Lock, OpenError, Opened, RealFiles},
     error::ApiError,
     join::{JoinError, join},
@@ -18,18 +18,16 @@ use crate::{
         etcdserverpb::CompactionRequest,
         internal::{MemberAttributes, command::Request},
     },
-    tls::{Tls, TlsError},
+    tls::{PeerTls, Tls, TlsError},
 };
-use raft::types::Role;
-use std::{
-    fmt,
-    future::Future,
-    io,
-    net::{TcpListener, ToSocketAddrs},
-    sync::Arc,
-    time::Duration,
-};
+use raft::types::{LogIndex, Role};
+use std::{fmt, future::Future, io, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
+
+mod listen;
+#[cfg(test)]
+mod tests;
+mod transport;
 
 /// How often it is looked whether the log is replayed.
 const REPLAY_POLL: Duration = Duration::from_millis(2);
@@ -55,7 +53,12 @@ pub enum RunError {
     /// The member cannot join the cluster that it is told to join.
     Join(JoinError),
     /// Certificates cannot be used.
-    Tls(TlsError),
+    Tls {
+        /// The flag that names the certificate.
+        flag: &'static str,
+        /// The file, and what is wrong with it.
+        source: TlsError,
+    },
     /// Keys for tokens cannot be used.
     Keys {
         /// The file, and what is wrong with it.
@@ -78,7 +81,7 @@ impl fmt::Display for RunError {
             }
             Self::Listen { flag, url, source } => write!(f, "--{flag}: cannot listen at {url}: {source}"),
             Self::Join(error) => error.fmt(f),
-            Self::Tls(error) => write!(f, "--cert-file: {error}"),
+            Self::Tls { flag, source } => write!(f, "--{flag}: {source}"),
             Self::Keys { why } => write!(f, "--auth-token: {why}"),
             Self::Corrupt(why) => write!(
                 f,
@@ -101,14 +104,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     #[cfg(feature = "plant")]
     crate::plant::choose_for_process(config.plant);
     // Ports first: whoever started two servers by mistake learns it before anything is touched.
-    let peers = listen("listen-peer-urls", &config.listen_peer)?;
-    let peers = peers.into_iter().map(|(listener, _)| listener).collect();
-    let clients = listen("listen-client-urls", &config.listen_client)?;
+    let peers = listen::peers(&config.listen_peer)?;
+    let clients = listen::clients(&config.listen_client)?;
     let tokens = Arc::new(tokens(&config)?);
     let metrics = Arc::new(Metrics::default());
     let _lock = Lock::acquire(&config.data_dir).map_err(RunError::Data)?;
-    let (identity, opened) = open(&config, &metrics)?;
-    let options = options(&config, identity, &opened)?;
+    let peer_tls = transport::peers(&config)?;
+    let (identity, opened) = open(&config, peer_tls.clone(), &metrics)?;
+    let options = options(&config, identity, &opened, peer_tls)?;
     if options.contacts.members.is_empty() && !opened.restarted {
         tracing::info!(node = %options.id, cluster = options.cluster_id, "a first member of a new cluster");
     }
@@ -117,14 +120,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (node, mut failure) = (running.node(), running.failure());
 
     let serve = async {
-        // A restarted member shows no state that is older than what it knew to be committed.
-        while node.status().applied < commit {
-            tokio::time::sleep(REPLAY_POLL).await;
+        let mut shutdown = std::pin::pin!(shutdown);
+        // Whoever stops a server does not wait until it has begun to serve.
+        tokio::select! {
+            fit = fit_to_serve(&config, &node, commit) => fit?,
+            () = &mut shutdown => return Ok(()),
         }
-        if config.initial_corrupt_check {
-            corruption::compare_at_start(&node).await.map_err(RunError::Corrupt)?;
-        }
-        let tls = client_tls(&config)?;
+        let tls = transport::clients(&config)?;
         let chores = chores(&config, &node);
         serve_clients(&config, node.clone(), clients, Served { metrics, tokens, tls }, shutdown).await?;
         drop(chores);
@@ -146,26 +148,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     outcome
 }
 
-fn listen(flag: &'static str, urls: &[Url]) -> Result<Vec<(TcpListener, Url)>, RunError> {
-    let mut listeners = Vec::new();
-    for url in urls {
-        let fault = |source| RunError::Listen { flag, url: url.text.clone(), source };
-        // `localhost` may stand for two addresses, of which one may not exist here.
-        let addresses: Vec<_> = url.address.to_socket_addrs().map_err(fault)?.collect();
-        let bound: Vec<_> = addresses.iter().map(TcpListener::bind).collect();
-        let in_use = |result: &io::Result<TcpListener>| {
-            result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-        };
-        if bound.iter().all(Result::is_err) || bound.iter().any(in_use) {
-            let error = bound.into_iter().find_map(Result::err);
-            return Err(fault(error.unwrap_or_else(|| io::Error::other("the name stands for no address"))));
-        }
-        listeners.extend(bound.into_iter().flatten().map(|listener| (listener, url.clone())));
+/// Waits until this member may show its state to clients.
+async fn fit_to_serve(config: &Config, node: &Node, commit: LogIndex) -> Result<(), RunError> {
+    // A restarted member shows no state that is older than what it knew to be committed.
+    while node.status().applied < commit {
+        tokio::time::sleep(REPLAY_POLL).await;
     }
-    Ok(listeners)
+    if config.initial_corrupt_check {
+        corruption::compare_at_start(node).await.map_err(RunError::Corrupt)?;
+    }
+    Ok(())
 }
 
-fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<(Identity, Opened<RealFiles>), RunError> {
+fn open(
+    config: &Config,
+    peer_tls: Option<Arc<PeerTls>>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Identity, Opened<RealFiles>), RunError> {
     let files = RealFiles { fsync: config.fsync, metrics: metrics.clone() };
     let dir = DataDir::new(files, &config.data_dir);
     let cluster = &config.cluster;
@@ -176,7 +175,7 @@ fn open(config: &Config, metrics: &Arc<Metrics>) -> Result<(Identity, Opened<Rea
         Some(found) if !cluster.explicit || !cluster.may_create => (found, first_birth(cluster)),
         Some(_) => (told, first_birth(cluster)),
         None if cluster.may_create => (told, first_birth(cluster)),
-        None => join(config).map_err(RunError::Join)?,
+        None => join(config, peer_tls).map_err(RunError::Join)?,
     };
     let opened = dir.open(identity, birth).map_err(RunError::Data)?;
     Ok((identity, opened))
@@ -188,7 +187,12 @@ fn first_birth(cluster: &InitialCluster) -> Birth {
     Birth { membership: cluster.roster.membership(), roster: origin.encode() }
 }
 
-fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> Result<Options, RunError> {
+fn options(
+    config: &Config,
+    identity: Identity,
+    opened: &Opened<RealFiles>,
+    peer_tls: Option<Arc<PeerTls>>,
+) -> Result<Options, RunError> {
     let origin = Origin::decode(opened.roster.clone()).map_err(|error| {
         RunError::Data(OpenError::Damaged {
             file: config.data_dir.join("identity"),
@@ -203,11 +207,13 @@ fn options(config: &Config, identity: Identity, opened: &Opened<RealFiles>) -> R
         contacts: origin.contacts,
         heartbeat: config.heartbeat,
         election: config.election,
+        election_head_start: config.election_head_start,
         snapshot_count: config.snapshot_count,
         catch_up_entries: Options::CATCH_UP_ENTRIES,
         // The API has measured the request as etcd does; what the log adds to it may come on top.
         max_request_bytes: config.max_request_bytes + COMMAND_HEAD_BYTES_MAX,
         request_timeout: config.request_timeout(),
+        peer_tls,
         spool_dir: config.data_dir.clone(),
         trace: config.trace.clone(),
         seed: seed(),
@@ -228,13 +234,6 @@ struct Served {
     metrics: Arc<Metrics>,
     tokens: Arc<Tokens>,
     tls: Option<Arc<Tls>>,
-}
-
-fn client_tls(config: &Config) -> Result<Option<Arc<Tls>>, RunError> {
-    let Some(tls) = &config.client_tls else { return Ok(None) };
-    let host = |url: &Url| url.address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).into());
-    let hosts: Vec<String> = config.listen_client.iter().filter_map(host).collect();
-    Tls::open(tls, &config.data_dir, &hosts).map(|tls| Some(Arc::new(tls))).map_err(RunError::Tls)
 }
 
 fn tokens(config: &Config) -> Result<Tokens, RunError> {
@@ -278,7 +277,7 @@ async fn compact(node: Node, mode: Mode) {
 async fn serve_clients(
     config: &Config,
     node: Node,
-    listeners: Vec<(TcpListener, Url)>,
+    listeners: Vec<(ClientListener, bool)>,
     served: Served,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
@@ -295,22 +294,17 @@ async fn serve_clients(
     };
     let (stop, stopping) = watch::channel(());
     let mut servers = JoinSet::new();
-    for (listener, url) in listeners {
-        let listener = listener
-            .set_nonblocking(true)
-            .and_then(|()| tokio::net::TcpListener::from_std(listener))
-            .map_err(|source| RunError::Listen {
-                flag: "listen-client-urls",
-                url: url.text.clone(),
-                source,
-            })?;
+    for (listener, encrypted) in listeners {
         let mut stopping = stopping.clone();
         let app = api::app_with(node.clone(), limits, metrics.clone(), tokens.clone());
-        let tls = tls.clone().filter(|_| url.tls);
-        servers.spawn(api::serve_with(listener, app, tls, async move {
-            // An error too: the sender is gone.
-            let _ = stopping.changed().await;
-        }));
+        let tls = tls.clone().filter(|_| encrypted);
+        servers.spawn(async move {
+            // An error of the channel too: the sender is gone.
+            let stop = async { stopping.changed().await.unwrap_or_default() };
+            if let Err(error) = listener.serve(app, tls, stop).await {
+                tracing::error!(%error, "a place where clients call is not served");
+            }
+        });
     }
     drop(stopping);
     let publish = tokio::spawn(publish(node, config.name.clone(), config.advertise_client_urls.clone()));

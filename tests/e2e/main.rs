@@ -2,6 +2,8 @@
 
 mod etcdctl;
 mod follow;
+mod held;
 mod layering;
 mod pair;
+mod random;
 mod transcript;

@@ -83,11 +83,16 @@ pub struct Outcome {
 impl Pair {
     /// Starts both, or says on stderr why not: without real etcd there is nothing to compare with.
     pub fn start(test: &str) -> Option<Pair> {
+        Pair::start_with(test, &[])
+    }
+
+    /// As [`Pair::start`], both with more flags.
+    pub fn start_with(test: &str, more: &[&str]) -> Option<Pair> {
         let Some(bin) = bin() else {
             eprintln!("SKIPPED {test}: {BIN} does not name a folder with etcd and etcdctl");
             return None;
         };
-        Some(Pair { etcd: Etcd::start(&bin), ours: Ours::start(), bin })
+        Some(Pair { etcd: Etcd::start(&bin, more), ours: Ours::start(more), bin })
     }
 
     /// Whether the real etcd, if there is one, is of a release of 3.4.
@@ -102,9 +107,21 @@ impl Pair {
 
     /// Runs etcdctl against one of them.
     pub fn etcdctl(&self, endpoint: &str, args: &[&str], stdin: &str) -> Outcome {
+        run(&mut self.command(endpoint, args), stdin)
+    }
+
+    /// Starts an etcdctl that goes on until it is ended.
+    pub fn hold(&self, endpoint: &str, args: &[&str]) -> Child {
+        let mut command = self.command(endpoint, args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().expect("etcdctl starts")
+    }
+
+    fn command(&self, endpoint: &str, args: &[&str]) -> Command {
         let mut command = Command::new(self.bin.join("etcdctl"));
-        command.env_clear().env("ETCDCTL_API", "3").arg(format!("--endpoints={endpoint}")).args(args);
-        run(&mut command, stdin)
+        command.env_clear().env("ETCDCTL_API", "3").env("PATH", env::var_os("PATH").unwrap_or_default());
+        command.arg(format!("--endpoints={endpoint}")).args(args);
+        command
     }
 }
 
@@ -135,12 +152,12 @@ fn flags(data: &TempDir) -> ([String; 12], String) {
 }
 
 impl Etcd {
-    fn start(bin: &Path) -> Etcd {
+    fn start(bin: &Path, more: &[&str]) -> Etcd {
         let data = TempDir::new().expect("a temporary folder");
         let (flags, endpoint) = flags(&data);
         let log = File::create(data.path().join("log")).expect("a log file");
         let mut command = Command::new(bin.join("etcd"));
-        command.env_clear().args(flags).stdout(Stdio::null()).stderr(log);
+        command.env_clear().args(flags).args(more).stdout(Stdio::null()).stderr(log);
         let process = command.spawn().expect("etcd starts");
         let etcd = Etcd { process, _data: data, endpoint };
         await_health(&etcd.endpoint);
@@ -157,10 +174,14 @@ impl Drop for Etcd {
 }
 
 impl Ours {
-    fn start() -> Ours {
+    fn start(more: &[&str]) -> Ours {
         let data = TempDir::new().expect("a temporary folder");
         let (flags, endpoint) = flags(&data);
-        let flags = Flags::try_parse_from(["assay-server".to_string()].into_iter().chain(flags));
+        let flags = ["assay-server".to_string()]
+            .into_iter()
+            .chain(flags)
+            .chain(more.iter().map(|flag| flag.to_string()));
+        let flags = Flags::try_parse_from(flags);
         let config = Config::from_flags(&flags.expect("flags that parse")).expect("flags that fit");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = thread::spawn(move || {

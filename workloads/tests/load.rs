@@ -4,7 +4,6 @@ use server::{
     api::{self, Limits},
     auth::Principal,
     backend::Backend,
-    config::ClientTls,
     fake::Fake,
     metrics::Metrics,
     proto::{
@@ -13,7 +12,7 @@ use server::{
         },
         internal::command::Request,
     },
-    tls::Tls,
+    tls::{Accept, Own, Tls},
 };
 use std::{
     net::SocketAddr,
@@ -153,7 +152,7 @@ fn an_encrypted_server_is_driven_and_one_that_cannot_be_trusted_is_not() {
     let key = write("key.pem", made.signing_key.serialize_pem());
     let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let foreign = write("foreign.pem", other.cert.pem());
-    let store = store_with(Some(Arc::new(tls(dir.path(), &cert, &key))));
+    let store = store_with(Some(Arc::new(tls(&cert, &key))));
     let url = format!("https://{}", store.address);
     let trusting = |ca: &Path| Security { ca: Some(ca.to_path_buf()), ..Security::default() };
     let takes_any = Security { takes_any: true, ..Security::default() };
@@ -177,9 +176,8 @@ fn an_encrypted_server_is_driven_and_one_that_cannot_be_trusted_is_not() {
     assert!(none.contains("--cacert"), "{none}");
 }
 
-fn tls(dir: &Path, cert: &Path, key: &Path) -> Tls {
-    let files = ClientTls::Files { cert: cert.into(), key: key.into(), client_ca: None };
-    Tls::open(&files, dir, &[]).unwrap()
+fn tls(cert: &Path, key: &Path) -> Tls {
+    Tls::open(Accept::anybody(Own { cert: cert.into(), key: key.into() }), false).unwrap()
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub type Body = Either<tonic::body::Body, Full<Bytes>>;
 pub struct App<B> {
     grpc: Grpc<B>,
     gateway: Gateway<B>,
+    metrics: Arc<Metrics>,
 }
 
 /// Puts together what the port of a server answers.
@@ -34,10 +35,15 @@ pub fn app_with<B: Backend>(
     tokens: Arc<Tokens>,
 ) -> App<B> {
     let api = Arc::new(Api::with_tokens(backend, limits, tokens));
-    App { grpc: Grpc::new(&api), gateway: Gateway::new(api, metrics) }
+    App { grpc: Grpc::new(&api), gateway: Gateway::new(api, metrics.clone()), metrics }
 }
 
 impl<B: Backend> App<B> {
+    /// Where the bytes of connections are counted.
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     /// Ends all streams: the server is to stop.
     pub(super) fn close(&self) {
         self.grpc.close();

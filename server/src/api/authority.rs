@@ -114,6 +114,21 @@ fn look(held: &mut BytesMut, clear: &mut usize, mut looking: Looking) -> Looking
     }
 }
 
+/// Looks at whatever bytes, as they come in pieces of any size; for fuzzing.
+///
+/// # Panics
+/// If more may go than there is.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    for piece in [1, 9, 4096] {
+        let (mut held, mut clear, mut looking) = (BytesMut::new(), 0, Looking::Preface(0));
+        for piece in bytes.chunks(piece) {
+            held.extend_from_slice(piece);
+            looking = look(&mut held, &mut clear, looking);
+            assert!(clear <= held.len(), "{clear} of {} bytes", held.len());
+        }
+    }
+}
+
 /// A HEADERS frame with its authority amended; `None` if there is nothing to amend.
 fn amend_frame(frame: &[u8]) -> Option<Vec<u8>> {
     let (head, payload) = frame.split_first_chunk::<FRAME_HEAD_BYTES>()?;

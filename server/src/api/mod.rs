@@ -17,6 +17,7 @@ mod authority;
 mod caller;
 mod cluster;
 mod coalesce;
+mod counted;
 pub(crate) mod election;
 mod grpc;
 mod header;
@@ -38,9 +39,10 @@ pub(crate) mod watch;
 pub(crate) mod tests;
 
 pub use app::{App, Body, app, app_with};
+pub(crate) use authority::fuzz;
 pub use caller::{Caller, CommonName};
 pub use methods::{METHODS, Method, MethodCounters};
-pub use serve::{serve, serve_with};
+pub use serve::{ClientListener, serve, serve_with};
 
 /// The release of etcd whose behaviour this server follows. Clients switch features on and off by it.
 pub const ETCD_VERSION: &str = "3.5.30";

@@ -1,6 +1,6 @@
 //! Connections: HTTP/1.1 and HTTP/2 on one port, told apart by their first bytes.
 
-use super::{App, CommonName, authority::Lenient, coalesce::Coalesced};
+use super::{App, CommonName, authority::Lenient, coalesce::Coalesced, counted::Counted};
 use crate::{
     backend::Backend,
     tls::{self, Tls},
@@ -13,7 +13,7 @@ use hyper_util::{
 use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
     task::JoinSet,
 };
@@ -40,6 +40,56 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long to wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
+/// A place where clients call, taken and not served yet.
+#[derive(Debug)]
+pub enum ClientListener {
+    /// Of the network.
+    Tcp(std::net::TcpListener),
+    /// Of the file system. The file goes with the server.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl From<std::net::TcpListener> for ClientListener {
+    fn from(listener: std::net::TcpListener) -> ClientListener {
+        ClientListener::Tcp(listener)
+    }
+}
+
+impl From<std::os::unix::net::UnixListener> for ClientListener {
+    fn from(listener: std::os::unix::net::UnixListener) -> ClientListener {
+        ClientListener::Unix(listener)
+    }
+}
+
+impl ClientListener {
+    /// Serves what calls here, as [`serve_with`].
+    ///
+    /// # Errors
+    /// The operating system does not let it be served.
+    pub async fn serve<B: Backend>(
+        self,
+        app: App<B>,
+        tls: Option<Arc<Tls>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        match self {
+            ClientListener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                serve_with(TcpListener::from_std(listener)?, app, tls, shutdown).await;
+            }
+            ClientListener::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                serve_at(UnixListener::from_std(listener)?, app, tls, shutdown).await;
+                if let Some(path) = address.as_pathname() {
+                    std::fs::remove_file(path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Serves connections until `shutdown` completes, then lets requests under way end, for at most five
 /// seconds.
 pub async fn serve<B: Backend>(listener: TcpListener, app: App<B>, shutdown: impl Future<Output = ()>) {
@@ -53,6 +103,44 @@ pub async fn serve_with<B: Backend>(
     tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()>,
 ) {
+    serve_at(listener, app, tls, shutdown).await;
+}
+
+/// Something that clients connect to.
+trait Door {
+    type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    async fn accept(&self) -> io::Result<Self::Socket>;
+}
+
+impl Door for TcpListener {
+    type Socket = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (socket, _) = TcpListener::accept(self).await?;
+        // Answers are small and complete: waiting to fill a packet only delays them. A socket that cannot be
+        // told so works all the same.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        Ok(socket)
+    }
+}
+
+impl Door for UnixListener {
+    type Socket = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(UnixListener::accept(self).await?.0)
+    }
+}
+
+async fn serve_at<B: Backend>(
+    door: impl Door,
+    app: App<B>,
+    tls: Option<Arc<Tls>>,
+    shutdown: impl Future<Output = ()>,
+) {
     let app = Arc::new(app);
     let builder = Arc::new(builder());
     let (stop, stopping) = watch::channel(());
@@ -60,8 +148,8 @@ pub async fn serve_with<B: Backend>(
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
+            accepted = door.accept() => match accepted {
+                Ok(socket) => {
                     let (builder, app) = (Arc::clone(&builder), Arc::clone(&app));
                     connections.spawn(accept(socket, tls.clone(), builder, app, stopping.clone()));
                 }
@@ -71,7 +159,7 @@ pub async fn serve_with<B: Backend>(
             () = &mut shutdown => break,
         }
     }
-    drop(listener);
+    drop(door);
     app.close();
     drop(stop);
     let ended = async { while connections.join_next().await.is_some() {} };
@@ -107,22 +195,17 @@ async fn refused(error: &io::Error) {
 }
 
 async fn accept<B: Backend>(
-    socket: TcpStream,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     tls: Option<Arc<Tls>>,
     builder: Arc<Builder<TokioExecutor>>,
     app: Arc<App<B>>,
     stopping: watch::Receiver<()>,
 ) {
-    // Answers are small and complete: waiting to fill a packet only delays them. A socket that cannot be
-    // told so works all the same.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
     let Some(tls) = tls else { return connection(socket, None, builder, app, stopping).await };
     let accepted = TlsAcceptor::from(tls.config()).accept(socket);
     match tokio::time::timeout(HANDSHAKE_MAX, accepted).await {
         Ok(Ok(socket)) => {
-            let certificates = socket.get_ref().1.peer_certificates().filter(|_| tls.asks_clients());
+            let certificates = socket.get_ref().1.peer_certificates().filter(|_| tls.names_users());
             let name = certificates.and_then(|all| all.first()).and_then(tls::common_name).map(CommonName);
             connection(socket, name, builder, app, stopping).await;
         }
@@ -145,7 +228,10 @@ async fn connection<B: Backend>(
         }
         async move { Ok::<_, Infallible>(app.handle(request).await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(Coalesced::new(Lenient::new(socket))), service);
+    let connection = builder.serve_connection(
+        TokioIo::new(Coalesced::new(Lenient::new(Counted::new(socket, app.metrics())))),
+        service,
+    );
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,

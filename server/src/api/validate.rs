@@ -193,7 +193,7 @@ pub fn member_urls(urls: Vec<String>) -> Result<Vec<String>, ApiError> {
     if urls.is_empty() {
         return Err(ApiError::BadMemberUrls);
     }
-    let text = |url: &String| Url::parse(url).ok().filter(|url| !url.tls).map(|url| url.text);
+    let text = |url: &String| Url::parse(url).ok().filter(|url| !url.unix).map(|url| url.text);
     urls.iter().map(|url| text(url).ok_or(ApiError::BadMemberUrls)).collect()
 }
 

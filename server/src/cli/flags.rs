@@ -1,5 +1,6 @@
 //! etcd's flags and `ETCD_*` variables, as far as they mean something here.
 
+use super::PeerFlags;
 use clap::Parser;
 use std::{path::PathBuf, time::Duration};
 
@@ -67,6 +68,10 @@ pub struct Flags {
     #[arg(long, env = "ETCD_ELECTION_TIMEOUT", value_name = "MS", default_value_t = 1000)]
     pub election_timeout: u64,
 
+    /// After a start, count most of the first election timeout as gone.
+    #[arg(long, env = "ETCD_INITIAL_ELECTION_TICK_ADVANCE", value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub initial_election_tick_advance: bool,
+
     /// Entries applied between two snapshots; more where the log since the last one is less than half as large
     /// as that one was.
     #[arg(long, env = "ETCD_SNAPSHOT_COUNT", value_name = "ENTRIES", default_value_t = 10_000)]
@@ -98,6 +103,20 @@ pub struct Flags {
     /// debug, info, warn or error.
     #[arg(long, env = "ETCD_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+
+    /// How a line of the log looks: `console`, text, or `json`, with etcd's names for what every line has.
+    #[arg(long, env = "ETCD_LOG_FORMAT", value_name = "FORMAT", default_value = "console")]
+    pub log_format: String,
+
+    /// Where the log goes: stderr (also called default), stdout, or files, to each of them.
+    #[arg(
+        long,
+        env = "ETCD_LOG_OUTPUTS",
+        value_name = "OUTPUTS",
+        value_delimiter = ',',
+        default_value = "default"
+    )]
+    pub log_outputs: Vec<String>,
 
     /// Bytes that the store may take before it refuses writes and raises the alarm NOSPACE. 0: 2 GiB; negative: no
     /// limit.
@@ -160,18 +179,40 @@ pub struct Flags {
     #[arg(long, env = "ETCD_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
-    /// Who signs the certificates of clients. Given alone it asks for nothing: see --client-cert-auth.
+    /// Serve only clients with a certificate that one of these authorities has signed. As etcd, without
+    /// --client-cert-auth too.
     #[arg(long, env = "ETCD_TRUSTED_CA_FILE", value_name = "FILE")]
     pub trusted_ca_file: Option<PathBuf>,
 
-    /// Serve only clients with a certificate of --trusted-ca-file. Its common name is a user, where there is no
-    /// token.
+    /// The common name of a client's certificate is a user, where there is no token. Needs --trusted-ca-file.
     #[arg(long, env = "ETCD_CLIENT_CERT_AUTH", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub client_cert_auth: bool,
 
     /// Make a certificate for clients that nobody has signed, in the data directory.
     #[arg(long, env = "ETCD_AUTO_TLS", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub auto_tls: bool,
+
+    /// A certificate that --auto-tls or --peer-auto-tls makes is valid for so many years.
+    #[arg(
+        long,
+        env = "ETCD_SELF_SIGNED_CERT_VALIDITY",
+        value_name = "YEARS",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub self_signed_cert_validity: u32,
+
+    /// Certificates of clients that are revoked: PEM or DER.
+    #[arg(long, env = "ETCD_CLIENT_CRL_FILE", value_name = "FILE")]
+    pub client_crl_file: Option<PathBuf>,
+
+    /// Serve only clients whose certificate is good for one of these hosts.
+    #[arg(long, env = "ETCD_CLIENT_CERT_ALLOWED_HOSTNAME", value_name = "HOSTS", value_delimiter = ',')]
+    pub client_cert_allowed_hostname: Vec<String>,
+
+    /// Encryption between members.
+    #[command(flatten)]
+    pub peer: PeerFlags,
 
     /// Read all of this from a YAML file with the flags' names instead.
     #[arg(long, env = "ETCD_CONFIG_FILE", value_name = "FILE")]

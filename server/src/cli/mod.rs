@@ -7,8 +7,10 @@
 mod config_file;
 mod flags;
 mod foreign;
+mod peer_flags;
 mod program;
 mod snapshot;
 
 pub use flags::Flags;
+pub use peer_flags::PeerFlags;
 pub use program::main;

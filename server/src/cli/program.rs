@@ -36,7 +36,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    telemetry::start(config.log_level);
+    if let Err(error) = telemetry::start(&config.log) {
+        return usage(&[format!("--log-outputs: {error}")]);
+    }
     for flag in without_effect {
         tracing::warn!(flag, "this flag has no effect here");
     }
@@ -112,7 +114,7 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = (cores / 2).max(1);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let shutdown = async move {
@@ -123,5 +125,8 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
             tracing::info!(signal = name, "stopping");
         };
         Ok(run(config, shutdown).await?)
-    })
+    });
+    // What still waits for an answer of another member changes nothing any more.
+    runtime.shutdown_background();
+    served
 }

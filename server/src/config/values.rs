@@ -1,6 +1,11 @@
 //! Values of flags that have a grammar of their own.
 
-use crate::{compactor::Mode, duration};
+use crate::{
+    cli::Flags,
+    compactor::Mode,
+    duration,
+    telemetry::{LogFormat, LogLevel, LogOutput, Logging},
+};
 use jsonwebtoken::Algorithm;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -44,6 +49,19 @@ pub(super) fn compaction(mode: &str, retention: &str) -> Result<Option<Mode>, (&
         }
         other => Err(("auto-compaction-mode", format!("{other:?} is neither `periodic` nor `revision`"))),
     }
+}
+
+/// The log.
+pub(super) fn logging(flags: &Flags) -> Result<Logging, (&'static str, String)> {
+    let level = LogLevel::of(&flags.log_level)
+        .ok_or_else(|| ("log-level", format!("{:?} is none of debug, info, warn, error", flags.log_level)))?;
+    let format = match flags.log_format.as_str() {
+        "console" => LogFormat::Console,
+        "json" => LogFormat::Json,
+        other => return Err(("log-format", format!("{other:?} is neither `console` nor `json`"))),
+    };
+    let outputs = flags.log_outputs.iter().map(|name| LogOutput::of(name)).collect::<Result<_, _>>();
+    Ok(Logging { level, format, outputs: outputs.map_err(|problem| ("log-outputs", problem))? })
 }
 
 /// What tokens are: `simple`, or `jwt,NAME=VALUE,...`.

@@ -8,6 +8,7 @@ use crate::{
     backend::Backend,
     metrics::{Histogram, Metrics},
 };
+use nix::sys::resource::{Resource, getrlimit};
 use raft::types::Role;
 use std::{
     fmt::{Arguments, Display, Write as _},
@@ -26,7 +27,8 @@ pub(super) fn render<B: Backend>(
     let mut page = Page(String::with_capacity(32 * 1024));
     raft(&mut page, backend, metrics);
     store(&mut page, backend);
-    watches(&mut page, backend);
+    watches(&mut page, backend, metrics);
+    network(&mut page, metrics);
     disk(&mut page, metrics);
     // As etcd, which shows 0 for no limit.
     let quota = quota_bytes.unwrap_or_default();
@@ -62,6 +64,12 @@ fn raft<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
         ("leader_changes_seen_total", "counter", "Leaders seen", metrics.leader_changes_seen.get()),
         ("read_indexes_failed_total", "counter", "Linearizable reads refused or late", failed_reads),
         ("slow_apply_total", "counter", "Batches applied in 100 ms or more", metrics.slow_apply.get()),
+        (
+            "snapshot_apply_in_progress_total",
+            "gauge",
+            "State images of a leader that are being taken over",
+            metrics.image_installs.get(),
+        ),
         ("heartbeat_send_failures_total", "counter", "Messages not sent", metrics.peer_send_failures.get()),
     ] {
         page.one(&format!("etcd_server_{name}"), kind, help, value);
@@ -69,11 +77,14 @@ fn raft<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
 }
 
 fn store<B: Backend>(page: &mut Page, backend: &B) {
-    let (revision, compacted, size, in_use, auth_revision) = {
+    let (revision, compacted, size, in_use, auth_revision, written) = {
         let state = backend.state();
         let (kv, auth) = (state.kv(), state.auth());
-        (kv.revision(), kv.compact_revision(), kv.size_bytes(), kv.size_in_use_bytes(), auth.revision)
+        let sizes = (kv.size_bytes(), kv.size_in_use_bytes());
+        (kv.revision(), kv.compact_revision(), sizes.0, sizes.1, auth.revision, kv.written())
     };
+    page.one("etcd_mvcc_put_total", "counter", "Puts carried out here", written.puts);
+    page.one("etcd_mvcc_delete_total", "counter", "Deletions carried out here", written.deletes);
     page.one("etcd_debugging_auth_revision", "gauge", "Revision of users and roles", auth_revision);
     page.one("etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes held", size);
     page.one("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Bytes held and reachable", in_use);
@@ -81,7 +92,7 @@ fn store<B: Backend>(page: &mut Page, backend: &B) {
     page.one("etcd_debugging_mvcc_compact_revision", "gauge", "Revision of the last compaction", compacted);
 }
 
-fn watches<B: Backend>(page: &mut Page, backend: &B) {
+fn watches<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
     let hub = backend.hub();
     let (watchers, overflows) = hub.load();
     let retained = hub.retained_bytes();
@@ -94,6 +105,12 @@ fn watches<B: Backend>(page: &mut Page, backend: &B) {
     }
     page.one("assay_watch_overflows_total", "counter", "Watches sent back to read history", overflows);
     page.one("assay_watch_retained_bytes", "gauge", "Bytes of events that streams wait to send", retained);
+    for (name, help, value) in [
+        ("granted", "Leases granted", metrics.leases_granted.get()),
+        ("revoked", "Leases revoked or run out", metrics.leases_revoked.get()),
+    ] {
+        page.one(&format!("etcd_debugging_lease_{name}_total"), "counter", help, value);
+    }
     page.one("assay_time_seconds", "gauge", "Time of day here, in seconds since 1970", time_of_day());
     page.one("assay_leases", "gauge", "Leases that exist", backend.state().leases().len());
 }
@@ -101,6 +118,24 @@ fn watches<B: Backend>(page: &mut Page, backend: &B) {
 /// What this process takes for the time: a clock that is wrong shows beside the scraper's own.
 fn time_of_day() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Bytes of connections, with what HTTP/2 and TLS add, where etcd's counts leave that out.
+fn network(page: &mut Page, metrics: &Metrics) {
+    let (received, sent) = (metrics.client_received_bytes.get(), metrics.client_sent_bytes.get());
+    page.one("etcd_network_client_grpc_received_bytes_total", "counter", "Bytes from clients", received);
+    page.one("etcd_network_client_grpc_sent_bytes_total", "counter", "Bytes to clients", sent);
+    let peers = metrics.peers.all();
+    page.family("etcd_network_peer_sent_bytes_total", "counter", "Bytes to a peer");
+    for (peer, traffic) in &peers {
+        let to = format!("{:x}", peer.0);
+        page.sample("etcd_network_peer_sent_bytes_total", &[("To", &to)], traffic.sent.get());
+    }
+    page.family("etcd_network_peer_received_bytes_total", "counter", "Bytes from a peer");
+    for (peer, traffic) in &peers {
+        let from = format!("{:x}", peer.0);
+        page.sample("etcd_network_peer_received_bytes_total", &[("From", &from)], traffic.received.get());
+    }
 }
 
 fn disk(page: &mut Page, metrics: &Metrics) {
@@ -174,11 +209,28 @@ fn process(page: &mut Page) {
         page.one("process_virtual_memory_bytes", "gauge", "Address space in use", total);
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-        page.one("process_open_fds", "gauge", "Open files", files.count());
+        let files = files.count();
+        page.one("process_open_fds", "gauge", "Open files", files);
+        page.one("os_fd_used", "gauge", "Open files", files);
+    }
+    if let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        page.one("process_max_fds", "gauge", "Files that may be open", limit);
+        page.one("os_fd_limit", "gauge", "Files that may be open", limit);
+    }
+    if let Some(seconds) = start_seconds(&read("/proc/self/stat"), &read("/proc/stat")) {
+        page.one("process_start_time_seconds", "gauge", "When it began, since 1970", seconds);
     }
     if let Some(seconds) = cpu_seconds(&read("/proc/self/stat")) {
         page.one("process_cpu_seconds_total", "counter", "Processor time used", seconds);
     }
+}
+
+/// When a process began: its line of `/proc/PID/stat` counts from when the machine did, which `/proc/stat` tells.
+fn start_seconds(stat: &str, machine: &str) -> Option<f64> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let ticks: u64 = rest.split(' ').nth(19)?.parse().ok()?;
+    let booted: u64 = machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(booted as f64 + ticks as f64 / 100.0)
 }
 
 /// User and system time in a line of `/proc/PID/stat`, whose unit is 10 ms.

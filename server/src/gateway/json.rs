@@ -1,5 +1,6 @@
 //! Protobuf's JSON mapping, as grpc-gateway reads and writes it.
 
+use crate::proto::etcdserverpb;
 use http::StatusCode;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Deserializer, Error, Value, error::Category};
@@ -123,6 +124,24 @@ pub(super) fn stream_error(code: Code, http: StatusCode, message: &str) -> Vec<u
 /// The body of a refusal, with the fields that clients of old and of new etcd releases read.
 pub(super) fn refusal(code: Code, message: &str) -> Vec<u8> {
     serde_json::json!({ "error": message, "code": code as i32, "message": message }).to_string().into_bytes()
+}
+
+/// Reads whatever bytes as requests, of several kinds; for fuzzing.
+///
+/// # Panics
+/// If what was read does not survive being written and read again.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    fn twice<T: DeserializeOwned + Serialize + Default + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+        let Ok(read) = decode::<T>(bytes) else { return };
+        // Numbers without a name are read, and cannot be written.
+        let Ok(written) = encode(&read) else { return };
+        assert_eq!(decode::<T>(&written).expect("what is written can be read"), read);
+    }
+    twice::<etcdserverpb::RangeRequest>(bytes);
+    twice::<etcdserverpb::TxnRequest>(bytes);
+    twice::<etcdserverpb::AuthRoleGrantPermissionRequest>(bytes);
+    let _ = decode_all::<etcdserverpb::WatchRequest>(bytes);
+    let _ = decode_all::<etcdserverpb::LeaseKeepAliveRequest>(bytes);
 }
 
 #[cfg(test)]

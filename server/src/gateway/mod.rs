@@ -19,3 +19,4 @@ mod streams;
 mod tests;
 
 pub use http::Gateway;
+pub(crate) use json::fuzz;

@@ -40,6 +40,6 @@ pub(crate) use image::{Pinned, Totals};
 pub(crate) use restore::Builder;
 pub use restore::Damage;
 pub use revision::Revision;
-pub use store::{Moved, Store};
+pub use store::{Moved, Store, Written};
 pub use txn::is_read_only;
 pub use write::LeaseExists;

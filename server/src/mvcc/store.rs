@@ -41,12 +41,23 @@ pub struct Store {
     pub(super) scrub_next: (i64, usize),
     /// Bytes of the versions in memory.
     pub(super) held_bytes: u64,
+    /// What was written in this process: not part of the state.
+    pub(super) written: Written,
     /// Keys that came to hang from a lease, or from another or none, since somebody asked.
     pub(super) moved: Vec<Moved>,
     /// Also held by every image that is being written: while there is one, nothing is scrubbed.
     pub(super) pin: Arc<()>,
     #[cfg(feature = "plant")]
     plant: Option<Plant>,
+}
+
+/// How much was written since this value was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// Puts.
+    pub puts: u64,
+    /// Requests to delete, and operations of transactions that do.
+    pub deletes: u64,
 }
 
 impl Default for Store {
@@ -71,6 +82,7 @@ impl Store {
             scrub_next: (log.first(), 0),
             held_bytes: log.bytes_added(),
             log,
+            written: Written::default(),
             moved: Vec::new(),
             pin: Arc::new(()),
             #[cfg(feature = "plant")]
@@ -86,6 +98,11 @@ impl Store {
     /// The oldest readable revision; -1 before the first compaction.
     pub fn compact_revision(&self) -> i64 {
         self.compacted
+    }
+
+    /// How much was written in this process.
+    pub fn written(&self) -> Written {
+        self.written
     }
 
     /// Keys that exist now. Takes time in proportion to all that ever did.

@@ -131,6 +131,7 @@ impl<'a> Write<'a> {
 
     /// Puts one key. The request has been checked.
     pub(super) fn put(&mut self, request: &PutRequest) -> PutResponse {
+        self.store.written.puts += 1;
         let at = self.next_revision();
         let mut prev_kv = None;
         // An entry of the map wants an owned key: this one is the request's, and is not kept, because it
@@ -171,6 +172,7 @@ impl<'a> Write<'a> {
 
     /// Deletes the keys of the range that exist. The request has been checked.
     pub(super) fn delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+        self.store.written.deletes += 1;
         let range = KeyRange::new(&request.key, &request.range_end);
         let mut prev_kvs = Vec::new();
         let keys: Vec<Bytes> = self

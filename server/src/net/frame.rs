@@ -406,6 +406,11 @@ impl<R: Read> FrameReader<R> {
         &self.stream
     }
 
+    /// The connection itself, to write to.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.stream
+    }
+
     /// The next frame that is here already; reads nothing.
     ///
     /// # Errors

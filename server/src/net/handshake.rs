@@ -18,6 +18,8 @@ use std::{
 pub const VERSION: u16 = 1;
 const MAGIC: &[u8; 8] = b"ASSAYNET";
 const BYTES: usize = 40;
+/// How TLS begins: a record of a handshake, of major version 3.
+const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 const ACCEPTED: u8 = 0;
 const REFUSED: u8 = 0xff;
 const REMOVED: u8 = 0xfe;
@@ -63,6 +65,12 @@ pub enum HandshakeError {
     Io(io::Error),
     /// The other side does not speak this protocol.
     Alien,
+    /// No encryption that both sides trust.
+    Tls(rustls::Error),
+    /// The other side encrypts, and this port does not.
+    Encrypted,
+    /// The address is encrypted, and this member has no certificate.
+    NoCertificate,
     /// The other side speaks another version.
     Version {
         /// Its version.
@@ -93,6 +101,16 @@ impl fmt::Display for HandshakeError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Alien => write!(f, "the other side does not speak the peer protocol"),
+            Self::Tls(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+                write!(f, "the other side does not speak TLS, which https URLs of members ask for")
+            }
+            Self::Tls(error) => write!(f, "no encryption is agreed upon: {error}"),
+            Self::Encrypted => {
+                write!(f, "the other side speaks TLS, but --listen-peer-urls has http:// for this port")
+            }
+            Self::NoCertificate => {
+                write!(f, "it is an https URL, and this member has no --peer-cert-file, nor --peer-auto-tls")
+            }
             Self::Version { theirs } => {
                 write!(f, "the other side speaks version {theirs} of the peer protocol, this one {VERSION}")
             }
@@ -112,7 +130,10 @@ impl std::error::Error for HandshakeError {}
 
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> HandshakeError {
-        HandshakeError::Io(error)
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => HandshakeError::Tls(tls.clone()),
+            None => HandshakeError::Io(error),
+        }
     }
 }
 
@@ -143,6 +164,9 @@ impl Words {
     fn read(from: &mut impl Read) -> Result<Words, HandshakeError> {
         let mut bytes = [0; BYTES];
         from.read_exact(&mut bytes)?;
+        if bytes[..2] == TLS_HANDSHAKE {
+            return Err(HandshakeError::Encrypted);
+        }
         let crc = u32::from_le_bytes(bytes[36..].try_into().expect("4 bytes"));
         if &bytes[..8] != MAGIC || crc32c::crc32c(&bytes[..36]) != crc {
             return Err(HandshakeError::Alien);

@@ -7,7 +7,8 @@ use super::{
     Receiver, Settings,
     frame::{self, Frame, FrameError, FrameReader},
     handshake::{self, Purpose},
-    socket,
+    socket::{self, Address},
+    stream::PeerStream,
 };
 use crate::replica::peer::PeerMessage;
 use raft::{
@@ -16,7 +17,6 @@ use raft::{
 };
 use std::{
     io::{self, Write},
-    net::TcpStream,
     time::Duration,
 };
 
@@ -50,15 +50,15 @@ pub trait ImageSink {
 /// Sends an image to the receiver of `message`, an `InstallSnapshot`, then the message. `Ok` once the
 /// receiver has stored it.
 pub fn send(
-    address: &str,
+    address: &Address,
     settings: &Settings,
     message: &Message,
     source: &mut dyn ImageSource,
 ) -> io::Result<()> {
-    let mut stream = socket::connect(address, settings)?;
+    let mut stream = socket::connect(address, settings).map_err(io::Error::other)?;
     let own = settings.own;
     handshake::call(&mut stream, own, message.to, Purpose::Image).map_err(io::Error::other)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.socket().set_read_timeout(Some(PATIENCE))?;
     let mut out = Vec::new();
     frame::put(&mut out, &Frame::ImageBegin(message.clone()));
     while let Some(chunk) = source.chunk()? {
@@ -78,11 +78,11 @@ pub fn send(
 
 /// Serves a connection on which `caller` sends an image.
 pub fn receive(
-    mut reader: FrameReader<TcpStream>,
+    mut reader: FrameReader<PeerStream>,
     caller: NodeId,
     receiver: &dyn Receiver,
 ) -> Result<(), FrameError> {
-    reader.get_ref().set_read_timeout(Some(PATIENCE))?;
+    reader.get_ref().socket().set_read_timeout(Some(PATIENCE))?;
     let Frame::ImageBegin(message) = reader.frame()? else { return Err(FrameError::OutOfPlace) };
     let Body::InstallSnapshot { meta } = &message.body else { return Err(FrameError::OutOfPlace) };
     let index = meta.index;
@@ -111,6 +111,6 @@ pub fn receive(
     }
     let mut out = Vec::new();
     frame::put(&mut out, &Frame::ImageStored(stored.is_ok()));
-    reader.get_ref().write_all(&out)?;
+    reader.get_mut().write_all(&out)?;
     Ok(())
 }

@@ -6,20 +6,22 @@
 //! refused, which raft is told and survives.
 
 use super::{
-    Settings,
+    Address, Settings,
     frame::{self, Frame, FrameBuffer},
     handshake::{self, HandshakeError, Purpose},
     socket,
+    stream::{self, PeerStream},
 };
-use crate::{net::Receiver, replica::peer::PeerMessage};
+use crate::{metrics::Traffic, net::Receiver, replica::peer::PeerMessage};
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, recv, send},
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use raft::types::NodeId;
+use rustls::Connection;
 use std::{
-    io::{self, Write},
+    io::{self, Read as _, Write},
     net::{Shutdown, TcpStream},
     os::fd::AsRawFd,
     sync::Arc,
@@ -46,6 +48,7 @@ pub struct Link {
 #[derive(Debug)]
 struct Shared {
     to: NodeId,
+    traffic: Arc<Traffic>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -54,23 +57,75 @@ struct Shared {
 struct State {
     /// `None` while there is no connection.
     stream: Option<Arc<TcpStream>>,
-    /// Whole frames, but that the first may have gone out in part.
+    /// What encrypts on it, if anything does.
+    session: Option<Box<Connection>>,
+    /// Whole frames.
     pending: Vec<u8>,
+    /// What goes over the socket: frames, encrypted where they are to be. The first may have gone out in part.
+    sealed: Vec<u8>,
     /// The link's thread has taken the bytes before `pending`, and writes them.
     writing: bool,
     broken: bool,
     stopped: bool,
 }
 
+impl State {
+    /// Makes of the frames what goes over the socket.
+    fn seal(&mut self) -> io::Result<()> {
+        match &mut self.session {
+            None if self.sealed.is_empty() => std::mem::swap(&mut self.sealed, &mut self.pending),
+            None => self.sealed.append(&mut self.pending),
+            Some(session) => {
+                stream::seal(session, &self.pending, &mut self.sealed)?;
+                // What the library says by itself, such as that it takes other keys.
+                while session.wants_write() {
+                    session.write_tls(&mut self.sealed)?;
+                }
+                self.pending.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends as much as the socket takes without waiting.
+    fn send_at_once(&mut self, stream: &TcpStream, traffic: &Traffic) -> io::Result<()> {
+        self.seal()?;
+        let sent = send_at_once(stream, &self.sealed)?;
+        traffic.sent.add(sent as u64);
+        if sent == self.sealed.len() {
+            self.sealed.clear();
+            self.sealed.shrink_to(PENDING_BYTES_KEPT);
+            self.pending.shrink_to(PENDING_BYTES_KEPT);
+        } else {
+            self.sealed.drain(..sent);
+        }
+        Ok(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.pending.is_empty() || !self.sealed.is_empty()
+    }
+
+    /// Whatever was of a connection is gone.
+    fn clear(&mut self) {
+        self.stream = None;
+        self.session = None;
+        self.pending.clear();
+        self.sealed.clear();
+        self.writing = false;
+    }
+}
+
 impl Link {
-    /// Begins to connect to member `to` at one of `addresses` (`host:port`), and to keep the connection.
+    /// Begins to connect to member `to` at one of `addresses`, and to keep the connection.
     pub fn start(
         to: NodeId,
-        addresses: Vec<String>,
+        addresses: Vec<Address>,
         settings: Settings,
         receiver: Arc<dyn Receiver>,
     ) -> io::Result<Link> {
-        let shared = Arc::new(Shared { to, state: Mutex::default(), wake: Condvar::new() });
+        let traffic = settings.metrics.peers.of(to);
+        let shared = Arc::new(Shared { to, traffic, state: Mutex::default(), wake: Condvar::new() });
         let keeper = Keeper { shared: shared.clone(), addresses, settings, receiver };
         let thread = thread::Builder::new().name(format!("to-{to}")).spawn(move || keeper.run())?;
         Ok(Link { shared, thread: Some(thread) })
@@ -79,7 +134,10 @@ impl Link {
     /// Queues a message; [`flush`](Self::flush) sends. `false`: it surely does not go out.
     pub fn queue(&self, message: &PeerMessage) -> bool {
         let mut state = self.shared.state.lock();
-        if state.stream.is_none() || state.broken || state.pending.len() > PENDING_BYTES_MAX {
+        if state.stream.is_none()
+            || state.broken
+            || state.pending.len() + state.sealed.len() > PENDING_BYTES_MAX
+        {
             return false;
         }
         frame::put_peer_message(&mut state.pending, message);
@@ -94,13 +152,9 @@ impl Link {
             return;
         }
         if !state.writing && !state.broken {
-            match send_at_once(&stream, &state.pending) {
-                Ok(sent) if sent == state.pending.len() => {
-                    state.pending.clear();
-                    state.pending.shrink_to(PENDING_BYTES_KEPT);
-                    return;
-                }
-                Ok(sent) => drop(state.pending.drain(..sent)),
+            match state.send_at_once(&stream, &self.shared.traffic) {
+                Ok(()) if !state.is_waiting() => return,
+                Ok(()) => {}
                 Err(error) => {
                     tracing::debug!(peer = %self.shared.to, %error, "cannot send");
                     state.broken = true;
@@ -146,7 +200,7 @@ fn send_at_once(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 /// What the link's thread runs.
 struct Keeper {
     shared: Arc<Shared>,
-    addresses: Vec<String>,
+    addresses: Vec<Address>,
     settings: Settings,
     receiver: Arc<dyn Receiver>,
 }
@@ -158,13 +212,13 @@ impl Keeper {
         for address in self.addresses.iter().cycle() {
             let pause = match self.connect(address) {
                 Ok(stream) => {
-                    tracing::info!(%peer, address, "connected to peer");
+                    tracing::info!(%peer, %address, "connected to peer");
                     said.clear();
-                    let why = self.keep(Arc::new(stream));
+                    let why = self.keep(stream);
                     if self.stopped() {
                         return;
                     }
-                    tracing::warn!(%peer, address, why, "lost the connection to peer");
+                    tracing::warn!(%peer, %address, why, "lost the connection to peer");
                     self.receiver.unreachable(peer);
                     Duration::ZERO
                 }
@@ -172,7 +226,7 @@ impl Keeper {
                     // Said once until something else is wrong.
                     let text = error.to_string();
                     if said != text {
-                        tracing::warn!(%peer, address, error = text, "cannot connect to peer");
+                        tracing::warn!(%peer, %address, error = text, "cannot connect to peer");
                         said = text;
                     }
                     match error {
@@ -182,6 +236,9 @@ impl Keeper {
                             BACKOFF_REFUSED
                         }
                         HandshakeError::Alien
+                        | HandshakeError::Tls(_)
+                        | HandshakeError::Encrypted
+                        | HandshakeError::NoCertificate
                         | HandshakeError::Version { .. }
                         | HandshakeError::Cluster { .. }
                         | HandshakeError::Node { .. }
@@ -203,25 +260,25 @@ impl Keeper {
         self.shared.state.lock().stopped
     }
 
-    fn connect(&self, address: &str) -> Result<TcpStream, HandshakeError> {
+    fn connect(&self, address: &Address) -> Result<PeerStream, HandshakeError> {
         let mut stream = socket::connect(address, &self.settings)?;
         handshake::call(&mut stream, self.settings.own, self.shared.to, Purpose::Messages)?;
         Ok(stream)
     }
 
     /// Serves a connection until it ends, and says why it did.
-    fn keep(&self, stream: Arc<TcpStream>) -> String {
+    fn keep(&self, stream: PeerStream) -> String {
+        let (stream, session) = stream.into_parts();
+        let stream = Arc::new(stream);
         let mut state = self.shared.state.lock();
-        state.pending.clear();
+        state.clear();
         state.broken = false;
-        state.stream = Some(stream.clone());
+        (state.stream, state.session) = (Some(stream.clone()), session);
         drop(state);
         self.receiver.reachable(self.shared.to);
         let why = self.serve(&stream);
         let mut state = self.shared.state.lock();
-        state.stream = None;
-        state.pending.clear();
-        state.writing = false;
+        state.clear();
         let _ = stream.shutdown(Shutdown::Both);
         why
     }
@@ -233,7 +290,7 @@ impl Keeper {
         let mut pings = 0;
         loop {
             let mut state = self.shared.state.lock();
-            if !state.stopped && !state.broken && state.pending.is_empty() {
+            if !state.stopped && !state.broken && !state.is_waiting() {
                 self.shared.wake.wait_until(&mut state, next_ping);
             }
             if state.stopped {
@@ -251,7 +308,7 @@ impl Keeper {
             if let Err(error) = self.write(stream, state) {
                 return error.to_string();
             }
-            match replies.read(stream) {
+            match replies.read(stream, &self.shared.state) {
                 Ok(true) => last_heard = now,
                 Ok(false) if last_heard.elapsed() > self.settings.election => {
                     return "nothing was heard for an election timeout".into();
@@ -264,13 +321,15 @@ impl Keeper {
 
     /// Writes all that waits, without keeping senders from queueing more.
     fn write(&self, mut stream: &TcpStream, mut state: MutexGuard<'_, State>) -> io::Result<()> {
-        if state.pending.is_empty() {
+        state.seal()?;
+        if state.sealed.is_empty() {
             return Ok(());
         }
-        let bytes = std::mem::take(&mut state.pending);
+        let bytes = std::mem::take(&mut state.sealed);
         state.writing = true;
         drop(state);
         let result = stream.write_all(&bytes);
+        self.shared.traffic.sent.add(bytes.len() as u64);
         self.shared.state.lock().writing = false;
         result
     }
@@ -284,13 +343,17 @@ struct Replies {
 
 impl Replies {
     /// Reads what is there; whether a reply came.
-    fn read(&mut self, stream: &TcpStream) -> Result<bool, String> {
+    fn read(&mut self, stream: &TcpStream, state: &Mutex<State>) -> Result<bool, String> {
         let mut scratch = [0; 1024];
         let mut heard = false;
         loop {
             match recv(stream.as_raw_fd(), &mut scratch, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Err("the peer closed it".into()),
-                Ok(count) => self.buffer.push(&scratch[..count]),
+                Ok(count) => {
+                    let mut state = state.lock();
+                    self.take(&scratch[..count], state.session.as_deref_mut())
+                        .map_err(|error| error.to_string())?;
+                }
                 Err(Errno::EAGAIN) => return Ok(heard),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.to_string()),
@@ -299,5 +362,24 @@ impl Replies {
                 heard = true;
             }
         }
+    }
+
+    /// Takes in bytes of the socket.
+    fn take(&mut self, bytes: &[u8], session: Option<&mut Connection>) -> io::Result<()> {
+        let Some(session) = session else {
+            self.buffer.push(bytes);
+            return Ok(());
+        };
+        let mut from = io::Cursor::new(bytes.to_vec());
+        let mut plain = Vec::new();
+        while from.position() < bytes.len() as u64 {
+            stream::receive(session, &mut from)?;
+            match session.reader().read_to_end(&mut plain) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => drop(done?),
+            }
+        }
+        self.buffer.push(&plain);
+        Ok(())
     }
 }

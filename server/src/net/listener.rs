@@ -4,9 +4,12 @@ use super::{
     Receiver, Settings,
     frame::{self, Frame, FrameError, FrameReader},
     handshake::{self, HandshakeError, Purpose},
-    image, question, socket,
+    image,
+    network::Port,
+    question, socket,
+    stream::PeerStream,
 };
-use crate::replica::peer::PeerMessage;
+use crate::{metrics::Traffic, replica::peer::PeerMessage};
 use parking_lot::Mutex;
 use raft::{
     message::{Body, Message},
@@ -15,7 +18,7 @@ use raft::{
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -56,18 +59,14 @@ impl Listener {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn start(
-        listeners: Vec<TcpListener>,
-        settings: Settings,
-        receiver: Arc<dyn Receiver>,
-    ) -> io::Result<Listener> {
+    pub fn start(ports: Vec<Port>, settings: Settings, receiver: Arc<dyn Receiver>) -> io::Result<Listener> {
         let shared =
             Arc::new(Shared { settings, stopped: AtomicBool::new(false), inbound: Mutex::default() });
         let mut started = Listener { shared, addresses: Vec::new(), threads: Vec::new() };
-        for listener in listeners {
-            started.addresses.push(listener.local_addr()?);
+        for port in ports {
+            started.addresses.push(port.listener.local_addr()?);
             let (shared, receiver) = (started.shared.clone(), receiver.clone());
-            let accept = move || shared.accept(&listener, &receiver);
+            let accept = move || shared.accept(&port, &receiver);
             started.threads.push(thread::Builder::new().name("peers".into()).spawn(accept)?);
         }
         Ok(started)
@@ -97,15 +96,15 @@ impl Drop for Listener {
 }
 
 impl Shared {
-    fn accept(self: &Arc<Self>, listener: &TcpListener, receiver: &Arc<dyn Receiver>) {
+    fn accept(self: &Arc<Self>, port: &Port, receiver: &Arc<dyn Receiver>) {
         loop {
-            let accepted = listener.accept();
+            let accepted = port.listener.accept();
             if self.stopped.load(Ordering::SeqCst) {
                 return;
             }
             match accepted {
                 Ok((stream, from)) => {
-                    if let Err(error) = self.admit(stream, from, receiver) {
+                    if let Err(error) = self.admit(stream, port.tls, from, receiver) {
                         tracing::warn!(%from, %error, "cannot serve a connection");
                     }
                 }
@@ -120,6 +119,7 @@ impl Shared {
     fn admit(
         self: &Arc<Self>,
         stream: TcpStream,
+        tls: bool,
         from: SocketAddr,
         receiver: &Arc<dyn Receiver>,
     ) -> io::Result<()> {
@@ -136,7 +136,10 @@ impl Shared {
         };
         let (shared, receiver) = (self.clone(), receiver.clone());
         let serve = move || {
-            shared.serve(stream, number, from, receiver.as_ref());
+            match shared.begin(stream, tls) {
+                Ok(stream) => shared.serve(stream, number, from, receiver.as_ref()),
+                Err(error) => not_begun(from, error),
+            }
             shared.forget(number);
         };
         let spawned = thread::Builder::new().name(format!("from-{from}")).spawn(serve);
@@ -152,14 +155,20 @@ impl Shared {
         inbound.newest.retain(|_, newest| *newest != number);
     }
 
-    fn serve(&self, mut stream: TcpStream, number: u64, from: SocketAddr, receiver: &dyn Receiver) {
+    /// Agrees upon encryption, where the port asks for it.
+    fn begin(&self, stream: TcpStream, tls: bool) -> Result<PeerStream, HandshakeError> {
+        match &self.settings.tls {
+            _ if !tls => Ok(PeerStream::plain(stream)),
+            Some(tls) => PeerStream::encrypted(stream, tls.accept()),
+            None => Err(HandshakeError::NoCertificate),
+        }
+    }
+
+    fn serve(&self, mut stream: PeerStream, number: u64, from: SocketAddr, receiver: &dyn Receiver) {
         let own = self.settings.own;
         let (caller, purpose) = match handshake::answer(&mut stream, own, |id| receiver.is_removed(id)) {
             Ok(call) => call,
-            Err(HandshakeError::Io(error)) => {
-                return tracing::debug!(%from, %error, "a connection ended before it began");
-            }
-            Err(error) => return tracing::warn!(%from, %error, "refused a connection"),
+            Err(error) => return not_begun(from, error),
         };
         let Some(caller) = caller.filter(|_| purpose != Purpose::Question) else {
             let reader = FrameReader::new(stream, caller.unwrap_or(own.node), own.node);
@@ -170,6 +179,10 @@ impl Shared {
         };
         {
             let mut inbound = self.inbound.lock();
+            // The threads of two connections may come here in any order: numbers tell which one is newer.
+            if inbound.newest.get(&(caller, purpose)).is_some_and(|newest| *newest > number) {
+                return tracing::debug!(peer = %caller, %from, "a newer connection is there already");
+            }
             let older = inbound.newest.insert((caller, purpose), number);
             if let Some(older) = older.and_then(|older| inbound.streams.get(&older)) {
                 let _ = older.shutdown(Shutdown::Both);
@@ -182,7 +195,10 @@ impl Shared {
         tracing::debug!(peer = %caller, %from, ?purpose, "peer connected");
         let reader = FrameReader::new(stream, caller, own.node);
         let end = match purpose {
-            Purpose::Messages => serve_messages(reader, caller, receiver),
+            Purpose::Messages => {
+                let traffic = self.settings.metrics.peers.of(caller);
+                serve_messages(reader, caller, receiver, &traffic)
+            }
             Purpose::Image => image::receive(reader, caller, receiver),
             Purpose::Question => Ok(()),
         };
@@ -194,10 +210,18 @@ impl Shared {
     }
 }
 
+fn not_begun(from: SocketAddr, error: HandshakeError) {
+    match error {
+        HandshakeError::Io(error) => tracing::debug!(%from, %error, "a connection ended before it began"),
+        error => tracing::warn!(%from, %error, "refused a connection"),
+    }
+}
+
 fn serve_messages(
-    mut reader: FrameReader<TcpStream>,
+    mut reader: FrameReader<PeerStream>,
     caller: NodeId,
     receiver: &dyn Receiver,
+    traffic: &Traffic,
 ) -> Result<(), FrameError> {
     let mut messages = Vec::new();
     let mut pong = Vec::new();
@@ -228,12 +252,14 @@ fn serve_messages(
             messages.clear();
         }
         if !pong.is_empty() {
-            reader.get_ref().write_all(&pong)?;
+            reader.get_mut().write_all(&pong)?;
             pong.clear();
         }
         // The caller pings every heartbeat, so the read timeout is its silence.
-        if reader.fill()? == 0 {
+        let read = reader.fill()?;
+        if read == 0 {
             return Ok(());
         }
+        traffic.received.add(read as u64);
     }
 }

@@ -1,7 +1,7 @@
 //! All connections of a member together.
 
-use super::{ImageSink, ImageSource, Party, image, link::Link, listener::Listener};
-use crate::replica::peer::PeerMessage;
+use super::{Address, ImageSink, ImageSource, Party, image, link::Link, listener::Listener};
+use crate::{metrics::Metrics, replica::peer::PeerMessage, tls::PeerTls};
 use bytes::Bytes;
 use raft::{
     message::Message,
@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What all connections share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// This member.
     pub own: Party,
@@ -25,6 +25,25 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// A connection on which nothing is heard for this long is given up.
     pub election: Duration,
+    /// Certificates, for https URLs.
+    pub tls: Option<Arc<PeerTls>>,
+    /// Where bytes are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A place at which peers are listened to.
+#[derive(Debug)]
+pub struct Port {
+    /// Where.
+    pub listener: TcpListener,
+    /// Whether connections are encrypted.
+    pub tls: bool,
+}
+
+impl From<TcpListener> for Port {
+    fn from(listener: TcpListener) -> Port {
+        Port { listener, tls: false }
+    }
 }
 
 /// Takes what peers send. Called from the connections' threads: must not wait long.
@@ -68,30 +87,26 @@ pub struct Network {
 }
 
 struct Peer {
-    addresses: Vec<String>,
+    addresses: Vec<Address>,
     link: Link,
 }
 
 impl Network {
-    /// Begins to accept connections at `listeners`.
+    /// Begins to accept connections at `ports`.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn start(
-        settings: Settings,
-        listeners: Vec<TcpListener>,
-        receiver: Arc<dyn Receiver>,
-    ) -> io::Result<Network> {
-        let listener = Listener::start(listeners, settings, receiver.clone())?;
+    pub fn start(settings: Settings, ports: Vec<Port>, receiver: Arc<dyn Receiver>) -> io::Result<Network> {
+        let listener = Listener::start(ports, settings.clone(), receiver.clone())?;
         let (peers, queued) = (BTreeMap::new(), BTreeSet::new());
         Ok(Network { settings, receiver, peers, queued, _listener: listener })
     }
 
-    /// Connects to these members, each at one of its addresses (`host:port`), and to no others.
+    /// Connects to these members, each at one of its addresses, and to no others.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn set_peers(&mut self, peers: &BTreeMap<NodeId, Vec<String>>) -> io::Result<()> {
+    pub fn set_peers(&mut self, peers: &BTreeMap<NodeId, Vec<Address>>) -> io::Result<()> {
         let gone: Vec<NodeId> = (self.peers.iter())
             .filter(|(id, peer)| peers.get(id) != Some(&peer.addresses))
             .map(|(id, _)| *id)
@@ -105,7 +120,7 @@ impl Network {
             if *id == self.settings.own.node || addresses.is_empty() || self.peers.contains_key(id) {
                 continue;
             }
-            let link = Link::start(*id, addresses.clone(), self.settings, self.receiver.clone())?;
+            let link = Link::start(*id, addresses.clone(), self.settings.clone(), self.receiver.clone())?;
             self.peers.insert(*id, Peer { addresses: addresses.clone(), link });
         }
         Ok(())
@@ -134,7 +149,8 @@ impl Network {
     pub fn send_image(&self, message: Message, mut source: Box<dyn ImageSource>) {
         let to = message.to;
         let Some(peer) = self.peers.get(&to) else { return self.receiver.image_sent(to, false) };
-        let (addresses, settings, receiver) = (peer.addresses.clone(), self.settings, self.receiver.clone());
+        let (addresses, receiver) = (peer.addresses.clone(), self.receiver.clone());
+        let settings = self.settings.clone();
         let run = move || {
             let address = addresses.first().expect("a peer has an address");
             let result = image::send(address, &settings, &message, source.as_mut());

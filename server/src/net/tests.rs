@@ -20,6 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod tls;
+
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 const REMOVED: NodeId = NodeId(0xdead);
@@ -230,12 +232,14 @@ fn start_with(
     listener: TcpListener,
     ear: &Arc<Ear>,
 ) -> Network {
-    let settings = Settings { own: Party { cluster, node }, heartbeat: Duration::from_millis(20), election };
-    Network::start(settings, vec![listener], ear.clone()).unwrap()
+    let heartbeat = Duration::from_millis(20);
+    let settings =
+        Settings { own: Party { cluster, node }, heartbeat, election, tls: None, metrics: Arc::default() };
+    Network::start(settings, vec![listener.into()], ear.clone()).unwrap()
 }
 
 fn connect(network: &mut Network, to: NodeId, address: SocketAddr) {
-    network.set_peers(&BTreeMap::from([(to, vec![address.to_string()])])).unwrap();
+    network.set_peers(&BTreeMap::from([(to, vec![Address::of_url(&format!("http://{address}"))])])).unwrap();
 }
 
 fn bind() -> (TcpListener, SocketAddr) {
@@ -401,8 +405,9 @@ fn members_and_strangers_may_ask() {
     let (listener, address) = bind();
     let ear = Arc::new(Ear::default());
     let _two = start(TWO, 5, listener, &ear);
-    let address = address.to_string();
-    let of = |own| Settings { own, heartbeat: Duration::from_millis(20), election: Duration::from_secs(3) };
+    let address = Address::of_url(&format!("http://{address}"));
+    let (heartbeat, election) = (Duration::from_millis(20), Duration::from_secs(3));
+    let of = |own| Settings { own, heartbeat, election, tls: None, metrics: Arc::default() };
     let member = of(Party { cluster: 5, node: ONE });
     let answer = ask(&address, &member, Some(TWO), Bytes::from_static(b"?")).unwrap();
     assert_eq!(answer[..], *b"\x01\0\0\0\0\0\0\0?");

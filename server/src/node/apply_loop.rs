@@ -8,6 +8,7 @@ use super::{
 use crate::{
     disk::{Files, Images},
     error::ApiError,
+    lease::Change,
     mvcc::Scrub,
     replica::{Answers, Applier, Batch, Decided},
 };
@@ -139,6 +140,12 @@ impl<F: Files> ApplyLoop<F> {
             RwLockWriteGuard::unlock_fair(state);
             // Before anybody learns that it is applied.
             self.shared.leases.note(&news.leases);
+            for change in &news.leases {
+                match change {
+                    Change::Granted { .. } => self.shared.metrics.leases_granted.inc(),
+                    Change::Ended { .. } => self.shared.metrics.leases_revoked.inc(),
+                }
+            }
             self.shared.hub.publish(revision, news.events);
             self.applied();
             self.shared.waiters.answer(answers);
@@ -181,6 +188,7 @@ impl<F: Files> ApplyLoop<F> {
 
     fn install(&mut self, meta: SnapshotMeta, answers: &mut Answers) -> Result<(), images::LoadError> {
         let index = meta.index;
+        self.shared.metrics.image_installs.inc();
         #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
         let mut state = images::load(&self.images, index, &self.shared.options.roster)?;
         #[cfg(feature = "plant")]
@@ -199,6 +207,7 @@ impl<F: Files> ApplyLoop<F> {
         self.applied();
         self.snapshots.last = index;
         self.snapshots.bytes_since = 0;
+        self.shared.metrics.image_installs.sub(1);
         tracing::info!(node = %self.shared.options.id, index = index.0, "installed a snapshot image");
         Ok(())
     }

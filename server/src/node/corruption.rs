@@ -2,11 +2,10 @@
 
 use super::{
     Node,
-    questions::{self, Question},
+    questions::{Question, Standing},
 };
 use crate::{
     backend::Backend,
-    mvcc::HashKv,
     proto::{
         etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
         internal::command::Request,
@@ -22,41 +21,48 @@ struct Difference {
     why: String,
 }
 
-/// Compares two histories, if they can be compared: up to the same revision, from the same compaction on.
-fn compare(member: NodeId, own: HashKv, theirs: HashKv) -> Option<Difference> {
-    if own.compact_revision != theirs.compact_revision || own.hash == theirs.hash {
+/// Compares a member with this one, `own`, by which the hashes are asked for. Revisions only grow, and every entry
+/// has the same effect everywhere: so who has applied as much may lack no revision, and who has applied no more may
+/// have none more.
+fn compare(member: NodeId, own: Standing, theirs: Standing) -> Option<Difference> {
+    let Standing { applied, revision, compact_revision, hash } = theirs;
+    let differs = if applied >= own.applied && revision < own.revision {
+        "lacks revisions"
+    } else if applied <= own.applied && revision > own.revision {
+        "has revisions that should not be"
+    } else if applied == own.applied && compact_revision != own.compact_revision {
+        "has another compaction"
+    } else if compact_revision == own.compact_revision
+        && matches!((hash, own.hash), (Some(theirs), Some(own)) if theirs != own)
+    {
+        "has another history"
+    } else {
         return None;
-    }
-    let why = format!(
-        "member {:x} has hash {:08x} of the data up to revision {}, this one has {:08x}",
-        member.0, theirs.hash, own.revision, own.hash
-    );
+    };
+    let why = format!("member {:x} {differs}: it has {theirs:x?}, this one has {own:x?}", member.0);
     Some(Difference { member, why })
 }
 
-/// Asks all peers for their hash up to this member's revision. Who does not answer, or is not so far, is passed
+/// Asks all peers how far they are, and for their hash up to this member's revision. Who does not answer is passed
 /// over.
 async fn differences(node: &Node) -> Vec<Difference> {
-    let own = {
+    let (own, held) = {
         let state = node.state();
-        let kept = state.kv().hash_kv(0);
         // The sum that is kept, and what the memory holds: they differ where memory was damaged.
-        kept.map(|kept| (kept, state.kv().hash()))
+        (Standing::of(&state, 0), state.kv().hash())
     };
-    let Ok((own, held)) = own else { return Vec::new() };
     let id = node.status().id;
     let mut found = Vec::new();
-    if own.hash != held {
-        let why = format!("this member's memory holds {held:08x}, and should hold {:08x}", own.hash);
+    if let Some(kept) = own.hash.filter(|kept| *kept != held) {
+        let why = format!("this member's memory holds {held:08x}, and should hold {kept:08x}");
         found.push(Difference { member: id, why });
     }
     let peers: Vec<NodeId> = node.roster().members.keys().copied().filter(|peer| *peer != id).collect();
     for peer in peers {
-        let Ok(answer) = node.ask(peer, Question::HashKv(own.revision)).await else { continue };
-        match questions::decode_hash(answer) {
-            Ok(Some(theirs)) => found.extend(compare(peer, own, theirs)),
-            Ok(None) => tracing::debug!(%peer, revision = own.revision, "a member cannot tell its hash yet"),
-            Err(error) => tracing::warn!(%peer, %error, "a member tells a hash that is none"),
+        let Ok(answer) = node.ask(peer, Question::Standing(own.revision)).await else { continue };
+        match Standing::decode(answer) {
+            Ok(theirs) => found.extend(compare(peer, own, theirs)),
+            Err(error) => tracing::warn!(%peer, %error, "a member does not tell how far it is"),
         }
     }
     found
@@ -97,13 +103,40 @@ pub async fn compare_again_and_again(node: Node, every: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use raft::types::LogIndex;
+
+    fn of(applied: u64, revision: i64, compact_revision: i64, hash: Option<u32>) -> Standing {
+        Standing { applied: LogIndex(applied), revision, compact_revision, hash }
+    }
 
     #[test]
-    fn only_histories_from_the_same_compaction_on_are_compared() {
-        let hash = |hash, compact_revision| HashKv { hash, compact_revision, revision: 9 };
-        let of = |theirs| compare(NodeId(7), hash(1, 3), theirs).map(|difference| difference.member);
-        assert_eq!(of(hash(1, 3)), None);
-        assert_eq!(of(hash(2, 4)), None);
-        assert_eq!(of(hash(2, 3)), Some(NodeId(7)));
+    fn a_member_that_differs_is_found_wherever_it_is() {
+        let own = of(10, 7, 3, Some(1));
+        let differs = |theirs| compare(NodeId(7), own, theirs).map(|difference| difference.why);
+        for (theirs, why) in [
+            (of(10, 6, 3, None), "lacks revisions"),
+            (of(11, 6, 3, None), "lacks revisions"),
+            (of(10, 8, 3, Some(1)), "revisions that should not be"),
+            (of(9, 8, 3, Some(1)), "revisions that should not be"),
+            (of(10, 7, 4, Some(2)), "another compaction"),
+            (of(10, 7, 3, Some(2)), "another history"),
+            (of(12, 9, 3, Some(2)), "another history"),
+        ] {
+            let found = differs(theirs).unwrap_or_default();
+            assert!(found.contains(why), "{theirs:?}: {found:?}");
+        }
+        for theirs in [
+            own,
+            // Behind, or ahead: as members are.
+            of(9, 6, 3, None),
+            of(9, 7, 3, Some(1)),
+            of(11, 8, 3, Some(1)),
+            // What was compacted in between leaves nothing to compare.
+            of(11, 7, 6, Some(2)),
+            of(9, 7, -1, Some(2)),
+            of(12, 12, 12, None),
+        ] {
+            assert_eq!(differs(theirs), None, "{theirs:?}");
+        }
     }
 }

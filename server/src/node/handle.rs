@@ -20,7 +20,7 @@ use crate::{
     disk::{Files, Opened},
     error::ApiError,
     metrics::Metrics,
-    net::{self, Network},
+    net::{self, Network, Port},
     proto::internal::{Command, command::Request},
     replica::{self, Applier, Input, Replica},
     state_machine::{Response, StateMachine},
@@ -36,7 +36,6 @@ use raft::{
 };
 use std::{
     fmt, io,
-    net::TcpListener,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -92,14 +91,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a member on what its data directory holds, listening to its peers at `listeners`.
+    /// Starts a member on what its data directory holds, listening to its peers at `ports`.
     ///
     /// # Errors
     /// See [`StartError`].
     pub fn start<F: Files>(
         options: Options,
         opened: Opened<F>,
-        listeners: Vec<TcpListener>,
+        ports: Vec<Port>,
         metrics: Arc<Metrics>,
     ) -> Result<Running, StartError> {
         let Opened { wal, images, image, hard_state, entries, roster: _, restarted } = opened;
@@ -135,7 +134,8 @@ impl Running {
 
         let peers = Arc::new(Peers { shared: shared.clone(), images: images.clone() });
         let options = &shared.options;
-        let mut network = Network::start(net_settings(options), listeners, peers).map_err(StartError::Io)?;
+        let mut network =
+            Network::start(net_settings(options, &shared.metrics), ports, peers).map_err(StartError::Io)?;
         let roster = shared.roster.read().clone();
         let members = Members::new(options, roster);
         members.connect(&mut network);
@@ -159,6 +159,7 @@ impl Running {
             images: images.clone(),
             network,
             apply: work.clone(),
+            head_start_ticks: timing.head_start_ticks(options),
             ticker: Ticker::new(timing.tick, timing.heartbeat_ticks, Instant::now()),
             members,
         };
@@ -271,9 +272,10 @@ fn new_shared(
     }
 }
 
-fn net_settings(options: &Options) -> net::Settings {
+fn net_settings(options: &Options, metrics: &Arc<Metrics>) -> net::Settings {
     let own = net::Party { cluster: options.cluster_id, node: options.id };
-    net::Settings { own, heartbeat: options.heartbeat, election: options.election }
+    let (heartbeat, election) = (options.heartbeat, options.election);
+    net::Settings { own, heartbeat, election, tls: options.peer_tls.clone(), metrics: metrics.clone() }
 }
 
 /// Mixes the seed into an epoch: two lives with different seeds have different ones (splitmix64).
@@ -299,6 +301,12 @@ impl Timing {
             u32::try_from(duration.as_nanos() / tick.as_nanos()).unwrap_or(u32::MAX).max(1)
         };
         Timing { tick, heartbeat_ticks: ticks(options.heartbeat), election_ticks: ticks(options.election) }
+    }
+
+    /// All of an election timeout but two heartbeats, if so much is to count as gone at a start.
+    fn head_start_ticks(&self, options: &Options) -> u32 {
+        let ticks = self.election_ticks.saturating_sub(2 * self.heartbeat_ticks);
+        if options.election_head_start { ticks } else { 0 }
     }
 }
 
@@ -386,7 +394,7 @@ impl Node {
         let ask = move || {
             let options = &shared.options;
             let urls = shared.roster.read().members.get(&peer).map(|member| member.peer_urls.clone());
-            let settings = net_settings(options);
+            let settings = net_settings(options, &shared.metrics);
             let mut last = io::Error::from(io::ErrorKind::NotFound);
             for address in addresses(&urls.unwrap_or_default()) {
                 match net::ask(&address, &settings, Some(peer), question.encode()) {

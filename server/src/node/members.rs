@@ -3,7 +3,7 @@
 use super::shared::{Options, Shared};
 use crate::{
     cluster::{self, Roster},
-    net::Network,
+    net::{Address, Network},
 };
 use raft::{
     MembershipChange, Raft,
@@ -27,7 +27,7 @@ pub(super) struct Members {
     /// Members to talk to although the roster does not name them (yet).
     contacts: Roster,
     /// Who was removed, and until when it is talked to.
-    leaving: BTreeMap<NodeId, (Vec<String>, Instant)>,
+    leaving: BTreeMap<NodeId, (Vec<Address>, Instant)>,
     /// Since when this member has been out of the cluster.
     out_since: Option<Instant>,
 }
@@ -67,7 +67,7 @@ impl Members {
 
     /// Connects to everybody to talk to.
     pub(super) fn connect(&self, network: &mut Network) {
-        let mut peers: BTreeMap<NodeId, Vec<String>> =
+        let mut peers: BTreeMap<NodeId, Vec<Address>> =
             self.leaving.iter().map(|(id, (addresses, _))| (*id, addresses.clone())).collect();
         for (id, member) in self.contacts.members.iter().chain(&self.roster.members) {
             if !self.roster.removed.contains(id) {
@@ -113,8 +113,7 @@ impl Members {
     }
 }
 
-/// URLs as `host:port`.
-pub(super) fn addresses(urls: &[String]) -> Vec<String> {
-    let address = |url: &String| url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_string();
-    urls.iter().map(address).collect()
+/// Where the owner of these URLs is called.
+pub(super) fn addresses(urls: &[String]) -> Vec<Address> {
+    urls.iter().map(|url| Address::of_url(url)).collect()
 }

@@ -4,12 +4,12 @@ use super::shared::Shared;
 use crate::{
     cluster::Roster,
     codec::{self, DecodeError, Decoder},
-    mvcc::HashKv,
     proto::internal::ClusterState,
+    state_machine::StateMachine,
 };
 use bytes::{BufMut, Bytes};
 use prost::Message as _;
-use raft::types::NodeId;
+use raft::types::{LogIndex, NodeId};
 
 /// A question to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub enum Question {
     Members,
     /// Of the leader: does this learner hold nearly the whole log?
     CaughtUp(NodeId),
-    /// What is the hash of your history up to this revision?
-    HashKv(i64),
+    /// How far are you, and what is the hash of your history up to this revision?
+    Standing(i64),
 }
 
 impl Question {
@@ -32,7 +32,7 @@ impl Question {
                 out.put_u8(2);
                 out.put_u64_le(id.0);
             }
-            Question::HashKv(revision) => {
+            Question::Standing(revision) => {
                 out.put_u8(3);
                 out.put_i64_le(revision);
             }
@@ -45,7 +45,7 @@ impl Question {
         let question = match from.u8()? {
             1 => Question::Members,
             2 => Question::CaughtUp(from.node()?),
-            3 => Question::HashKv(from.u64()?.cast_signed()),
+            3 => Question::Standing(from.u64()?.cast_signed()),
             other => return Err(DecodeError::Tag { what: "question", got: other.into() }),
         };
         from.end()?;
@@ -102,34 +102,56 @@ pub(super) fn answer(shared: &Shared, from: Option<NodeId>, question: Bytes) -> 
         Ok(Question::CaughtUp(id)) if from.is_some() => {
             vec![u8::from(shared.caught_up.lock().contains(&id))].into()
         }
-        Ok(Question::HashKv(revision)) if from.is_some() => {
-            shared.state.read().kv().hash_kv(revision).map_or(Bytes::new(), encode_hash)
+        Ok(Question::Standing(revision)) if from.is_some() => {
+            Standing::of(&shared.state.read(), revision).encode()
         }
-        Ok(Question::CaughtUp(_) | Question::HashKv(_)) | Err(_) => Bytes::new(),
+        Ok(Question::CaughtUp(_) | Question::Standing(_)) | Err(_) => Bytes::new(),
     }
 }
 
-fn encode_hash(hash: HashKv) -> Bytes {
-    let mut out = Vec::new();
-    out.put_u32_le(hash.hash);
-    out.put_i64_le(hash.compact_revision);
-    out.put_i64_le(hash.revision);
-    out.into()
+/// How far a member is, all of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Last entry applied.
+    pub applied: LogIndex,
+    /// Newest revision.
+    pub revision: i64,
+    /// Oldest readable revision; -1 before the first compaction.
+    pub compact_revision: i64,
+    /// Hash of the history up to the revision that was asked for, if it can be told.
+    pub hash: Option<u32>,
 }
 
-/// The answer to [`Question::HashKv`]; `None` where the member cannot tell.
-///
-/// # Errors
-/// Bytes that are no such answer.
-pub fn decode_hash(bytes: Bytes) -> Result<Option<HashKv>, DecodeError> {
-    if bytes.is_empty() {
-        return Ok(None);
+impl Standing {
+    /// Of a state, with the hash at `revision` (0: the newest).
+    pub fn of(state: &StateMachine, revision: i64) -> Standing {
+        let (applied, kv) = (state.applied(), state.kv());
+        let hash = kv.hash_kv(revision).ok().map(|hash| hash.hash);
+        Standing { applied, revision: kv.revision(), compact_revision: kv.compact_revision(), hash }
     }
-    let mut from = Decoder::new(bytes);
-    let (hash, compact_revision, revision) = (from.u32()?, from.u64()?, from.u64()?);
-    from.end()?;
-    let (compact_revision, revision) = (compact_revision.cast_signed(), revision.cast_signed());
-    Ok(Some(HashKv { hash, compact_revision, revision }))
+
+    fn encode(self) -> Bytes {
+        let mut out = Vec::new();
+        out.put_u64_le(self.applied.0);
+        out.put_i64_le(self.revision);
+        out.put_i64_le(self.compact_revision);
+        out.put_u8(self.hash.is_some().into());
+        out.put_u32_le(self.hash.unwrap_or_default());
+        out.into()
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// Bytes that are none: a member that does not tell answers with no bytes at all.
+    pub fn decode(bytes: Bytes) -> Result<Standing, DecodeError> {
+        let mut from = Decoder::new(bytes);
+        let (applied, revision, compact_revision) = (from.index()?, from.u64()?, from.u64()?);
+        let (told, hash) = (from.bool()?, from.u32()?);
+        from.end()?;
+        let (compact_revision, revision) = (compact_revision.cast_signed(), revision.cast_signed());
+        Ok(Standing { applied, revision, compact_revision, hash: told.then_some(hash) })
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +160,7 @@ mod tests {
 
     #[test]
     fn questions_and_answers_survive_the_round_trip_and_no_cut_is_one() {
-        for question in [Question::Members, Question::CaughtUp(NodeId(7)), Question::HashKv(-7)] {
+        for question in [Question::Members, Question::CaughtUp(NodeId(7)), Question::Standing(-7)] {
             let bytes = question.encode();
             assert_eq!(Question::decode(bytes.clone()), Ok(question));
             for cut in 0..bytes.len() {
@@ -151,5 +173,13 @@ mod tests {
         let answer = MembersAnswer { cluster_id: 5, birth, roster };
         assert_eq!(MembersAnswer::decode(answer.encode()), Ok(answer));
         assert!(MembersAnswer::decode(Bytes::from_static(b"nonsense")).is_err());
+        for hash in [None, Some(7)] {
+            let standing = Standing { applied: LogIndex(9), revision: 5, compact_revision: -1, hash };
+            let bytes = standing.encode();
+            assert_eq!(Standing::decode(bytes.clone()), Ok(standing));
+            for cut in 0..bytes.len() {
+                assert!(Standing::decode(bytes.slice(..cut)).is_err());
+            }
+        }
     }
 }

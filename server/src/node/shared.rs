@@ -7,6 +7,7 @@ use crate::{
     metrics::Metrics,
     replica::{Input, Outgoing},
     state_machine::StateMachine,
+    tls::PeerTls,
     watch::Hub,
 };
 use parking_lot::{Mutex, RwLock};
@@ -37,6 +38,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// A follower that hears nothing for this long, and up to twice this, campaigns.
     pub election: Duration,
+    /// Whether most of the first election timeout counts as gone at a start.
+    pub election_head_start: bool,
     /// Entries applied between two images.
     pub snapshot_count: u64,
     /// Entries that raft keeps in memory before the newest image, for followers a little behind.
@@ -47,6 +50,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Seed of the election timeouts, and of the epoch that tells this life's requests apart.
     pub seed: u64,
+    /// Certificates, for peers with https URLs.
+    pub peer_tls: Option<Arc<PeerTls>>,
     /// Where large files may lie for a while.
     pub spool_dir: PathBuf,
     /// Where the core's trace is written, if it is.

@@ -92,6 +92,8 @@ impl Cluster {
             snapshot_count: self.snapshot_count,
             catch_up_entries: 10,
             max_request_bytes: 1 << 20,
+            peer_tls: None,
+            election_head_start: true,
             spool_dir: std::env::temp_dir(),
             trace: None,
             request_timeout: Duration::from_secs(5),
@@ -100,7 +102,8 @@ impl Cluster {
             plant: self.plant,
         };
         let listener = eventually("the port is free again", || TcpListener::bind(address).ok());
-        let running = Running::start(options, opened, vec![listener], Arc::new(Metrics::default())).unwrap();
+        let running =
+            Running::start(options, opened, vec![listener.into()], Arc::new(Metrics::default())).unwrap();
         self.members[at].running = Some(running);
     }
 

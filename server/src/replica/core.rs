@@ -86,6 +86,8 @@ pub enum Input {
     Unreachable(NodeId),
     /// Hand leadership to this member.
     Transfer(NodeId),
+    /// Try to become leader now.
+    Campaign,
     /// Change the membership, if this member leads.
     Change(MembershipChange),
 }
@@ -230,6 +232,7 @@ impl Replica {
                 self.raft.step(raft::Input::Unreachable(peer))
             }
             Input::Transfer(to) => self.raft.step(raft::Input::Transfer(to)),
+            Input::Campaign => self.raft.step(raft::Input::Campaign),
             Input::Change(change) => {
                 self.raft.step(raft::Input::ProposeMembership { change, context: Bytes::new() })
             }

@@ -81,3 +81,53 @@ async fn nobody_is_handed_out_long_after_death() {
     b.withdraw().await;
     until(&resolver, "all are gone", &[]).await;
 }
+
+/// Paused servers are like servers behind a cut: their clients hear nothing, and nothing is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_servers_keep_no_dead_instance_and_lose_no_living_one() {
+    let all = [0, 1, 2];
+    let mut fleet = Fleet::of(3);
+    for at in all {
+        fleet.spawn(at, &all, &[]);
+    }
+    for at in all {
+        serves(fleet.channel(at)).await;
+    }
+    let urls: Vec<String> = all.iter().map(|at| fleet.client_url(*at).to_string()).collect();
+    let from = |at: usize| [&urls[at..], &urls[..at]].concat();
+    let announce = |at: usize, name: &str| {
+        Announcement::start(from(at), format!("s/{name}"), format!("address of {name}"), TTL_S)
+    };
+    let leader = fleet.leader(&all).await;
+    let resolver = Resolver::start(from(leader), "s/".into(), TOUCH);
+    let (a, b) = (announce(leader, "a"), announce((leader + 1) % 3, "b"));
+    let (in_a, in_b) = (("a", "address of a"), ("b", "address of b"));
+    until(&resolver, "both are seen", &[in_a, in_b]).await;
+
+    // Whoever announced and resolved through the leader goes elsewhere; the dead instance ends with its lease.
+    fleet.pause(leader);
+    drop(a);
+    let died = Instant::now();
+    until(&resolver, "the dead one is gone, the other is there", &[in_b]).await;
+    assert!(died.elapsed() <= ELECTION + TTL + TOUCH + SLACK, "{:?}", died.elapsed());
+    let a = announce(leader, "a");
+    until(&resolver, "it is announced through another server", &[in_a, in_b]).await;
+    // The old leader wakes up with deadlines that are long over, and ends nobody's lease.
+    fleet.resume(leader);
+    serves(fleet.channel(leader)).await;
+    until(&resolver, "both live on", &[in_a, in_b]).await;
+
+    // Two of three: nobody is handed out, whatever died or lives.
+    let others: Vec<usize> = all.into_iter().filter(|at| *at != leader).collect();
+    others.iter().for_each(|at| fleet.pause(*at));
+    drop(a);
+    let begun = Instant::now();
+    while resolver.instances().is_some() {
+        assert!(begun.elapsed() < TOUCH + SLACK, "out of touch, and does not notice");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    others.iter().for_each(|at| fleet.resume(*at));
+    until(&resolver, "in touch again, the dead one gone", &[in_b]).await;
+    b.withdraw().await;
+    until(&resolver, "all are gone", &[]).await;
+}

@@ -1,5 +1,6 @@
 //! Servers as processes of this machine, and writers that note what was acknowledged.
 
+use nix::sys::signal::Signal;
 use server::proto::etcdserverpb::{
     PutRequest, RangeRequest, StatusRequest, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
@@ -47,6 +48,15 @@ impl Fleet {
         Fleet { dir: tempfile::tempdir().unwrap(), processes }
     }
 
+    /// So many servers whose peer URLs begin with https.
+    pub fn with_encrypted_peers(count: usize) -> Fleet {
+        let mut fleet = Fleet::of(count);
+        for process in &mut fleet.processes {
+            process.peer_url = process.peer_url.replace("http://", "https://");
+        }
+        fleet
+    }
+
     /// Where a server listens for its peers.
     pub fn peer_url(&self, at: usize) -> &str {
         &self.processes[at].peer_url
@@ -74,9 +84,23 @@ impl Fleet {
 
     /// Asks a server to end, as a supervisor does.
     pub fn terminate(&self, at: usize) {
+        self.signal(at, Signal::SIGTERM);
+    }
+
+    /// A server that neither answers nor closes anything, until it is resumed.
+    pub fn pause(&self, at: usize) {
+        self.signal(at, Signal::SIGSTOP);
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self, at: usize) {
+        self.signal(at, Signal::SIGCONT);
+    }
+
+    fn signal(&self, at: usize, signal: Signal) {
         let child = self.processes[at].child.as_ref().unwrap();
         let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     fn log_file(&self, at: usize) -> PathBuf {

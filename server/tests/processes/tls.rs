@@ -1,7 +1,9 @@
 //! Encrypted connections of clients: plain, and with certificates of their own.
 
-use crate::fleet::{Fleet, PATIENCE};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use crate::{
+    authority::Authority,
+    fleet::{Fleet, PATIENCE},
+};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -9,7 +11,7 @@ use rustls::{
 };
 use std::{
     env, fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,37 +21,6 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
-
-/// A certificate authority in a folder.
-struct Authority {
-    dir: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(dir: &Path) -> Authority {
-        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        fs::write(dir.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Authority { dir: dir.into(), issuer: Issuer::new(params, key) }
-    }
-
-    /// Writes NAME.pem and NAME.key.
-    fn sign(&self, name: &str) {
-        let names = vec!["localhost".to_string(), "127.0.0.1".to_string()];
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        fs::write(self.file(name, "pem"), signed.pem()).unwrap();
-        fs::write(self.file(name, "key"), key.serialize_pem()).unwrap();
-    }
-
-    fn file(&self, name: &str, ending: &str) -> PathBuf {
-        self.dir.join(format!("{name}.{ending}"))
-    }
-}
 
 /// Asks for /version, with the certificate of `name` if there is one.
 async fn version(address: &str, authority: &Authority, name: Option<&str>) -> io::Result<String> {

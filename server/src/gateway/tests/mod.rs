@@ -317,11 +317,21 @@ async fn metrics_count_what_was_done() {
         "etcd_server_health_failures 0",
         "etcd_server_proposals_applied_total 1",
         "etcd_debugging_mvcc_current_revision 2",
+        "etcd_mvcc_put_total 1",
+        "etcd_mvcc_delete_total 0",
+        "etcd_debugging_lease_granted_total 0",
         "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.001\"} 0",
         "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"} 0",
         "etcd_disk_wal_fsync_duration_seconds_count 0",
     ] {
         assert!(answer.body.lines().any(|found| found == line), "no {line:?} in\n{}", answer.body);
+    }
+    for counted in
+        ["etcd_network_client_grpc_received_bytes_total", "process_start_time_seconds", "os_fd_limit"]
+    {
+        let found =
+            answer.body.lines().find_map(|line| line.strip_prefix(counted)?.trim().parse::<f64>().ok());
+        assert!(found.is_some_and(|value| value > 1.0), "{counted}: {found:?}");
     }
     // Every sample follows a TYPE line of its family, and is a name, labels, and a number.
     let mut family = String::new();
