@@ -133,6 +133,10 @@ pub(in crate::cli) struct BenchArgs {
     /// program's own cost, against a server that does nothing).
     #[arg(long, value_enum, value_name = "SUITE")]
     pub(super) suite: Option<Suite>,
+    /// The program that says what the etcd-client crate costs, for --suite generator; `.ci/etcd-client` builds it. Not
+    /// given: etcd-client-bench beside this program.
+    #[arg(long, value_name = "PROGRAM", requires = "suite")]
+    pub(super) etcd_client: Option<PathBuf>,
     /// Let faults strike beside the load, separated by commas, or `all` that can be had here; `assay list` names them.
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["endpoints", "slo", "suite"])]
     pub(super) faults: Option<String>,
