@@ -61,6 +61,7 @@ fn numbers(results: &BenchResults) -> Markup {
             @for (kind, count) in &op.errors { p.bad { (count) " \u{d7} " (name) ": " (kind) } }
         }
         @if let Some(error) = &results.error { p.bad { "last error: " (error) } }
+        @if let Some(text) = results.shortfall() { p.bad { (text) } }
         p {
             (format!(
                 "Generator: {} client, {} worker(s), {:.2} \u{b5}s of CPU an operation, lag p99 {:.3} ms.",

@@ -36,7 +36,7 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, value_name = "MIX")]
     pub(super) mix: Option<String>,
     /// Open loop: operations per second: 5000, steps:1000,2000:10s, ramp:1000-9000:30s, sine:5000,2000:10s, trace:FILE.
-    #[arg(long, value_name = "RATE", default_value = "1000")]
+    #[arg(long, value_name = "RATE", default_value = "1000", allow_hyphen_values = true)]
     pub(super) rate: String,
     /// How arrivals fall on the rate.
     #[arg(long, value_enum, default_value = "uniform")]
