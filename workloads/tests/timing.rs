@@ -25,6 +25,8 @@ fn measure(behaviour: Behaviour, per_s: f64, duration: Duration, in_flight_max: 
         let load = Load::Open { shape: per_s.to_string().parse().unwrap(), arrivals: Default::default() };
         let mut plan = Plan::new(vec![endpoint], Workload::named("put").unwrap(), load, duration);
         plan.in_flight_max = in_flight_max;
+        // Late is late here, and no failure.
+        plan.deadline = Duration::from_secs(60);
         let bench = Bench { plan, warmup: Duration::ZERO, client: Client::Raw, watched: Vec::new() };
         let (results, _) = bench.run(None, BenchResults::default(), &AtomicBool::new(false), |_| {}).unwrap();
         tries += 1;

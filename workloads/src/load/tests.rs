@@ -163,6 +163,24 @@ fn the_raw_client_and_an_ordinary_one_agree() {
     assert!(p50_ms.iter().all(|ms| *ms > 18.0), "{p50_ms:?}: nobody is served before his turn");
 }
 
+/// /dev/full takes no octet.
+#[test]
+fn what_cannot_be_written_is_told_all_the_same() {
+    let server = NullServer::start(Behaviour::Echo).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("series.csv")).unwrap();
+    let load = Load::Closed { clients: 2, operations_max: Some(100) };
+    let plan = Plan {
+        workload: std::sync::Arc::new(Workload::named("put").unwrap()),
+        ..plan(&server, "put", load, Duration::from_secs(60))
+    };
+    let bench = Bench { plan, warmup: Duration::ZERO, client: Client::Raw, watched: Vec::new() };
+    let outcome = bench.run(Some(dir.path()), BenchResults::default(), &AtomicBool::new(false), |_| {});
+    let (results, _) = outcome.unwrap();
+    assert_eq!(results.all.ok, 100);
+    assert!(results.invalid.iter().any(|reason| reason.contains("are not whole")), "{:?}", results.invalid);
+}
+
 /// A whole run with its files, and a comparison of it with itself.
 #[test]
 fn a_run_leaves_files_that_can_be_compared() {
