@@ -124,7 +124,7 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, value_name = "SYSTEM", conflicts_with = "suite")]
     pub(super) vs: Option<String>,
     /// Pairs of runs for --vs.
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     pub(super) rounds: usize,
     /// With --vs: exit with 1 when the second system is worse by so much, as 5%.
     #[arg(long, value_name = "SHARE", value_parser = share, requires = "vs")]
