@@ -104,6 +104,15 @@ pub(super) fn status(compared: &[Compared], invalid: bool, fail: bool) -> u8 {
     }
 }
 
+/// A bound of a ratio. Beyond a thousandfold it only says that nothing is known.
+fn ratio(value: f64) -> String {
+    match value {
+        _ if value > 1000.0 => ">1000".to_owned(),
+        _ if value < 0.001 => "<0.001".to_owned(),
+        _ => format!("{value:.3}"),
+    }
+}
+
 fn text(compared: &[Compared], notes: &[String]) -> String {
     let mut out = String::new();
     for one in compared {
@@ -123,7 +132,7 @@ fn text(compared: &[Compared], notes: &[String]) -> String {
                 format!("{:.2}{unit}", metric.before),
                 format!("{:.2}{unit}", metric.after),
                 metric.ratio,
-                format!("{:.3} - {:.3}", metric.interval.0, metric.interval.1),
+                format!("{} - {}", ratio(metric.interval.0), ratio(metric.interval.1)),
                 metric.p,
                 format!("{:.0} / {:.0}", metric.effective.0, metric.effective.1),
                 metric.verdict
@@ -152,6 +161,11 @@ mod tests {
         assert_eq!(share("5%"), Ok(0.05));
         assert_eq!(share("0.2"), Ok(0.2));
         assert!(share("much").unwrap_err().contains("no share") && share("-1%").is_err());
+    }
+
+    #[test]
+    fn bounds_that_say_nothing_are_short() {
+        assert_eq!([1e20, 1e-9, 1.25].map(ratio), [">1000", "<0.001", "1.250"]);
     }
 
     #[test]

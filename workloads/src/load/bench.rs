@@ -166,7 +166,6 @@ impl Bench {
         self.drive(stop, take);
         let machine = machine.since();
         let servers = sampler.stop();
-        written?;
         let (late_events, compactions, error) = beside.stop(stamped);
         collected.add_late(late_events);
         let sum = collected.sum.clone();
@@ -190,7 +189,8 @@ impl Bench {
         results.others_share = machine.others(servers_s);
         results.servers = servers;
         if let Some(dir) = dir {
-            write_results(dir, &results, &sum, &names)?;
+            let written = written.and_then(|()| write_results(dir, &results, &sum, &names));
+            results.invalid.extend(written.err().map(|error| unwritten(dir, &error)));
         }
         Ok((results, sum))
     }
@@ -243,6 +243,11 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// What was measured is told even where it cannot be kept.
+pub fn unwritten(dir: &Path, error: &io::Error) -> String {
+    format!("the files in {} are not whole: {error}", dir.display())
 }
 
 /// Writes whose values carry stamps, so that each becomes an event that is told apart.

@@ -36,7 +36,7 @@ mod values;
 mod watchers;
 mod worker;
 
-pub use bench::{Bench, BenchError, Client};
+pub use bench::{Bench, BenchError, Client, unwritten};
 pub use drive::{Load, Plan, drive};
 pub use endpoint::{Endpoint, Security, Unreachable, reach};
 pub use files::{HLOG, Journal, Tagged, read_hlog, read_results, rewrite_results, write_results};

@@ -33,6 +33,9 @@ pub enum Behaviour {
     Queue {
         /// Calls per second.
         per_s: f64,
+        /// What it could have done while nothing came it does later at once, up to so much time of it: then a pause
+        /// of the machine, in which nobody sends, leaves no queue behind.
+        saved: Duration,
     },
     /// Answers at once, but for a while in which it does not.
     Stall {
@@ -123,9 +126,11 @@ impl Shared {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, free) = clock.get_or_insert((now, now));
         match self.behaviour {
-            Behaviour::Queue { per_s } => {
-                *free = now.max(*free) + Duration::from_secs_f64(1.0 / per_s);
-                *free
+            Behaviour::Queue { per_s, saved } => {
+                // Never from before the first call.
+                let earliest = now.checked_sub(saved).map_or(now, |earliest| earliest.max(*first));
+                *free = earliest.max(*free) + Duration::from_secs_f64(1.0 / per_s);
+                now.max(*free)
             }
             Behaviour::Stall { after, lasts } => {
                 let (from, to) = (*first + after, *first + after + lasts);

@@ -231,6 +231,8 @@ fn read_metrics(page: &str, all: bool, usage: &mut Usage) {
         usage.cpu_s = value("process_cpu_seconds_total").unwrap_or(0.0);
         usage.memory_mib = value("process_resident_memory_bytes").unwrap_or(0.0) / MIB;
         usage.data_mib = value("etcd_mvcc_db_total_size_in_bytes").unwrap_or(0.0) / MIB;
+        // Of the log alone: metrics know no more.
+        usage.written_mib = value("etcd_disk_wal_write_bytes_total").unwrap_or(0.0) / MIB;
     }
 }
 
@@ -295,9 +297,10 @@ mod tests {
     #[test]
     fn metrics_are_found_by_their_whole_name() {
         let page = "# TYPE x counter\netcd_disk_wal_fsync_duration_seconds_count 12\n\
-                    etcd_disk_wal_fsync_duration_seconds_sum 0.5\nprocess_cpu_seconds_total 3\n";
+                    etcd_disk_wal_fsync_duration_seconds_sum 0.5\nprocess_cpu_seconds_total 3\n\
+                    etcd_disk_wal_write_bytes_total 2.097152e+06\n";
         let mut usage = Usage::default();
         read_metrics(page, true, &mut usage);
-        assert_eq!((usage.fsyncs, usage.fsync_s, usage.cpu_s), (12.0, 0.5, 3.0));
+        assert_eq!((usage.fsyncs, usage.fsync_s, usage.cpu_s, usage.written_mib), (12.0, 0.5, 3.0, 2.0));
     }
 }

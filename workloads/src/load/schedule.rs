@@ -155,7 +155,7 @@ impl FromStr for Shape {
         let wrong = || {
             format!(
                 "`{text}` is no rate: write 5000, steps:1000,2000:10s, ramp:1000-9000:30s, sine:5000,2000:10s or \
-                 trace:FILE, with rates above 0"
+                 trace:FILE, with rates of 0.001 to 1000000000"
             )
         };
         let rate = |text: &str| text.parse::<f64>().ok().filter(|rate| (0.001..1e9).contains(rate));

@@ -1,6 +1,11 @@
 //! What a run came to: the contents of `results.json`, and whether the generator itself can be trusted.
 
-use super::{interval::Interval, interval::Tally, outage::Outage, resources::Usage};
+use super::{
+    http2::Failure,
+    interval::{Interval, LATENCY_NS_MAX, Tally},
+    outage::Outage,
+    resources::Usage,
+};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -286,6 +291,33 @@ pub struct BenchResults {
     pub check: Option<Checked>,
 }
 
+/// An open loop of which less than this share of what is due succeeds has not met its rate.
+const MET_MIN: f64 = 0.98;
+
+impl BenchResults {
+    /// What is to be said where the rate was not met; `None` where it was, and in a closed loop.
+    pub fn shortfall(&self) -> Option<String> {
+        let due = self.target_per_s.filter(|due| self.per_s < due * MET_MIN)?;
+        // Of a few operations, a few more or less are chance: where arrivals fall, and what was under way at the end.
+        let expected = due * self.measured_s;
+        if expected - self.per_s * self.measured_s < 3.0 * expected.sqrt() {
+            return None;
+        }
+        let not_sent = self.all.errors.get(&Failure::NotSent.kind()).copied().unwrap_or(0);
+        let not_sent = match not_sent {
+            0 => String::new(),
+            count => format!(
+                " {count} were never sent: no connection took them within the deadline, for want of room or of a server."
+            ),
+        };
+        Some(format!(
+            "the rate was not met: {:.0}/s of {due:.0}/s succeeded in time.{not_sent} What is late or failed is in the \
+             response times.",
+            self.per_s
+        ))
+    }
+}
+
 /// Adds up the intervals of a run.
 #[derive(Debug)]
 pub struct Collected {
@@ -411,8 +443,20 @@ fn invalid(results: &BenchResults) -> Vec<String> {
         ));
     }
     if results.all.ok == 0 {
-        let error = results.error.as_deref().unwrap_or("none was begun");
-        reasons.push(format!("no operation succeeded: {error}"));
+        let kinds = results.all.errors.iter().map(|(kind, count)| format!("{count} x {kind}"));
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
+        let why = match &results.error {
+            Some(error) => error,
+            None if kinds.is_empty() => "none was begun",
+            None => &kinds,
+        };
+        reasons.push(format!("no operation succeeded: {why}"));
+    }
+    if results.all.response.max_ms >= LATENCY_NS_MAX as f64 / 1e6 {
+        reasons.push(format!(
+            "some operations took longer than {} s, where the histograms end: they count as that long; shorten --deadline",
+            LATENCY_NS_MAX / 1_000_000_000
+        ));
     }
     reasons
 }
@@ -467,6 +511,28 @@ mod tests {
         busy.cpu_ns = 990_000_000;
         assert!(collect(&[busy]).invalid[0].contains("measured itself"));
         assert!(collect(&[]).invalid[0].contains("no operation succeeded"));
+    }
+
+    #[test]
+    fn a_rate_that_was_not_met_and_a_histogram_that_ended_are_told() {
+        let mut short = interval(1, &[10; 500], 0);
+        (0..500).for_each(|_| short.record(0, 0, None, 1_000_000, &Err(Failure::NotSent)));
+        let mut results = collect(&[short, interval(2, &[700_000], 0)]);
+        assert_eq!(results.shortfall(), None, "a closed loop has no rate");
+        assert!(
+            results.invalid.iter().any(|reason| reason.contains("longer than 600 s")),
+            "{:?}",
+            results.invalid
+        );
+        results.target_per_s = Some(500.0);
+        let text = results.shortfall().unwrap_or_default();
+        assert!(text.contains("250/s of 500/s") && text.contains(" 500 were never sent"), "{text}");
+        results.target_per_s = Some(251.0);
+        assert_eq!(results.shortfall(), None);
+        let mut silent = Interval::new(1, 1);
+        silent.record(0, 0, Some(0), 1_000_000, &Err(Failure::Deadline));
+        let why = &collect(&[silent]).invalid;
+        assert!(why.iter().any(|reason| reason.contains("no operation succeeded: 1 x")), "{why:?}");
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub fn curve_html(search: &Search<'_>) -> String {
                 h1 { (search.target) ": " (search.slo) }
                 p { (search.machine.cpu) ", " (search.machine.cores) " cores, Linux " (search.machine.kernel) }
                 p { strong { (verdict(search)) } }
+                @for doubt in search.found.doubts() { p.bad { "INVALID: what bounds the rate may not be the server: " (doubt) } }
                 h2 { "Response time against rate, ms" }
                 (latencies(&probes))
                 h2 { "Done against due, per second" }
@@ -107,7 +108,7 @@ fn table(probes: &[&Probe]) -> Markup {
                     td { (format!("{:.0}", probe.per_s)) }
                     @for ms in [q.p50_ms, q.p99_ms, q.p999_ms, q.max_ms] { td { (format!("{ms:.2}")) } }
                     td { (format!("{:.2} %", probe.errors * 100.0)) }
-                    td { @if probe.kept { "kept" } @else { "broken" } }
+                    td { @if probe.kept { "kept" } @else { "broken" } @if !probe.invalid.is_empty() { ", INVALID" } }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! A bench's results as one HTML page that needs nothing from elsewhere.
 
-use super::bench_plot::{Line, Scale, heat, label, lines};
+use super::bench_plot::{Band, Line, Scale, banded, heat, label, lines};
 use crate::load::{BenchResults, OpSummary, Quantiles, Row, Usage};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -8,7 +8,7 @@ pub(super) const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-wid
 h1{font-size:1.4em}h2{font-size:1.1em;margin-top:1.8em}svg{width:100%;height:auto}path{fill:none;stroke-width:1.6}\
 .a{stroke:#1b6ca8;color:#1b6ca8}.b{stroke:#d1495b;color:#d1495b}.c{stroke:#2e8b57;color:#2e8b57}\
 .d{stroke:#8d6cab;color:#8d6cab}.e{stroke:#777;color:#777}.grid{stroke:#ddd}.mark{font-size:11px;fill:#666}\
-.heat{fill:#1b6ca8}.legend span{margin-right:1.2em}table{border-collapse:collapse}td,th{padding:.15em .7em;text-align:right}\
+.heat{fill:#1b6ca8}.band{fill:#d1495b;fill-opacity:.13}.legend span{margin-right:1.2em}table{border-collapse:collapse}td,th{padding:.15em .7em;text-align:right}\
 td:first-child,th:first-child{text-align:left}.bad{color:#b00020;font-weight:600}code{background:#f3f3f3;padding:.1em .3em}";
 
 /// The page.
@@ -61,6 +61,7 @@ fn numbers(results: &BenchResults) -> Markup {
             @for (kind, count) in &op.errors { p.bad { (count) " \u{d7} " (name) ": " (kind) } }
         }
         @if let Some(error) = &results.error { p.bad { "last error: " (error) } }
+        @if let Some(text) = results.shortfall() { p.bad { (text) } }
         p {
             (format!(
                 "Generator: {} client, {} worker(s), {:.2} \u{b5}s of CPU an operation, lag p99 {:.3} ms.",
@@ -121,6 +122,14 @@ fn over_time(results: &BenchResults) -> Markup {
         points: rows.iter().map(|row| (row.t_s + row.length_s / 2.0, value(row))).collect(),
     };
     let seconds = |t| format!("{} s", label(t));
+    // Without an outcome there is no time of one.
+    let time = |q: &Quantiles, ms: f64| if q.count > 0 { ms } else { f64::NAN };
+    let last_s = rows.last().map_or(0.0, |row| row.t_s + row.length_s);
+    let bands: Vec<Band<'_>> = results
+        .faults
+        .iter()
+        .map(|fault| Band { name: &fault.fault, from: fault.start_s, to: fault.end_s.unwrap_or(last_s) })
+        .collect();
     let cells: Vec<_> = rows
         .iter()
         .flat_map(|row| row.heat.iter().map(move |(bucket, count)| (row, *bucket, *count)))
@@ -131,24 +140,25 @@ fn over_time(results: &BenchResults) -> Markup {
         .collect();
     html! {
         h2 { "Operations per second" }
-        (lines(
+        (banded(
             &[
                 line("succeeded", "a", &|row| row.ok as f64 / row.length_s),
                 line("failed", "b", &|row| row.failed as f64 / row.length_s),
                 line("backlog", "e", &|row| row.backlog_max as f64),
             ],
-            Scale::Linear, Scale::Linear, seconds,
+            &bands, Scale::Linear, Scale::Linear, seconds,
         ))
+        @if !bands.is_empty() { p { "Red bands are faults." } }
         h2 { "Response time, ms" }
         (heat(&cells))
-        (lines(
+        (banded(
             &[
-                line("p50", "a", &|row| row.response.p50_ms),
-                line("p99", "c", &|row| row.response.p99_ms),
-                line("max", "b", &|row| row.response.max_ms),
-                line("service p99", "d", &|row| row.service.p99_ms),
+                line("p50", "a", &|row| time(&row.response, row.response.p50_ms)),
+                line("p99", "c", &|row| time(&row.response, row.response.p99_ms)),
+                line("max", "b", &|row| time(&row.response, row.response.max_ms)),
+                line("service p99", "d", &|row| time(&row.service, row.service.p99_ms)),
             ],
-            Scale::Linear, Scale::Log, seconds,
+            &bands, Scale::Linear, Scale::Log, seconds,
         ))
     }
 }
@@ -171,6 +181,7 @@ fn curve(results: &BenchResults) -> Markup {
 
 fn servers(results: &BenchResults) -> Markup {
     const CLASSES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    const SAMPLE_S_MIN: f64 = 0.5;
     let seconds = |t| format!("{} s", label(t));
     let plot = |value: &dyn Fn(&Usage, &Usage) -> f64| {
         let drawn: Vec<Line<'_>> = results
@@ -180,7 +191,12 @@ fn servers(results: &BenchResults) -> Markup {
             .map(|((name, seen), class)| Line {
                 name,
                 class,
-                points: seen.windows(2).map(|pair| (pair[1].t_s, value(&pair[0], &pair[1]))).collect(),
+                // What is counted in hundredths of a second shows nothing over much less than a second.
+                points: seen
+                    .windows(2)
+                    .filter(|pair| pair[1].t_s - pair[0].t_s > SAMPLE_S_MIN)
+                    .map(|pair| (pair[1].t_s, value(&pair[0], &pair[1])))
+                    .collect(),
             })
             .collect();
         lines(&drawn, Scale::Linear, Scale::Linear, seconds)

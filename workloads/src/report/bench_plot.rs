@@ -111,26 +111,59 @@ fn frame(across: Axis, up: Axis, mark: impl Fn(f64) -> String, inside: Markup) -
                 text.mark x=(LEFT - 6.0) y=(y(up.at(value)) + 4.0) text-anchor="end" { (label(value)) }
             }
             @for value in across.marks() {
-                text.mark x=(x(across.at(value))) y=(HEIGHT - 8.0) text-anchor="middle" { (mark(value)) }
+                @let at = across.at(value);
+                text.mark x=(x(at)) y=(HEIGHT - 8.0) text-anchor=(if at > 0.97 { "end" } else { "middle" }) { (mark(value)) }
             }
         }
     }
 }
 
-/// Lines over a common axis.
+/// What went on from one place of the horizontal axis to another, drawn behind all else.
+pub(super) struct Band<'a> {
+    pub name: &'a str,
+    pub from: f64,
+    pub to: f64,
+}
+
+/// Lines over a common axis. A point without a value is a gap.
 pub(super) fn lines(lines: &[Line<'_>], across: Scale, up: Scale, mark: impl Fn(f64) -> String) -> Markup {
+    banded(lines, &[], across, up, mark)
+}
+
+/// Lines with bands behind them.
+pub(super) fn banded(
+    lines: &[Line<'_>],
+    bands: &[Band<'_>],
+    across: Scale,
+    up: Scale,
+    mark: impl Fn(f64) -> String,
+) -> Markup {
     let points = || lines.iter().flat_map(|line| &line.points);
     let across = Axis::over(points().map(|point| point.0), across);
     let up = Axis::over(points().map(|point| point.1), up);
     let path = |points: &[(f64, f64)]| {
-        let mut text = String::new();
-        for (at, point) in points.iter().filter(|point| point.1.is_finite()).enumerate() {
-            let letter = if at == 0 { 'M' } else { 'L' };
+        let (mut text, mut letter) = (String::new(), 'M');
+        for point in points {
+            if !point.1.is_finite() {
+                letter = 'M';
+                continue;
+            }
             text.push_str(&format!("{letter}{} {} ", x(across.at(point.0)), y(up.at(point.1))));
+            if letter == 'M' {
+                // One point between two gaps shows too.
+                text.push_str("h0.1 ");
+            }
+            letter = 'L';
         }
         text
     };
     let inside = html! {
+        @for band in bands {
+            @let (left, right) = (x(across.at(band.from)), x(across.at(band.to)));
+            rect.band x=(left) y=(TOP) width=(round(right - left).max(1.0)) height=(HEIGHT - TOP - BOTTOM) {
+                title { (band.name) " from " (label(band.from)) " to " (label(band.to)) " s" }
+            }
+        }
         @for line in lines { path class=(line.class) d=(path(&line.points)) { title { (line.name) } } }
     };
     html! {
@@ -176,6 +209,12 @@ mod tests {
                 );
             }
         }
+        let gap =
+            Line { name: "g", class: "a", points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 1.0), (3.0, 1.0)] };
+        let band = Band { name: "kill", from: 0.5, to: 2.5 };
+        let drawn = banded(&[gap], &[band], Scale::Linear, Scale::Linear, label).into_string();
+        assert_eq!((drawn.matches('M').count(), drawn.matches(" L").count()), (2, 1), "{drawn}");
+        assert!(drawn.contains("kill from 0.5 to 2.5 s"), "{drawn}");
         let drawn = heat(&[(0.0, 1.0, 0.1, 0.2, 5), (1.0, 1.0, 10.0, 20.0, 1)]).into_string();
         assert_eq!(drawn.matches("<rect").count(), 2);
         assert!(!heat(&[]).into_string().contains("NaN"));

@@ -44,6 +44,9 @@ fn write(
     if let Some(error) = &results.error {
         writeln!(out, "{red}last error: {error}{plain}")?;
     }
+    if let Some(text) = results.shortfall() {
+        writeln!(out, "{red}{text}{plain}")?;
+    }
     let generator = &results.generator;
     writeln!(
         out,
@@ -67,7 +70,7 @@ fn write(
         let each_ms = if fsyncs > 0.0 { fsync_s * 1000.0 / fsyncs } else { 0.0 };
         writeln!(
             out,
-            "  {name:<9}CPU {:.2} s, memory {:.0} MiB, written {:.0} MiB, {fsyncs:.0} fsyncs of {each_ms:.2} ms, \
+            "  {name:<9} CPU {:.2} s, memory {:.0} MiB, written {:.0} MiB, {fsyncs:.0} fsyncs of {each_ms:.2} ms, \
              data {:.0} MiB",
             Usage::grown(seen, |usage| usage.cpu_s),
             last.memory_mib,

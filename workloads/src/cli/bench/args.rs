@@ -36,7 +36,7 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, value_name = "MIX")]
     pub(super) mix: Option<String>,
     /// Open loop: operations per second: 5000, steps:1000,2000:10s, ramp:1000-9000:30s, sine:5000,2000:10s, trace:FILE.
-    #[arg(long, value_name = "RATE", default_value = "1000")]
+    #[arg(long, value_name = "RATE", default_value = "1000", allow_hyphen_values = true)]
     pub(super) rate: String,
     /// How arrivals fall on the rate.
     #[arg(long, value_enum, default_value = "uniform")]
@@ -124,7 +124,7 @@ pub(in crate::cli) struct BenchArgs {
     #[arg(long, value_name = "SYSTEM", conflicts_with = "suite")]
     pub(super) vs: Option<String>,
     /// Pairs of runs for --vs.
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     pub(super) rounds: usize,
     /// With --vs: exit with 1 when the second system is worse by so much, as 5%.
     #[arg(long, value_name = "SHARE", value_parser = share, requires = "vs")]
@@ -133,6 +133,10 @@ pub(in crate::cli) struct BenchArgs {
     /// program's own cost, against a server that does nothing).
     #[arg(long, value_enum, value_name = "SUITE")]
     pub(super) suite: Option<Suite>,
+    /// The program that says what the etcd-client crate costs, for --suite generator; `.ci/etcd-client` builds it. Not
+    /// given: etcd-client-bench beside this program.
+    #[arg(long, value_name = "PROGRAM", requires = "suite")]
+    pub(super) etcd_client: Option<PathBuf>,
     /// Let faults strike beside the load, separated by commas, or `all` that can be had here; `assay list` names them.
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["endpoints", "slo", "suite"])]
     pub(super) faults: Option<String>,

@@ -2,6 +2,7 @@
 
 mod args;
 mod config;
+mod generator;
 mod objective;
 mod session;
 mod strain;
@@ -28,7 +29,7 @@ pub(super) fn bench(args: &BenchArgs, program: &str) -> Result<u8, Failure> {
     args.bounds()?;
     log();
     if let Some(suite) = args.suite {
-        return suite::run(suite, args.etcd_bin.as_deref(), args.out.as_deref());
+        return suite::run(suite, args);
     }
     let session = Session::new(args, program)?;
     match (&args.vs, &args.slo) {

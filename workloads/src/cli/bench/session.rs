@@ -76,9 +76,11 @@ impl<'a> Session<'a> {
         let mut results = outcome?;
         if !crashes.is_empty() {
             results.invalid.extend(crashes);
-            load::rewrite_results(dir, &results)?;
+            keep(dir, &mut results, |results| load::rewrite_results(dir, results));
         }
-        std::fs::write(dir.join("report.html"), report::bench_html(&results))?;
+        keep(dir, &mut results, |results| {
+            std::fs::write(dir.join("report.html"), report::bench_html(results))
+        });
         Ok(results)
     }
 
@@ -139,12 +141,22 @@ impl<'a> Session<'a> {
             }
         };
         if let (Some(strain), Some(dir)) = (&self.strain, dir) {
-            let results = strain.drive(self, place, dir, bench, results, each)?;
-            load::rewrite_results(dir, &results)?;
+            let mut results = strain.drive(self, place, dir, bench, results, each)?;
+            keep(dir, &mut results, |results| load::rewrite_results(dir, results));
             return Ok(results);
         }
         let outcome = bench.run(dir, results, &self.stop, each);
         outcome.map(|(results, _)| results).map_err(|error| Failure::Unknown(error.to_string()))
+    }
+}
+
+/// Writes results to a folder; where that fails they say so themselves.
+fn keep(dir: &Path, results: &mut BenchResults, write: impl Fn(&BenchResults) -> std::io::Result<()>) {
+    if let Err(error) = write(results) {
+        let why = load::unwritten(dir, &error);
+        if !results.invalid.contains(&why) {
+            results.invalid.push(why);
+        }
     }
 }
 

@@ -1,16 +1,15 @@
 //! `assay bench --suite`: fixed sets of measurements, side by side in one run.
 
 use super::{
-    args::Suite,
+    args::{BenchArgs, Suite},
+    generator,
     session::stop_on_signals,
     target::{Place, Target},
 };
 use crate::{
-    cli::{Failure, UNKNOWN, out, print},
+    cli::{Failure, Format, UNKNOWN, out, print},
     cluster::System,
-    load::{
-        Behaviour, Bench, BenchResults, Client, Endpoint, Load, Machine, NullServer, Plan, Sampler, Workload,
-    },
+    load::{Bench, BenchResults, Client, Endpoint, Load, Machine, Plan, Sampler, Workload},
 };
 use serde::Serialize;
 use std::{
@@ -27,8 +26,8 @@ use std::{
 /// Clients of the closed loops.
 const CLIENTS: [usize; 4] = [1, 16, 100, 1000];
 /// How long each is measured, and warmed up.
-const MEASURED: Duration = Duration::from_secs(4);
-const WARMUP: Duration = Duration::from_secs(1);
+pub(super) const MEASURED: Duration = Duration::from_secs(4);
+pub(super) const WARMUP: Duration = Duration::from_secs(1);
 /// How long a cluster may take to serve again after all of it was killed.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
 
@@ -59,30 +58,30 @@ pub(super) struct Footprint {
     restart_s: f64,
 }
 
-pub(super) fn run(suite: Suite, etcd_bin: Option<&Path>, out: Option<&Path>) -> Result<u8, Failure> {
+pub(super) fn run(suite: Suite, args: &BenchArgs) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let stop = Arc::new(AtomicBool::new(false));
     runtime.block_on(stop_on_signals(&stop))?;
     match suite {
-        Suite::Generator => generator(&stop),
+        Suite::Generator => generator::run(args.etcd_client.as_deref(), args.format, &stop),
         Suite::Etcd => {
             let systems = [
                 System::Assay { program: std::env::current_exe()?, plant: None },
-                match Target::parse("--suite etcd: --system", "etcd", etcd_bin, 1)? {
+                match Target::parse("--suite etcd: --system", "etcd", args.etcd_bin.as_deref(), 1)? {
                     Target::Start { system, .. } => system,
                     Target::Running(_) => {
                         return Err(Failure::Usage("--suite etcd starts etcd itself".into()));
                     }
                 },
             ];
-            let dir = out::make(out, "suite")?;
-            etcd(&runtime, &systems, &dir, &stop)
+            let dir = out::make(args.out.as_deref(), "suite")?;
+            etcd(&runtime, &systems, &dir, args.format, &stop)
         }
     }
 }
 
 /// Which workload with how many clients, on a cluster that runs.
-fn closed(
+pub(super) fn closed(
     endpoints: Vec<Endpoint>,
     workload: &str,
     clients: usize,
@@ -103,6 +102,7 @@ fn etcd(
     runtime: &tokio::runtime::Runtime,
     systems: &[System; 2],
     dir: &Path,
+    format: Format,
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
     let (mut cells, mut footprints) = (Vec::new(), Vec::new());
@@ -130,8 +130,12 @@ fn etcd(
         }
     }
     let json = serde_json::json!({"machine": Machine::here(), "cells": cells, "footprints": footprints});
-    std::fs::write(dir.join("suite.json"), format!("{json:#}\n"))?;
-    print(&table(&cells, &footprints))?;
+    let json = format!("{json:#}\n");
+    std::fs::write(dir.join("suite.json"), &json)?;
+    match format {
+        Format::Text => print(&table(&cells, &footprints))?,
+        Format::Json => print(&json)?,
+    }
     let invalid: Vec<&String> = cells.iter().flat_map(|cell| &cell.invalid).collect();
     for reason in &invalid {
         let _ = writeln!(std::io::stderr(), "INVALID: {reason}");
@@ -289,38 +293,6 @@ fn table(cells: &[Cell], footprints: &[Footprint]) -> String {
         );
     }
     out
-}
-
-/// What the generator itself costs, beside what an ordinary client does.
-fn generator(stop: &AtomicBool) -> Result<u8, Failure> {
-    let server = NullServer::start(Behaviour::Echo)?;
-    let endpoint = Endpoint::parse(&server.address().to_string()).map_err(Failure::Unknown)?;
-    let mut text = format!(
-        "{:<8}{:>9}{:>12}{:>16}{:>22}\n",
-        "client", "clients", "puts/s", "CPU us/put", "puts per CPU-second"
-    );
-    for client in [Client::Raw, Client::Tonic] {
-        for clients in [16, 256, 1000] {
-            let mut bench = closed(vec![endpoint.clone()], "put", clients, client)?;
-            bench.plan.connections = 8;
-            let base = BenchResults { machine: Machine::here(), ..BenchResults::default() };
-            let (results, _) =
-                bench.run(None, base, stop, |_| {}).map_err(|error| Failure::Unknown(error.to_string()))?;
-            if stop.load(Ordering::Relaxed) {
-                return Err(Failure::Unknown("told to stop before the suite was over".into()));
-            }
-            let cpu = results.generator.cpu_us_per_op;
-            let _ = writeln!(
-                text,
-                "{:<8}{clients:>9}{:>12.0}{cpu:>16.2}{:>22.0}",
-                client.to_string(),
-                results.per_s,
-                1e6 / cpu.max(1e-9)
-            );
-        }
-    }
-    print(&text)?;
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -85,8 +85,10 @@ impl Target {
             Target::Start { system: System::Etcd { dir }, nodes } => {
                 vec![("system", format!("etcd:{}", dir.display())), ("nodes", nodes.to_string())]
             }
-            Target::Start { system: System::Assay { .. }, nodes } => {
-                vec![("system", "assay".to_owned()), ("nodes", nodes.to_string())]
+            Target::Start { system: System::Assay { program, .. }, nodes } => {
+                let own = std::env::current_exe().is_ok_and(|own| own == *program);
+                let system = if own { "assay".to_owned() } else { format!("assay:{}", program.display()) };
+                vec![("system", system), ("nodes", nodes.to_string())]
             }
             Target::Running(endpoints) => {
                 let urls: Vec<&str> = endpoints.iter().map(|endpoint| &*endpoint.url).collect();

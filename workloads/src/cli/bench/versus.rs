@@ -1,15 +1,29 @@
 //! Two systems in turns, compared.
 
-use super::{session::Session, target::Target};
+use super::{config::command, session::Session, target::Target};
 use crate::{
     cli::{
-        Failure,
+        Failure, Format,
         compare::{self, Compared},
+        print,
     },
     load::{self, statistics::Run},
 };
 
 impl Session<'_> {
+    fn versus_command(&self, other: &str) -> String {
+        let mut config = self.args.config(&self.target, &self.workload, &self.load);
+        config.insert("vs".to_owned(), other.to_owned());
+        config.insert("rounds".to_owned(), self.args.rounds.to_string());
+        if let Some(share) = self.args.fail_on_regression {
+            config.insert("fail-on-regression".to_owned(), share.to_string());
+        }
+        if let Some(path) = &self.args.etcd_bin {
+            config.insert("etcd-bin".to_owned(), path.display().to_string());
+        }
+        command(self.program, &config, &self.args.switches())
+    }
+
     /// Runs two systems in turns, first and second, second and first, and compares them.
     pub(super) fn versus(&self, other: &str) -> Result<u8, Failure> {
         let second = Target::parse("--vs", other, self.args.etcd_bin.as_deref(), self.args.nodes)?;
@@ -34,7 +48,14 @@ impl Session<'_> {
         let effect_min = self.args.fail_on_regression.unwrap_or(0.05);
         let metrics = load::statistics::compare(&before, &after, compare::rules(0.01, effect_min)?);
         let compared = [Compared::new(names.0, names.1, metrics)];
+        std::fs::write(
+            self.dir.join("compare.json"),
+            serde_json::to_vec_pretty(&compared).map_err(std::io::Error::from)?,
+        )?;
         compare::tell(&compared, &notes, self.args.format)?;
+        if self.args.format == Format::Text {
+            print(&format!("\nagain      {}\n", self.versus_command(other)))?;
+        }
         Ok(compare::status(&compared, !notes.is_empty(), self.args.fail_on_regression.is_some()))
     }
 }

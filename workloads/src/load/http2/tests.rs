@@ -5,6 +5,9 @@ use super::{
     frame::{self, HEAD_BYTES, Head, flag, kind, setting},
 };
 use proptest::prelude::*;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::{fs, path::Path};
 
 type Outcome = (u32, Result<Answer, Failure>);
 
@@ -298,6 +301,59 @@ fn the_facts_of_answers_are_read() {
     dialogue.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &trailers("0")).unwrap();
     let answer = dialogue.outcomes[0].1.unwrap();
     assert_eq!(answer, Answer { revision: 7, number: 1, mod_revision: 300, tag: 0, bytes: message.len() });
+}
+
+/// What real servers said to seven calls, as the fuzzer's seeds: two octets of settings in front of each.
+fn seeds() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/http2");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn what_real_servers_said_is_understood() {
+    for seed in seeds() {
+        let mut connection = Connection::new(&Peer::plain("h:1"));
+        (0..7).for_each(|token| connection.send(token, Method::Put, b""));
+        let mut revisions = Vec::new();
+        connection.receive(&seed[2..], |_, outcome| revisions.push(outcome.unwrap().revision)).unwrap();
+        assert!(revisions.len() == 7 && revisions.iter().all(|revision| *revision > 0), "{revisions:?}");
+    }
+}
+
+/// One small change, as fuzzers make them: a bit, a number at its edge, a piece left out, said twice, or another's.
+fn mutate(octets: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut impl Rng) {
+    let at = rng.random_range(0..octets.len());
+    let end = octets.len().min(at + rng.random_range(1..40));
+    match rng.random_range(0..5) {
+        0 => octets[at] ^= 1 << rng.random_range(0..8),
+        1 => octets[at] = [0, 1, 0x7f, 0x80, 0xff][rng.random_range(0..5)],
+        2 if end - at < octets.len() => drop(octets.drain(at..end)),
+        3 => {
+            let piece = octets[at..end].to_vec();
+            octets.splice(at..at, piece);
+        }
+        _ => {
+            let other = &others[rng.random_range(0..others.len())];
+            let from = rng.random_range(0..other.len());
+            octets.splice(at..end, other[from..other.len().min(from + 40)].iter().copied());
+        }
+    }
+}
+
+#[test]
+fn mutants_of_what_real_servers_said_are_survived() {
+    let (seeds, mut rng) = (seeds(), ChaCha8Rng::seed_from_u64(2026));
+    for seed in &seeds {
+        for _ in 0..1000 {
+            let mut mutant = seed.clone();
+            for _ in 0..rng.random_range(1..6) {
+                mutate(&mut mutant, &seeds, &mut rng);
+            }
+            super::fuzz(&mutant);
+        }
+    }
 }
 
 proptest! {
