@@ -10,6 +10,7 @@ use crate::{
     cli::{Failure, out},
     cluster::Kind,
     load::{self, Bench, BenchResults, Endpoint, Load, Machine, Row, Workload},
+    nemesis::FaultSet,
     report::{self, BenchMetrics, Dashboard},
     runner::Stop,
 };
@@ -67,7 +68,7 @@ impl<'a> Session<'a> {
             // In this process: there is nothing to be started.
             load::Kind::Store => Place::Running(Vec::new()),
             load::Kind::Calls | load::Kind::KeepAlive | load::Kind::Replay { .. } => {
-                self.runtime.block_on(Place::make(target, dir, self.network(), &self.stop))?
+                self.runtime.block_on(Place::make(target, dir, self.faults(), &self.stop))?
             }
         };
         let outcome =
@@ -84,10 +85,10 @@ impl<'a> Session<'a> {
         Ok(results)
     }
 
-    /// What carries the traffic between the nodes; `None`: they reach each other without anything in between, which
-    /// would take CPU, and time.
-    pub(super) fn network(&self) -> Option<Kind> {
-        self.args.faults.as_ref().and(self.strain.as_ref()).map(|strain| strain.kind)
+    /// The faults that are to strike, and what carries the traffic between the nodes then; `None`: the nodes reach each
+    /// other without anything in between, which would take CPU, and time.
+    fn faults(&self) -> Option<(Kind, &FaultSet)> {
+        self.args.faults.as_ref().and(self.strain.as_ref()).map(|strain| (strain.kind, &strain.faults))
     }
 
     /// Whether there is a terminal on which charts can be redrawn, and they were asked for.

@@ -39,7 +39,7 @@ const HISTORY: &str = "history.jsonl";
 
 /// What there is beside a load.
 pub(super) struct Strain {
-    faults: FaultSet,
+    pub(super) faults: FaultSet,
     /// Keys that are recorded.
     keys: Option<u64>,
     /// What carries the traffic between the nodes.

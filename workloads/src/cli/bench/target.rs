@@ -5,6 +5,7 @@ use crate::{
     cli::Failure,
     cluster::{Cluster, Kind, ProcessState, Spec, System, etcd_dir},
     load::{Endpoint, Security, Watched},
+    nemesis::{self, FaultSet},
 };
 use std::{
     collections::BTreeMap,
@@ -108,11 +109,12 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Starts what is to be started, with its files below `dir`, on `network`, or without any in between.
+    /// Starts what is to be started, with its files below `dir`: on a network on which these faults can strike it, or
+    /// without any in between.
     pub(super) async fn make(
         target: &Target,
         dir: &Path,
-        network: Option<Kind>,
+        faults: Option<(Kind, &FaultSet)>,
         stop: &AtomicBool,
     ) -> Result<Place, Failure> {
         let (system, nodes) = match target {
@@ -121,8 +123,9 @@ impl Place {
         };
         let nodes_dir = dir.join("nodes");
         let nodes_dir = std::path::absolute(&nodes_dir).unwrap_or(nodes_dir);
-        let spec = Spec::new(network.unwrap_or(Kind::Local), system.clone(), nodes, nodes_dir);
-        let spec = Spec { direct: network.is_none(), ..spec };
+        let kind = faults.map_or(Kind::Local, |(kind, _)| kind);
+        let mut spec = Spec { direct: faults.is_none(), ..Spec::new(kind, system.clone(), nodes, nodes_dir) };
+        nemesis::prepare(&mut spec, faults.iter().flat_map(|(_, faults)| faults.iter()));
         let told = async {
             while !stop.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
