@@ -1,18 +1,15 @@
 //! The cluster itself.
 
 use super::{
-    Block, ClusterError, Cuts, Disturbed, Hindrance, Kind, Link, MemberStatus, MemoryLimit, Node, NodeIndex,
-    Probe, Spec, clocks,
-    netns::{Disk, Why},
-    network::Network,
-    node_process::NodeProcess,
-    process::Process,
-    status::MemberClient,
+    Block, ClusterError, Cuts, Disturbed, Hindrance, Kind, Link, MemberStatus, Node, NodeIndex, Probe, Spec,
+    clocks, netns::Why, network::Network, node_process::NodeProcess, process::Process, status::MemberClient,
 };
+use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     process::Command,
     sync::{Mutex as StdMutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -29,8 +26,26 @@ const POLL: Duration = Duration::from_millis(20);
 /// How long a member may take to say whom it takes for the leader: one that is paused never does.
 const LEADER_TIMEOUT: Duration = Duration::from_millis(500);
 
-fn lock<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Free space, in bytes, without which a run is not begun: histories, logs and data of a few minutes.
+const DISK_FREE_MIN: u64 = 256 << 20;
+
+/// Finds out before anything is started that there is no room for what a run writes.
+fn enough_disk(dir: &Path) -> Result<(), ClusterError> {
+    let looking = || ClusterError::io(format!("looking for room in {}", dir.display()));
+    let disk = statvfs(dir).map_err(|error| looking()(error.into()))?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    if free >= DISK_FREE_MIN {
+        return Ok(());
+    }
+    Err(looking()(std::io::Error::other(format!(
+        "only {} MiB are free, of {} that a run may need: make room, or take a folder on another disk",
+        free >> 20,
+        DISK_FREE_MIN >> 20
+    ))))
 }
 
 /// Removes a node's data, where there is any.
@@ -93,16 +108,16 @@ pub struct Cluster {
     spec: Spec,
     version: String,
     nodes: Vec<Node>,
-    processes: Vec<Mutex<NodeProcess>>,
+    pub(super) processes: Vec<Mutex<NodeProcess>>,
     clients: Vec<MemberClient>,
     /// A member that was replaced has a new identity: the old ones stay known.
     member_ids: StdMutex<BTreeMap<u64, NodeIndex>>,
     /// Nodes that joined a cluster which was there before them.
     joined: StdMutex<BTreeSet<NodeIndex>>,
     /// Nodes whose next process begins on a machine that has been up for longer, and by how much.
-    uptimes: StdMutex<BTreeMap<NodeIndex, Duration>>,
+    pub(super) uptimes: StdMutex<BTreeMap<NodeIndex, Duration>>,
     cuts: Mutex<Cuts>,
-    network: Network,
+    pub(super) network: Network,
 }
 
 impl Cluster {
@@ -126,6 +141,7 @@ impl Cluster {
         if spec.kind == Kind::Netns && dir.starts_with("/run") {
             return Err(ClusterError::Namespaces(Why::Hidden { path: dir }));
         }
+        enough_disk(&dir)?;
         let (network, addresses) = Network::build(&spec).await?;
         let version = network.version(&spec.system).await?;
         let nodes: Vec<Node> = addresses.into_iter().map(|address| address.into_node(&spec.dir)).collect();
@@ -228,41 +244,6 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Has a node's processes begin, from the next start on, on a machine that seems to have been up for longer than
-    /// ours by so much; `None`: by nothing.
-    pub fn set_uptime(&self, index: NodeIndex, longer: Option<Duration>) {
-        let mut uptimes = lock(&self.uptimes);
-        match longer {
-            Some(longer) => uptimes.insert(index, longer),
-            None => uptimes.remove(&index),
-        };
-    }
-
-    /// By how many seconds the uptime of a node's process is ahead of ours, as the kernel says. `None` when it does
-    /// not run, or the kernel does not say.
-    pub async fn uptime_offset(&self, index: NodeIndex) -> Option<u64> {
-        match self.state(index).await {
-            ProcessState::Running { pid } | ProcessState::Paused { pid } => clocks::uptime_offset(pid),
-            ProcessState::Killed | ProcessState::Exited { .. } => None,
-        }
-    }
-
-    /// Lets a node's process have no more memory than it has now.
-    ///
-    /// # Errors
-    /// When it does not run, or the kernel or docker refuses.
-    pub async fn limit_memory(&self, index: NodeIndex) -> Result<MemoryLimit, ClusterError> {
-        self.processes[index.0].lock().await.limit_memory().await
-    }
-
-    /// Lets a node's process have all the memory that it asks for. One that does not run will have it at its start.
-    ///
-    /// # Errors
-    /// When the kernel or docker refuses.
-    pub async fn unlimit_memory(&self, index: NodeIndex) -> Result<(), ClusterError> {
-        self.processes[index.0].lock().await.unlimit_memory().await
-    }
-
     /// Asks a node's process to end with SIGTERM, and waits until it is gone.
     ///
     /// Returns the process that ended; `None` when there was none.
@@ -361,89 +342,6 @@ impl Cluster {
             Ok(Err(e)) => e.kind() == std::io::ErrorKind::ConnectionRefused,
             Ok(Ok(_)) | Err(_) => false,
         }
-    }
-
-    /// Cuts the power of a node's disk: what was not synced is lost, and nothing works there until
-    /// [`Cluster::replug_disk`].
-    ///
-    /// # Errors
-    /// When nodes have no disks of their own, or the system refuses; so for all that is done to disks.
-    pub fn cut_disk_power(&self, index: NodeIndex) -> Result<(), ClusterError> {
-        self.disk(index)?.cut_power()
-    }
-
-    /// Mounts a node's disk anew. The node's process must not run.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn replug_disk(&self, index: NodeIndex) -> Result<(), ClusterError> {
-        self.disk(index)?.replug().await
-    }
-
-    /// Fills a node's disk; gives by how many bytes.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn fill_disk(&self, index: NodeIndex) -> Result<u64, ClusterError> {
-        self.disk(index)?.fill()
-    }
-
-    /// Makes the room again that was taken.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn unfill_disk(&self, index: NodeIndex) -> Result<(), ClusterError> {
-        self.disk(index)?.unfill()
-    }
-
-    /// Makes a node's disk read-only, until [`Cluster::replug_disk`].
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn make_disk_read_only(&self, index: NodeIndex) -> Result<(), ClusterError> {
-        self.disk(index)?.make_read_only().await
-    }
-
-    /// Lets what a node's process writes to its disk take its time: so many writes a second.
-    ///
-    /// # Errors
-    /// As above, and when the process does not run.
-    pub async fn slow_disk(&self, index: NodeIndex, writes_per_s: u32) -> Result<(), ClusterError> {
-        let ProcessState::Running { pid } = self.state(index).await else {
-            let error = std::io::Error::other("its process does not run");
-            return Err(ClusterError::io(format!("slowing the disk of {index}"))(error));
-        };
-        self.disk(index)?.slow(pid, writes_per_s)
-    }
-
-    /// How long `writes` writes to a slow disk take, each of them synced.
-    ///
-    /// # Errors
-    /// As above, and when the disk is not slow.
-    pub async fn time_slow_disk(&self, index: NodeIndex, writes: u32) -> Result<Duration, ClusterError> {
-        self.disk(index)?.time(writes).await
-    }
-
-    /// Lets a node's disk be as fast as it is.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn speed_up_disk(&self, index: NodeIndex) -> Result<(), ClusterError> {
-        self.disk(index)?.speed_up()
-    }
-
-    /// What the system says when somebody writes to a node's disk; `None` when that works.
-    ///
-    /// # Errors
-    /// When nodes have no disks of their own.
-    pub fn disk_complaint(&self, index: NodeIndex) -> Result<Option<String>, ClusterError> {
-        Ok(self.disk(index)?.trial().err().map(|error| error.to_string()))
-    }
-
-    fn disk(&self, index: NodeIndex) -> Result<&Disk, ClusterError> {
-        self.network
-            .disk(index)
-            .ok_or_else(|| ClusterError::Spec("nodes of this cluster have no disks of their own".to_owned()))
     }
 
     /// Whether a connection to the node's client port comes about within 300 ms.

@@ -23,6 +23,7 @@ mod node_process;
 mod place;
 mod probe;
 mod process;
+mod resources;
 mod shape;
 mod spec;
 mod status;
