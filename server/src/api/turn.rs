@@ -94,6 +94,12 @@ fn found(response: &TxnResponse, at: usize) -> Option<&KeyValue> {
     }
 }
 
+/// A lease's identity as etcd's keys have it: with a sign, where it has one.
+fn hex(lease: i64) -> String {
+    let sign = if lease < 0 { "-" } else { "" };
+    format!("{sign}{:x}", lease.unsigned_abs())
+}
+
 impl<B: Backend> Api<B> {
     /// Puts the caller's key under the prefix, unless it is there.
     ///
@@ -105,7 +111,7 @@ impl<B: Backend> Api<B> {
             lease => lease,
         };
         let prefix = prefix(name);
-        let key: Bytes = [&prefix[..], format!("{lease:x}").as_bytes()].concat().into();
+        let key: Bytes = [&prefix[..], hex(lease).as_bytes()].concat().into();
         let put = PutRequest { key: key.clone(), value, lease, ..PutRequest::default() };
         let get = RangeRequest { key: key.clone(), ..RangeRequest::default() };
         let response = self

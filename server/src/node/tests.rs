@@ -257,6 +257,8 @@ fn a_follower_that_is_too_far_behind_gets_an_image() {
         put_surely(&runtime, &leader, &format!("k{round}"), &big);
     }
     eventually("the leader has let go of the log's beginning", || {
+        // An image begins with an entry, and not while another one is written.
+        put_surely(&runtime, &leader, "more", &big);
         let images = cluster.dir.path().join(cluster.leader().to_string()).join("images");
         let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
         let names: Vec<_> = std::fs::read_dir(images).unwrap().map(name).collect();

@@ -320,13 +320,19 @@ async fn a_watch_needs_the_right_to_read_all_of_its_keys() {
         WatchCreateRequest, WatchRequest, watch_client::WatchClient, watch_request::RequestUnion,
     };
     let (server, [root, with, without]) = server().await;
+    let denied = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
     for (token, key, range_end, want) in [
-        (None, "a", "", "etcdserver: user name is empty"),
-        (Some("nonsense"), "a", "", "etcdserver: invalid auth token"),
-        (Some(&without[..]), "a", "", "etcdserver: permission denied"),
+        (None, "a", "", "rpc error: code = InvalidArgument desc = etcdserver: user name is empty"),
+        (
+            Some("nonsense"),
+            "a",
+            "",
+            "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
+        ),
+        (Some(&without[..]), "a", "", denied),
         (Some(&with[..]), "a", "", ""),
-        (Some(&with[..]), "a", "c", "etcdserver: permission denied"),
-        (Some(&with[..]), "", "\0", "etcdserver: permission denied"),
+        (Some(&with[..]), "a", "c", denied),
+        (Some(&with[..]), "", "\0", denied),
         (Some(&root[..]), "", "\0", ""),
     ] {
         let create = WatchCreateRequest {

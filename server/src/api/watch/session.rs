@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use rustc_hash::FxHashMap;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval_at},
@@ -178,14 +178,19 @@ where
             let needs = [Needs::Read(key, &request.range_end)];
             (state.kv().revision(), self.api.permit_to(self.caller.clone(), &state, needs))
         };
-        let refuse = |reason| Outgoing {
+        let refuse = |reason: Cow<'static, str>| Outgoing {
             watch_id: NO_WATCH,
             created: true,
             canceled: true,
             cancel_reason: reason,
             ..Outgoing::default()
         };
-        let place = permitted.map_err(status::text).and_then(|()| self.place(&request));
+        // As etcd: its errors as Go's library prints them, and what is wrong with the request itself as it is.
+        let place = permitted
+            .map_err(|error| {
+                format!("rpc error: code = {:?} desc = {}", status::code(error), status::text(error)).into()
+            })
+            .and_then(|()| self.place(&request).map_err(Cow::from));
         let answer = match place {
             Ok(id) => {
                 self.add(id, &request, revision);

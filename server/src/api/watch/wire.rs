@@ -9,7 +9,7 @@ use prost::{
     bytes::{Buf, BufMut},
     encoding::{self, DecodeContext, WireType},
 };
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// What goes out. Encodes as a [`WatchResponse`], with events that were encoded before.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Outgoing {
     pub(crate) created: bool,
     pub(crate) canceled: bool,
     pub(crate) compact_revision: i64,
-    pub(crate) cancel_reason: &'static str,
+    pub(crate) cancel_reason: Cow<'static, str>,
     pub(crate) fragment: bool,
     /// Blocks, and the places of events in them.
     pub(crate) events: Vec<(Arc<Block>, u32)>,
