@@ -90,7 +90,7 @@ impl<F: Files> ApplyLoop<F> {
                 Scrub::More => Some(Instant::now()),
                 Scrub::Pinned => Some(Instant::now() + SCRUB_RETRY),
             };
-            self.work.take(&mut work, deadline);
+            self.work.take(&mut work, deadline, false);
             let mut entries = Vec::new();
             for item in work.drain(..) {
                 match item {

@@ -434,7 +434,7 @@ impl Node {
         shared.waiters.add(number, waiter);
         let mut waiting = Waiting { waiters: &shared.waiters, number, answered: false };
         let weight = weight + QUEUED_BYTES_MIN;
-        if shared.events.offer(Event::Input(input), weight, QUEUED_BYTES_MAX).is_err() {
+        if shared.offer(input, weight, QUEUED_BYTES_MAX).is_err() {
             return Err(ApiError::TooManyRequests);
         }
         match tokio::time::timeout(shared.options.request_timeout, receiver).await {

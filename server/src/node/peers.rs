@@ -42,8 +42,8 @@ impl<F: Files> Receiver for Peers<F> {
                 other => other,
             };
             let weight = weight(&message);
-            let event = Event::Input(Input::Receive { from, message });
-            if self.shared.events.offer(event, weight, QUEUED_BYTES_MAX).is_err() {
+            let input = Input::Receive { from, message };
+            if self.shared.offer(input, weight, QUEUED_BYTES_MAX).is_err() {
                 tracing::warn!(peer = %from, "dropped a message: too many wait");
             }
         }

@@ -42,7 +42,10 @@ impl<F: Files> RaftLoop<F> {
         let mut events = Vec::new();
         self.hurry();
         loop {
-            self.shared.events.take(&mut events, Some(self.ticker.next()));
+            // With a round of reads under way its end is sure to come, or a tick that gives it up: reads that come
+            // meanwhile wait for that in any case.
+            let expected = self.replica.has_reads_under_way();
+            self.shared.events.take(&mut events, Some(self.ticker.next()), expected);
             for event in events.drain(..) {
                 match event {
                     Event::Input(input) => self.step(input),

@@ -5,7 +5,7 @@ use crate::{
     backend::NodeStatus,
     cluster::Roster,
     metrics::Metrics,
-    replica::{Input, Outgoing},
+    replica::{Input, Outgoing, PeerMessage},
     state_machine::StateMachine,
     tls::PeerTls,
     watch::Hub,
@@ -123,7 +123,26 @@ pub(super) struct Shared {
     pub(super) reachable: Mutex<BTreeMap<NodeId, Instant>>,
 }
 
+/// Too much is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
 impl Shared {
+    /// Hands the raft thread an input, unless so much is queued that the weight would pass `max`. Reads can wait while
+    /// the thread expects the end of a round: to wake it for each would cost more than the read.
+    pub(super) fn offer(&self, input: Input, weight: usize, max: usize) -> Result<(), Full> {
+        let can_wait = matches!(
+            input,
+            Input::Read { .. } | Input::Receive { message: PeerMessage::ReadIndex { .. }, .. }
+        );
+        let event = Event::Input(input);
+        match can_wait {
+            true => self.events.offer_patiently(event, weight, max),
+            false => self.events.offer(event, weight, max),
+        }
+        .map_err(|_| Full)
+    }
+
     /// The cluster goes on without this member.
     pub(super) fn leave(&self) {
         self.fail(

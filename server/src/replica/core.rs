@@ -239,6 +239,11 @@ impl Replica {
         }
     }
 
+    /// Whether a round of reads is under way: reads that come now wait until it is over.
+    pub fn has_reads_under_way(&self) -> bool {
+        self.reads.rounds() >= ROUNDS_MAX
+    }
+
     /// Whether [`turn`](Self::turn) would give anything out.
     pub fn has_turn(&self) -> bool {
         self.raft.has_ready()
