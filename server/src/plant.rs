@@ -60,6 +60,8 @@ pub enum Area {
     Lease,
     /// Watches.
     Watch,
+    /// Who takes part.
+    Members,
 }
 
 plants! {
@@ -152,6 +154,30 @@ plants! {
     KeysEndApart = "keys-end-apart" in Lease,
     /// Leases never run out.
     NothingExpires = "nothing-expires" in Lease,
+    /// A watch that fell behind reads history from one revision too late.
+    WatchGapAfterLag = "watch-gap-after-lag" in Watch,
+    /// A watch that fell behind reads history from the revision that it was told of last.
+    WatchRepeatsAfterLag = "watch-repeats-after-lag" in Watch,
+    /// A watch from now on begins one revision too late.
+    WatchStartsLate = "watch-starts-late" in Watch,
+    /// Progress is told up to the store's revision, whatever still waits to be told.
+    ProgressTooEarly = "progress-too-early" in Watch,
+    /// An event shows the pair before the previous one.
+    PrevKvTooOld = "prev-kv-too-old" in Watch,
+    /// Events that are read from history pass every filter.
+    FilterIgnoredInHistory = "filter-ignored-in-history" in Watch,
+    /// A watch from a compacted revision goes on with what is left.
+    CompactedWatchGoesOn = "compacted-watch-goes-on" in Watch,
+    /// The events of one revision come in an answer each.
+    RevisionSplit = "revision-split" in Watch,
+    /// Who was removed stays a voter: raft is never told.
+    RemovedStaysVoter = "removed-stays-voter" in Members,
+    /// A learner gets a vote as soon as it has caught up, though nobody promoted it.
+    LearnerGetsVote = "learner-gets-vote" in Members,
+    /// An image does not tell who was removed.
+    ImageForgetsRemoved = "image-forgets-removed" in Members,
+    /// An image makes every learner a voter.
+    ImageForgetsLearners = "image-forgets-learners" in Members,
 }
 
 impl fmt::Display for Plant {

@@ -1,6 +1,7 @@
 //! The observer.
 
-use raft::{Entry, LogIndex, NodeId, NodeView, Role, Term};
+use super::promises::{Forgotten, Promises};
+use raft::{Entry, LogIndex, Message, NodeId, NodeView, Role, Term};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -40,6 +41,24 @@ pub enum Violation {
         /// After which entry.
         index: LogIndex,
     },
+    /// Two votes in one term, be it in one life or in two.
+    TwoVotes {
+        /// Who voted.
+        voter: NodeId,
+        /// The term.
+        term: Term,
+        /// For whom.
+        candidates: [NodeId; 2],
+    },
+    /// Durable before sent: a node that started again does not stand by what it had told others.
+    Forgot {
+        /// The node.
+        node: NodeId,
+        /// The term in which it had told it.
+        term: Term,
+        /// What.
+        forgotten: Forgotten,
+    },
 }
 
 impl fmt::Display for Violation {
@@ -57,6 +76,12 @@ impl fmt::Display for Violation {
             }
             Violation::Digest { node, index } => {
                 write!(f, "equal logs, different states: {node} after entry {index}")
+            }
+            Violation::TwoVotes { voter, term, candidates: [one, other] } => {
+                write!(f, "one vote a term: {voter} voted for {one} and {other} in term {term}")
+            }
+            Violation::Forgot { node, term, forgotten } => {
+                write!(f, "durable before sent: {node} of term {term} started again without {forgotten}")
             }
         }
     }
@@ -79,6 +104,7 @@ pub struct Observer {
     committed: BTreeMap<LogIndex, Known>,
     /// Leaders whose logs were compared with what was committed before.
     judged: BTreeMap<Term, LogIndex>,
+    promises: Promises,
 }
 
 impl Observer {
@@ -113,6 +139,22 @@ impl Observer {
             }
         }
         Ok(())
+    }
+
+    /// A message leaves its sender, whether or not it arrives.
+    ///
+    /// # Errors
+    /// A second vote in a term.
+    pub fn sent(&mut self, message: &Message) -> Result<(), Violation> {
+        self.promises.sent(message)
+    }
+
+    /// A node started on what its disk holds.
+    ///
+    /// # Errors
+    /// It forgot what it had promised.
+    pub fn started(&self, node: &NodeView<'_>) -> Result<(), Violation> {
+        self.promises.started(node)
     }
 
     /// A node in `term` gave out an entry for applying, and its state is now `state`.
@@ -167,6 +209,39 @@ mod tests {
         assert_eq!(digest, Err(Violation::Digest { node: two, index: LogIndex(1) }));
         let other = observer.applied(two, term, &entry(1, 2, "a"), None);
         assert_eq!(other, Err(Violation::Diverged { node: two, index: LogIndex(1) }));
+    }
+
+    #[test]
+    fn votes_terms_and_acknowledgements_outlive_a_crash() {
+        let promise = |body| Message { from: NodeId(1), to: NodeId(2), term: Term(3), body };
+        let vote = promise(raft::Body::VoteReply { granted: true });
+        let forgot = |forgotten| Err(Violation::Forgot { node: NodeId(1), term: Term(3), forgotten });
+        let start = |term: u64, vote: Option<NodeId>, last: u64| {
+            let mut durable = Durable::bootstrap(Membership::of_voters([1, 2, 3].map(NodeId)));
+            durable.hard_state.term = Term(term);
+            durable.hard_state.vote = vote;
+            durable.entries = (1..=last).map(|index| entry(index, 1, "x")).collect();
+            Raft::new(Config::new(NodeId(1), 1), durable).unwrap()
+        };
+        let mut observer = Observer::new();
+        assert_eq!(observer.started(&start(1, None, 0).view()), Ok(()));
+        observer.sent(&vote).unwrap();
+        observer.sent(&promise(raft::Body::Appended { matched: LogIndex(4) })).unwrap();
+        assert_eq!(observer.started(&start(2, None, 4).view()), forgot(Forgotten::Term));
+        assert_eq!(observer.started(&start(3, None, 4).view()), forgot(Forgotten::Vote(NodeId(2))));
+        assert_eq!(
+            observer.started(&start(3, Some(NodeId(2)), 3).view()),
+            forgot(Forgotten::Entry(LogIndex(4)))
+        );
+        assert_eq!(observer.started(&start(3, Some(NodeId(2)), 4).view()), Ok(()));
+        assert_eq!(
+            observer.started(&start(4, None, 0).view()),
+            Ok(()),
+            "a newer leader may have cut the log"
+        );
+        let candidates = [NodeId(2), NodeId(3)];
+        let two = Violation::TwoVotes { voter: NodeId(1), term: Term(3), candidates };
+        assert_eq!(observer.sent(&Message { to: NodeId(3), ..vote }), Err(two));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Mistakes that a node can be told to make, to prove that tests and checkers see them.
 
-use crate::types::LogIndex;
+use crate::{
+    ready::Write,
+    types::{LogIndex, Payload},
+};
 use std::{fmt, str::FromStr};
 
 macro_rules! mutations {
@@ -116,6 +119,8 @@ mutations! {
     VoteKept = "vote-kept",
     /// A node that answers a newer term's request stays in its own term.
     TermNotRaisedByVote = "term-not-raised-by-vote",
+    /// A restart takes a write that a crash cut short for a whole one: see [`torn`].
+    TornTailAccepted = "torn-tail-accepted",
 }
 
 impl fmt::Display for Mutation {
@@ -151,4 +156,15 @@ impl FromStr for Mutation {
 pub(crate) struct Planted {
     /// Last entry of the newest append that was acknowledged and dropped.
     pub(crate) dropped: LogIndex,
+}
+
+/// What a write that a crash cut short looks like to a log that does not notice: its entries are there, but the last
+/// one's payload never arrived, and neither did the hard state, which comes last. A restart on it is a mistake of whoever
+/// keeps the log, not of the core; models and tests of the core make it where [`Mutation::TornTailAccepted`] is planted.
+pub fn torn(write: &Write) -> Write {
+    let mut torn = Write { hard_state: None, ..write.clone() };
+    if let Some(last) = torn.entries.last_mut() {
+        last.payload = Payload::Command(bytes::Bytes::new());
+    }
+    torn
 }

@@ -21,6 +21,12 @@ impl Disk {
         }
     }
 
+    /// Takes a write that a crash cut short for a whole one.
+    #[cfg(feature = "plant")]
+    pub fn accept_torn(&mut self, write: &Write) {
+        self.apply(&raft::mutation::torn(write));
+    }
+
     pub fn unsynced(&self) -> usize {
         self.unsynced.len()
     }

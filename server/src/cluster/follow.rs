@@ -1,6 +1,6 @@
 //! How raft's membership follows the roster.
 
-use super::Roster;
+use super::{Member, Roster};
 use raft::{
     Raft,
     membership::MembershipChange,
@@ -49,9 +49,13 @@ pub fn next_change(
     for (&id, member) in &roster.members {
         if !membership.contains(id) {
             change.add_learners.insert(id);
-        } else if !member.is_learner && membership.learners.contains(&id) && caught_up(id) {
+        } else if !stays_learner(member) && membership.learners.contains(&id) && caught_up(id) {
             change.add_voters.insert(id);
         }
+    }
+    #[cfg(feature = "plant")]
+    if crate::plant::is(crate::plant::Plant::RemovedStaysVoter) {
+        return (change != MembershipChange::default()).then_some(change);
     }
     if change == MembershipChange::default() {
         change.remove =
@@ -65,10 +69,17 @@ pub fn next_change(
     (change != MembershipChange::default()).then_some(change)
 }
 
+fn stays_learner(member: &Member) -> bool {
+    #[cfg(feature = "plant")]
+    if crate::plant::is(crate::plant::Plant::LearnerGetsVote) {
+        return false;
+    }
+    member.is_learner
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Member;
 
     fn roster(voters: &[u64], learners: &[u64]) -> Roster {
         let member = |is_learner| Member { is_learner, ..Member::default() };

@@ -108,7 +108,15 @@ impl Store {
     }
 
     fn events_of_key(&self, key: &Bytes, history: &KeyHistory, revision: i64, found: &mut Vec<(u32, Event)>) {
-        let mut before = history.written_at(revision - 1);
+        #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant changes it"))]
+        let mut last = revision - 1;
+        #[cfg(feature = "plant")]
+        if crate::plant::is(crate::plant::Plant::PrevKvTooOld)
+            && let Some(before) = history.written_at(last)
+        {
+            last = before.main - 1;
+        }
+        let mut before = history.written_at(last);
         for version in history.versions_at(revision, self.compacted) {
             found.push((version.sub, self.event(key, version, before)));
             before = Some(version);

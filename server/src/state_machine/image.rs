@@ -78,9 +78,20 @@ impl StateMachine {
 
     /// What the image holds beside keys and leases.
     fn cluster_state(&self) -> ClusterState {
+        let (members, removed) = (self.roster.records(), self.roster.removed.iter().map(|id| id.0));
+        #[cfg(feature = "plant")]
+        let removed = removed.filter(|_| !crate::plant::is(crate::plant::Plant::ImageForgetsRemoved));
+        #[cfg(feature = "plant")]
+        let members = members
+            .into_iter()
+            .map(|member| crate::proto::internal::MemberRecord {
+                is_learner: member.is_learner && !crate::plant::is(crate::plant::Plant::ImageForgetsLearners),
+                ..member
+            })
+            .collect();
         ClusterState {
-            members: self.roster.records(),
-            removed: self.roster.removed.iter().map(|id| id.0).collect(),
+            members,
+            removed: removed.collect(),
             alarms: self.alarms.list(AlarmType::None),
             auth: Some(self.auth.record()),
             downgrade: self.downgrade.clone(),

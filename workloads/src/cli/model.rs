@@ -9,7 +9,7 @@ use stateright::{Checker as _, Model as _};
 use std::{
     fmt::Write as _,
     fs,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,7 +20,8 @@ const ANOMALY: u8 = 1;
 /// Arguments of `assay model`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelArgs {
-    /// Bounds with a name: smoke (seconds), standard (minutes), deep (to be walked, or cut off).
+    /// Bounds with a name: smoke (seconds), standard (minutes), and, to be walked, deep, churn (one short leadership
+    /// after the other), members (voters and learners come and go) and five (members).
     #[arg(long, default_value_t = Named::Smoke)]
     config: Named,
     #[command(flatten)]
@@ -120,6 +121,9 @@ struct BoundsArgs {
     /// Elections begin with a pre-vote.
     #[arg(long, value_name = "BOOL")]
     pre_vote: Option<bool>,
+    /// A message may carry more than one entry.
+    #[arg(long, value_name = "BOOL")]
+    batches: Option<bool>,
 }
 
 /// The order of a search.
@@ -163,6 +167,7 @@ impl BoundsArgs {
         put(&mut bounds.window, self.window);
         put(&mut bounds.slow_disk, self.slow_disk);
         put(&mut bounds.pre_vote, self.pre_vote);
+        put(&mut bounds.batches, self.batches);
     }
 }
 
@@ -183,6 +188,10 @@ pub(super) fn model(args: &ModelArgs) -> Result<u8, Failure> {
         return validate(&args.validate);
     }
     if let Some(address) = args.explore {
+        // The explorer itself would panic.
+        if let Err(error) = TcpListener::bind(address) {
+            return Err(Failure::Usage(format!("--explore {address}: {error}; name another address")));
+        }
         print(&format!("the explorer is at http://{address}/ until Ctrl-C\n"))?;
         RaftModel { bounds }.checker().serve(address);
         return Ok(0);

@@ -24,14 +24,14 @@ pub(super) struct MutantsArgs {
     /// Seeds of each search by chance: the median and the worst are told.
     #[arg(long, default_value_t = 10)]
     repeat: u64,
-    /// Time for one search.
+    /// Processor time for one search.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
-    time_limit: Duration,
+    cpu_limit: Duration,
     /// Distinct states of a search breadth first.
     #[arg(long, default_value_t = 1_500_000)]
     states: usize,
     /// Simulated seeds of one search.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 3000)]
     seeds: u64,
     /// Where the matrix is written; nowhere with --subset, unless it is given.
     #[arg(long, value_name = "FILE")]
@@ -156,10 +156,10 @@ fn summary(args: &MutantsArgs, rows: &[Row]) -> String {
     format!(
         "{found} of {} mutants that are not equivalent are found here, {elsewhere} by tests of the core alone; \
          {equivalents} are equivalent. By whoever is quickest it takes {median:.2} CPU-seconds (median over the mutants; worst {worst:.1}). {} seeds a search by \
-         chance; limits: {} s a search, {} states breadth first, {} simulated seeds.\n",
+         chance; limits: {} CPU-seconds a search, {} states breadth first, {} simulated seeds.\n",
         rows.len() - equivalents,
         args.repeat,
-        args.time_limit.as_secs(),
+        args.cpu_limit.as_secs(),
         args.states,
         args.seeds
     )

@@ -1,7 +1,10 @@
 //! `assay sim`: simulates clusters, one a seed.
 
+mod less;
+
 use super::{Failure, UNKNOWN, merge, model::cpu_s, print};
 use crate::sim::{Outcome, Plan, run};
+use less::{Change, Less, shrink};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -44,6 +47,9 @@ pub(super) struct SimArgs {
     /// Leave out these faults of the plan, by number: `2,5`.
     #[arg(long, value_name = "FAULTS", value_delimiter = ',', requires = "seed")]
     without: Vec<usize>,
+    /// Change options of the plan: `seconds=4,clients=2,loss=0`. There are seconds, clients, rate, loss, twice and late.
+    #[arg(long = "with", value_name = "OPTIONS", value_delimiter = ',', requires = "seed")]
+    changes: Vec<Change>,
     /// Write what was found into this file, as JSON: for `assay merge`.
     #[arg(long, value_name = "FILE")]
     out: Option<std::path::PathBuf>,
@@ -106,18 +112,22 @@ fn plan(args: &SimArgs, seed: u64) -> Plan {
     #[cfg(feature = "plant")]
     {
         plan.plant = args.plant;
-        plan.mutation = args.mutation;
+        plan.core.mutation = args.mutation;
     }
     let _ = args;
     plan
 }
 
 /// How the run is repeated.
-fn command(args: &SimArgs, seed: u64, without: &[usize]) -> String {
+fn command(args: &SimArgs, seed: u64, less: &Less) -> String {
     let mut text = format!("assay sim --seed {seed}");
-    if !without.is_empty() {
-        let list: Vec<String> = without.iter().map(ToString::to_string).collect();
+    if !less.without.is_empty() {
+        let list: Vec<String> = less.without.iter().map(ToString::to_string).collect();
         let _ = write!(text, " --without {}", list.join(","));
+    }
+    if !less.changes.is_empty() {
+        let list: Vec<String> = less.changes.iter().map(ToString::to_string).collect();
+        let _ = write!(text, " --with {}", list.join(","));
     }
     #[cfg(feature = "plant")]
     {
@@ -132,13 +142,6 @@ fn command(args: &SimArgs, seed: u64, without: &[usize]) -> String {
     text
 }
 
-fn leave_out(plan: &Plan, without: &[usize]) -> Plan {
-    let mut less = plan.clone();
-    let kept = (1..).zip(&plan.faults).filter(|(number, _)| !without.contains(number));
-    less.faults = kept.map(|(_, fault)| fault.clone()).collect();
-    less
-}
-
 fn one(args: &SimArgs, seed: u64) -> Result<u8, Failure> {
     let full = plan(args, seed);
     if let Some(number) = args.without.iter().find(|number| !(1..=full.faults.len()).contains(number)) {
@@ -147,7 +150,8 @@ fn one(args: &SimArgs, seed: u64) -> Result<u8, Failure> {
             full.faults.len()
         )));
     }
-    let plan = leave_out(&full, &args.without);
+    let less = Less { without: args.without.clone(), changes: args.changes.clone() };
+    let plan = less.of(&full);
     print(&plan.to_string())?;
     let outcome = run(&plan, true);
     let again = args.check_determinism.then(|| run(&plan, false));
@@ -171,29 +175,11 @@ fn one(args: &SimArgs, seed: u64) -> Result<u8, Failure> {
         }
         Some(failure) => {
             print(&format!("{}\n{failure}\n", outcome.diagram))?;
-            let without = shrink(&full, &args.without, failure.finder());
-            print(&format!("{}\n", command(args, seed, &without)))?;
+            let less = shrink(&full, less, failure.finder());
+            print(&format!("{}\n", command(args, seed, &less)))?;
             Ok(ANOMALY)
         }
     }
-}
-
-/// Leaves out faults, one by one, while the same finder still finds something.
-fn shrink(full: &Plan, without: &[usize], finder: &str) -> Vec<usize> {
-    let mut without = without.to_vec();
-    for number in 1..=full.faults.len() {
-        if without.contains(&number) {
-            continue;
-        }
-        without.push(number);
-        let same =
-            run(&leave_out(full, &without), false).failure.is_some_and(|failure| failure.finder() == finder);
-        if !same {
-            without.pop();
-        }
-    }
-    without.sort_unstable();
-    without
 }
 
 fn many(args: &SimArgs) -> Result<u8, Failure> {
@@ -226,7 +212,7 @@ fn many(args: &SimArgs) -> Result<u8, Failure> {
     let mut text = String::new();
     for (seed, failure) in &total.failed {
         let first: String = failure.lines().take(6).collect::<Vec<_>>().join("\n    ");
-        let _ = writeln!(text, "seed {seed}: {first}\n  {}", command(args, *seed, &[]));
+        let _ = writeln!(text, "seed {seed}: {first}\n  {}", command(args, *seed, &Less::default()));
     }
     let _ = writeln!(
         text,

@@ -33,6 +33,56 @@ struct Disk {
 struct Content {
     bytes: Vec<u8>,
     flushed: usize,
+    /// What had been flushed before the first append that is not: whatever was appended then may tell of it.
+    flushed_before: Option<usize>,
+    /// What had been flushed before something was appended that is flushed too.
+    proved: usize,
+}
+
+impl Content {
+    fn append(&mut self, bytes: &[u8]) {
+        self.flushed_before.get_or_insert(self.flushed);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn flush(&mut self) {
+        self.proved = self.flushed_before.take().unwrap_or(self.proved);
+        self.flushed = self.bytes.len();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        self.flushed = self.flushed.min(len);
+        self.proved = self.proved.min(len);
+    }
+}
+
+/// Which of a member's files are damaged. Damage is done only where it can be told from a torn write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The log: whatever a later record proves to have been there. A flaw in the very last one is like a torn write.
+    Log,
+    /// Images, which have their names only once they are whole.
+    Images,
+}
+
+impl Part {
+    fn has(self, path: &Path) -> bool {
+        let folder = match self {
+            Part::Log => "log",
+            Part::Images => "images",
+        };
+        path.parent().is_some_and(|parent| parent.ends_with(folder))
+            && path.extension().is_none_or(|end| end != "tmp")
+    }
+
+    /// The bytes at the beginning of a file in which damage can be told.
+    fn reach(self, content: &Content) -> usize {
+        match self {
+            Part::Log => content.proved,
+            Part::Images => content.flushed,
+        }
+    }
 }
 
 /// A file that is appended to.
@@ -75,55 +125,53 @@ impl SimFiles {
                 }
                 at = end;
             }
-            content.flushed = content.bytes.len();
+            // What stayed stays; but whatever would have told of what was before it may be torn.
+            content.flushed_before = None;
+            content.flush();
         }
         disk.durable_names = disk.names.clone();
     }
 
-    /// Flips a bit in the first half of a file whose path contains `part`. Returns whether there was one. (A flaw
-    /// in a log's very last record cannot be told from a torn write.)
-    pub(super) fn rot(&self, rng: &mut ChaCha8Rng, part: &str) -> bool {
-        let mut disk = self.disk();
-        let files: Vec<usize> = disk
-            .names
-            .iter()
-            .filter(|(path, _)| path.to_string_lossy().contains(part))
-            .map(|(_, id)| *id)
-            .filter(|id| disk.contents[*id].flushed > 1000)
-            .collect();
-        if files.is_empty() {
-            return false;
-        }
-        let id = files[rng.random_range(0..files.len())];
-        let content = &mut disk.contents[id];
-        let at = rng.random_range(0..content.flushed / 2);
-        content.bytes[at] ^= 1 << rng.random_range(0..8_u32);
-        true
+    /// Flips a bit of a file. Returns whether there was one.
+    pub(super) fn rot(&self, rng: &mut ChaCha8Rng, part: Part) -> bool {
+        self.damage(rng, part, 1, |rng, bytes| {
+            let at = rng.random_range(0..bytes.len());
+            bytes[at] ^= 1 << rng.random_range(0..8_u32);
+            true
+        })
     }
 
-    /// Overwrites a sector in the first half of a file whose path contains `part` with another of it, as a write
-    /// that went to a wrong place does. Returns whether that changed anything.
-    pub(super) fn misdirect(&self, rng: &mut ChaCha8Rng, part: &str) -> bool {
+    /// Overwrites a sector of a file with another of it, as a write that went to a wrong place does. Returns whether
+    /// that changed anything.
+    pub(super) fn misdirect(&self, rng: &mut ChaCha8Rng, part: Part) -> bool {
+        self.damage(rng, part, 2 * SECTOR, |rng, bytes| {
+            let sectors = bytes.len() / SECTOR;
+            let (to, from) = (rng.random_range(0..sectors), rng.random_range(0..sectors));
+            let sector = bytes[from * SECTOR..(from + 1) * SECTOR].to_vec();
+            let place = &mut bytes[to * SECTOR..(to + 1) * SECTOR];
+            let changed = *place != sector[..];
+            place.copy_from_slice(&sector);
+            changed
+        })
+    }
+
+    /// Lets `act` damage a file in whose beginning damage can be told for at least `least` bytes.
+    fn damage(
+        &self,
+        rng: &mut ChaCha8Rng,
+        part: Part,
+        least: usize,
+        act: impl FnOnce(&mut ChaCha8Rng, &mut [u8]) -> bool,
+    ) -> bool {
         let mut disk = self.disk();
-        let files: Vec<usize> = disk
-            .names
-            .iter()
-            .filter(|(path, _)| path.to_string_lossy().contains(part))
-            .map(|(_, id)| *id)
-            .filter(|id| disk.contents[*id].flushed > 4 * SECTOR)
-            .collect();
+        let named = disk.names.iter().filter(|(path, _)| part.has(path)).map(|(_, id)| *id);
+        let files: Vec<usize> = named.filter(|id| part.reach(&disk.contents[*id]) >= least).collect();
         if files.is_empty() {
             return false;
         }
-        let id = files[rng.random_range(0..files.len())];
-        let content = &mut disk.contents[id];
-        let sectors = content.flushed / 2 / SECTOR;
-        let (to, from) = (rng.random_range(0..sectors), rng.random_range(0..sectors));
-        let sector = content.bytes[from * SECTOR..(from + 1) * SECTOR].to_vec();
-        let place = &mut content.bytes[to * SECTOR..(to + 1) * SECTOR];
-        let changed = *place != sector[..];
-        place.copy_from_slice(&sector);
-        changed
+        let content = &mut disk.contents[files[rng.random_range(0..files.len())]];
+        let reach = part.reach(content);
+        act(rng, &mut content.bytes[..reach])
     }
 
     fn id(&self, path: &Path) -> io::Result<usize> {
@@ -200,7 +248,7 @@ impl AppendFile for SimFile {
         if disk.fail_append {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        disk.contents[self.1].bytes.extend_from_slice(bytes);
+        disk.contents[self.1].append(bytes);
         Ok(())
     }
 
@@ -209,15 +257,12 @@ impl AppendFile for SimFile {
         if disk.fail_sync {
             return Err(io::Error::other("simulated: the disk does not flush"));
         }
-        let content = &mut disk.contents[self.1];
-        content.flushed = content.bytes.len();
+        disk.contents[self.1].flush();
         Ok(())
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        let content = &mut self.0.disk().contents[self.1];
-        content.bytes.truncate(len as usize);
-        content.flushed = content.flushed.min(content.bytes.len());
+        self.0.disk().contents[self.1].truncate(len as usize);
         Ok(())
     }
 }
@@ -255,6 +300,31 @@ mod tests {
         file.sync().unwrap();
         files.lose_power(&mut rng, false);
         assert!(files.read(Path::new("/d/a")).is_err());
-        assert!(!files.rot(&mut rng, "log"));
+        assert!(!files.rot(&mut rng, Part::Log));
+    }
+
+    #[test]
+    fn damage_is_done_where_a_later_record_proves_what_was_there() {
+        let (log, mut rng) = (Path::new("/d/log/1"), ChaCha8Rng::seed_from_u64(1));
+        let files = SimFiles::default();
+        let mut file = files.create(log).unwrap();
+        files.sync_dir(Path::new("/d/log")).unwrap();
+        file.append(&[0; 100]).unwrap();
+        file.sync().unwrap();
+        assert!(!files.rot(&mut rng, Part::Log), "nothing proves the first record");
+        file.append(&[0; 100]).unwrap();
+        files.lose_power(&mut rng, false);
+        assert!(!files.rot(&mut rng, Part::Log), "what would have proved it is lost");
+        for _ in 0..50 {
+            file.append(&[0; 100]).unwrap();
+            file.sync().unwrap();
+            assert!(files.rot(&mut rng, Part::Log));
+            let bytes = files.read(log).unwrap();
+            assert!(
+                bytes[bytes.len() - 100..].iter().all(|byte| *byte == 0),
+                "the last record is left alone"
+            );
+        }
+        assert!(!files.rot(&mut rng, Part::Images));
     }
 }

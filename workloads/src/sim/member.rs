@@ -1,34 +1,33 @@
 //! A simulated member: what `server::node` does with threads, here as steps.
 
+mod image;
+mod turn;
+
 use super::{
     disk::SimFiles,
-    door::{Ask, Door, Reply},
+    door::{Ask, Door},
     plan::Plan,
     port::Front,
     time::SimTime,
 };
 use bytes::Bytes;
 use prost::Message as _;
-use raft::{
-    Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, Role, SnapshotMeta, StepError,
-    Write,
-};
+use raft::{Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, Role, SnapshotMeta};
 use server::{
     backend::Backend as _,
-    cluster::{self, Member as Known, Roster},
+    cluster::{Member as Known, Roster},
     disk::{Birth, DataDir, Identity, Images, Opened, Wal},
     error::ApiError,
     node::load_image,
     proto::internal::{Command, LeaseAnswer, LeaseQuery, command::Request},
     replica::{
-        Answers, Applier, Batch, Decided, Input, Outgoing, PeerMessage, Replica, Settings, Turn, command,
+        Applier, Input, PeerMessage, Replica, Settings, command,
         office::{self, Office as _},
     },
-    state_machine::{News, StateMachine},
+    state_machine::StateMachine,
 };
 use std::{
     future::Future,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::Path,
     pin::Pin,
     task::{Context, Waker},
@@ -38,16 +37,8 @@ use std::{
 pub(super) const CLUSTER: u64 = 0xa55a;
 /// A tick of raft's time.
 pub(super) const TICK_US: u64 = 20_000;
-const HEARTBEAT_TICKS: u32 = 5;
-const ELECTION_TICKS: u32 = 50;
-/// Ticks between two looks at which leases have run out.
-const SCAN_TICKS: u64 = 5;
 /// Times that a change of the roster is tried.
 const ADMINISTER_TRIES: usize = 50;
-/// Superseded versions freed at a tick.
-const SCRUB: usize = 100;
-/// Bytes of an image's chunk.
-const CHUNK_BYTES: usize = 1 << 14;
 
 /// What a member says to another.
 #[derive(Clone, Debug)]
@@ -66,6 +57,8 @@ pub(super) struct Out {
     pub(super) applied: Vec<(Entry, u64)>,
     /// The disk is at work: [`Member::saved`] when it is done.
     pub(super) saving: bool,
+    /// The member has a new image.
+    pub(super) imaged: bool,
     /// The member had to stop.
     pub(super) stopped: Option<String>,
     /// A promise is broken, as the member itself sees.
@@ -119,12 +112,12 @@ pub(super) struct Member {
     /// The members that the cluster began with.
     roster: Roster,
     seed: u64,
+    /// How the core is set up.
+    core: raft::Config,
     /// Requests that wait here.
     open: Vec<u64>,
     #[cfg(feature = "plant")]
     plant: Option<server::plant::Plant>,
-    #[cfg(feature = "plant")]
-    mutation: Option<raft::Mutation>,
 }
 
 impl Member {
@@ -143,11 +136,10 @@ impl Member {
             segment_bytes: plan.segment_bytes,
             roster: Roster { members: (1..=plan.nodes).map(known).collect(), ..Roster::default() },
             seed: plan.seed,
+            core: plan.core.clone(),
             open: Vec::new(),
             #[cfg(feature = "plant")]
             plant: plan.plant,
-            #[cfg(feature = "plant")]
-            mutation: plan.mutation,
         }
     }
 
@@ -190,18 +182,14 @@ impl Member {
         }
         let serves_from = hard_state.commit;
         let durable = Durable { hard_state, snapshot: Some(image.clone()), entries };
-        let config = raft::Config {
-            election_ticks: ELECTION_TICKS,
-            heartbeat_ticks: HEARTBEAT_TICKS,
-            #[cfg(feature = "plant")]
-            mutation: self.mutation,
-            ..raft::Config::new(self.id, self.seed.wrapping_add(self.lives))
-        };
+        let config =
+            raft::Config { id: self.id, seed: self.seed.wrapping_add(self.lives), ..self.core.clone() };
+        let election_ticks = u64::from(config.election_ticks);
         let raft = Raft::new(config, durable).map_err(|error| error.to_string())?;
         let settings = Settings {
             epoch,
-            leader_wait_ticks: 2 * u64::from(ELECTION_TICKS),
-            read_retry_ticks: u64::from(ELECTION_TICKS) / 2 + 1,
+            leader_wait_ticks: 2 * election_ticks,
+            read_retry_ticks: election_ticks / 2 + 1,
             parked_max: 100,
             remember_ticks: 500,
         };
@@ -285,14 +273,11 @@ impl Member {
             }
             Said::Image { message, chunks } => {
                 let Body::InstallSnapshot { meta } = &message.body else { return false };
-                let stored = life.images.write(meta.clone(), "peer").and_then(|mut writer| {
-                    chunks.iter().try_for_each(|chunk| writer.chunk(chunk))?;
-                    writer.finish()
-                });
-                if stored.is_ok() {
+                let stored = self.store_image(meta.clone(), &chunks);
+                if stored {
                     self.input(Input::Receive { from, message: PeerMessage::Raft(message) }, out);
                 }
-                stored.is_ok()
+                stored
             }
         }
     }
@@ -315,175 +300,6 @@ impl Member {
         self.finish(waiting, out);
         if out.stopped.is_none() {
             self.work(out);
-        }
-    }
-
-    fn work(&mut self, out: &mut Out) {
-        let mut first = true;
-        loop {
-            let Some(life) = &mut self.life else { return };
-            if life.waiting.is_some() || out.stopped.is_some() {
-                return;
-            }
-            for input in std::mem::take(&mut life.inbox) {
-                first = true;
-                if matches!(input, Input::Tick) {
-                    self.door.state_mut().scrub(SCRUB);
-                    life.ticks += 1;
-                    if life.ticks.is_multiple_of(SCAN_TICKS) && life.ending.is_none() {
-                        let door = self.door.clone();
-                        life.ending = office::expired(&door)
-                            .map(|expired| Box::pin(async move { expired.end(&door).await }) as Task);
-                    }
-                }
-                let ticks = matches!(input, Input::Tick);
-                step(&mut life.replica, input, out);
-                let change = ticks
-                    .then(|| cluster::change_to_propose(self.door.state().roster(), life.replica.raft()));
-                if let Some(change) = change.flatten() {
-                    step(&mut life.replica, Input::Change(change), out);
-                }
-            }
-            if !first && !life.replica.has_turn() {
-                return;
-            }
-            first = false;
-            self.turn(out);
-        }
-    }
-
-    fn turn(&mut self, out: &mut Out) {
-        let Some(life) = &mut self.life else { return };
-        let Turn { mut ready, outgoing, refused, reads, lost } = life.replica.turn();
-        self.send(std::mem::take(&mut ready.messages), out);
-        out.said.extend(outgoing.into_iter().map(|Outgoing { to, message }| (to, Said::Peer(message))));
-        for (number, why) in refused {
-            self.answer(number, Err(why));
-        }
-        let mut committed = std::mem::take(&mut ready.committed);
-        let install = ready.write().install.clone();
-        if install.is_none() {
-            self.apply(std::mem::take(&mut committed), reads, out);
-        } else {
-            self.apply(Vec::new(), reads, out);
-        }
-        let waiting = Waiting { install, committed, lost, ready };
-        if *waiting.ready.write() == Write::default() {
-            self.finish(waiting, out);
-        } else if let Some(life) = &mut self.life {
-            life.waiting = Some(waiting);
-            out.saving = true;
-        }
-    }
-
-    fn finish(&mut self, waiting: Waiting, out: &mut Out) {
-        let Waiting { ready, install, committed, lost } = waiting;
-        let Some(life) = &mut self.life else { return };
-        let saved = match ready.save(&mut life.wal) {
-            Ok(saved) => saved,
-            Err(error) => {
-                out.stopped = Some(error.to_string());
-                return;
-            }
-        };
-        if let Some(meta) = install {
-            match load_image(&life.images, meta.index, &self.roster) {
-                Ok(state) => {
-                    #[cfg(feature = "plant")]
-                    let state = {
-                        let mut state = state;
-                        state.set_plant(self.plant);
-                        state
-                    };
-                    let revision = state.kv().revision();
-                    *self.door.state_mut() = state;
-                    self.door.tell(News::default(), revision);
-                    life.last_image = meta.index;
-                    let mut answers = Answers::default();
-                    life.applier.installed(meta, &mut answers);
-                    self.answer_all(answers);
-                }
-                Err(error) => {
-                    out.stopped = Some(error.to_string());
-                    return;
-                }
-            }
-            self.apply(committed, Vec::new(), out);
-        }
-        for number in lost {
-            self.answer(number, Err(ApiError::NoLeader));
-        }
-        self.send(saved.messages, out);
-        let Some(life) = &mut self.life else { return };
-        step(&mut life.replica, Input::Persisted(saved.mark), out);
-        let applied = life.applier.applied();
-        step(&mut life.replica, Input::Applied(applied), out);
-        self.take_image(out);
-    }
-
-    fn apply(&mut self, entries: Vec<Entry>, reads: Vec<Decided>, out: &mut Out) {
-        let Some(life) = &mut self.life else { return };
-        let mut answers = Answers::default();
-        for entry in entries {
-            let mut state = self.door.state_mut();
-            state.record_events(self.door.is_watched());
-            life.applier.apply(&mut state, Batch::prepare(vec![entry.clone()]), &mut answers);
-            let (news, revision) = (state.take_news(), state.kv().revision());
-            out.applied.push((entry, digest(&state)));
-            drop(state);
-            self.door.tell(news, revision);
-        }
-        if life.applier.applied() >= life.serves_from {
-            self.door.serve(true);
-        }
-        for decided in reads {
-            life.applier.wait(decided, &mut answers);
-        }
-        self.answer_all(answers);
-    }
-
-    fn answer_all(&mut self, answers: Answers) {
-        for (number, outcome) in answers.outcomes {
-            self.answer(number, outcome.map(Reply::Applied));
-        }
-        for number in answers.reads {
-            self.answer(number, Ok(Reply::Serve));
-        }
-    }
-
-    fn answer(&mut self, number: u64, reply: Result<Reply, ApiError>) {
-        if let Some(at) = self.open.iter().position(|open| *open == number) {
-            self.open.swap_remove(at);
-            self.door.reply(number, reply);
-        }
-    }
-
-    fn send(&mut self, messages: Vec<Message>, out: &mut Out) {
-        let Some(life) = &mut self.life else { return };
-        for mut message in messages {
-            let to = message.to;
-            let Body::InstallSnapshot { meta } = &mut message.body else {
-                out.said.push((to, Said::Peer(PeerMessage::Raft(message))));
-                continue;
-            };
-            let read = life.images.newest_index().and_then(|newest| life.images.read_at(newest)).and_then(
-                |mut reader| {
-                    let mut chunks = Vec::new();
-                    while let Some(chunk) = reader.chunk()? {
-                        chunks.push(chunk);
-                    }
-                    Ok((reader.meta, chunks))
-                },
-            );
-            match read {
-                Ok((newest, chunks)) => {
-                    if newest.index > meta.index {
-                        *meta = newest;
-                    }
-                    out.said.push((to, Said::Image { message, chunks }));
-                }
-                Err(_) => step(&mut life.replica, Input::SnapshotReport { to, ok: false }, out),
-            }
         }
     }
 
@@ -526,58 +342,4 @@ impl Member {
         // Ticks come often enough for all that waits here.
         drop(self.time.take_wakes());
     }
-
-    /// Writes an image when enough was applied since the last one.
-    fn take_image(&mut self, out: &mut Out) {
-        let Some(life) = &mut self.life else { return };
-        let meta = life.applier.meta().clone();
-        if meta.index.0 < life.last_image.0 + self.snapshot_count {
-            return;
-        }
-        let index = meta.index;
-        let written = life.images.write(meta, "own").and_then(|mut writer| {
-            let state = self.door.state();
-            let mut image = state.begin_image();
-            while let Some(chunk) = state.image_chunk(&mut image, CHUNK_BYTES) {
-                writer.chunk(&chunk)?;
-            }
-            state.end_image(image);
-            writer.finish()?;
-            life.images.remove_older()
-        });
-        // After an error the log is kept, and another image is tried later.
-        let Ok(oldest) = written else { return };
-        life.last_image = index;
-        step(&mut life.replica, Input::SnapshotTaken { index, keep: self.keep }, out);
-        let _ = life.wal.release(oldest).remove();
-    }
-}
-
-fn step(replica: &mut Replica, input: Input, out: &mut Out) {
-    if let Err(
-        error @ (StepError::TwoLeaders { .. }
-        | StepError::LogLost { .. }
-        | StepError::Malformed { .. }
-        | StepError::UnknownMark
-        | StepError::SnapshotAhead { .. }),
-    ) = replica.step(input)
-    {
-        let id = replica.raft().id();
-        out.violation.get_or_insert_with(|| format!("{id}: raft refused an input: {error}"));
-    }
-}
-
-/// A digest of what the state holds.
-fn digest(state: &StateMachine) -> u64 {
-    let kv = state.kv();
-    let hash = kv.hash_kv(0).map_or(0, |hash| u64::from(hash.hash));
-    let rest = kv.revision().cast_unsigned().rotate_left(20) ^ kv.compact_revision().cast_unsigned();
-    let mut hasher = DefaultHasher::new();
-    for (id, lease) in state.leases().iter() {
-        (id, lease.ttl_s, &lease.keys).hash(&mut hasher);
-    }
-    for (id, member) in &state.roster().members {
-        (id, member.is_learner).hash(&mut hasher);
-    }
-    (hash << 32 ^ rest) ^ hasher.finish()
 }

@@ -17,6 +17,7 @@
 mod clients;
 mod disk;
 mod door;
+mod faults;
 mod member;
 mod plan;
 mod port;
@@ -26,5 +27,6 @@ mod tests;
 mod time;
 mod world;
 
-pub use plan::{Fault, FaultKind, Plan};
+pub use faults::{Fault, FaultKind, Moment};
+pub use plan::Plan;
 pub use run::{Failure, Outcome, run};

@@ -1,6 +1,11 @@
 //! What a seed decides before a run begins: its options (a swarm: every seed has others) and its faults.
 
+use super::{
+    faults::{Fault, FaultKind, Moment},
+    member::TICK_US,
+};
 use crate::scenario::WorkloadName;
+use raft::NodeId;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
@@ -34,6 +39,8 @@ pub struct Plan {
     pub loss_percent: u32,
     /// Of a hundred of Raft's own messages so many arrive twice.
     pub twice_percent: u32,
+    /// Of a hundred messages so many arrive long after they were sent.
+    pub late_percent: u32,
     /// Mean time of a flush.
     pub flush_us: Micros,
     /// Entries between images.
@@ -44,102 +51,15 @@ pub struct Plan {
     pub segment_bytes: u64,
     /// Whether a crash leaves parts of what was not flushed.
     pub torn: bool,
+    /// Whether the ticks of all members come at the same moments.
+    pub in_step: bool,
+    /// How the core is set up; each member adds its id and a seed.
+    pub core: raft::Config,
     /// The faults, in the order in which they begin.
     pub faults: Vec<Fault>,
     /// A planted bug of the server.
     #[cfg(feature = "plant")]
     pub plant: Option<server::plant::Plant>,
-    /// A mistake of the core.
-    #[cfg(feature = "plant")]
-    pub mutation: Option<raft::Mutation>,
-}
-
-/// One fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// When it begins.
-    pub at_us: Micros,
-    /// How long it lasts.
-    pub for_us: Micros,
-    /// What it is.
-    pub kind: FaultKind,
-}
-
-/// What can go wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// A member loses power, and is back at the end.
-    Crash(usize),
-    /// A member stands still.
-    Pause(usize),
-    /// Nothing passes between these members and the others.
-    Partition(Vec<usize>),
-    /// Nothing passes from the first to the second.
-    OneWay(usize, usize),
-    /// Messages on all links take so much longer.
-    Clog(Micros),
-    /// A member's flushes fail: it stops, and is back at the end.
-    FlushFails(usize),
-    /// A member's disk is full: it stops, and is back at the end.
-    DiskFull(usize),
-    /// A bit of a member's log is flipped while it is down.
-    Rot(usize),
-    /// A sector of a member's log was written to another place while it is down: both places hold the same.
-    Misdirected(usize),
-    /// A new member joins, as a learner or with a vote to come.
-    Join {
-        /// Its place.
-        at: usize,
-        /// Whether it stays without a vote.
-        learner: bool,
-    },
-    /// A member is removed.
-    Leave(usize),
-}
-
-impl FaultKind {
-    /// The member whose disk holds other bytes than it was given.
-    pub(super) fn spoils(&self) -> Option<usize> {
-        match self {
-            FaultKind::Rot(at) | FaultKind::Misdirected(at) => Some(*at),
-            FaultKind::Crash(_)
-            | FaultKind::Pause(_)
-            | FaultKind::Partition(_)
-            | FaultKind::OneWay(..)
-            | FaultKind::Clog(_)
-            | FaultKind::FlushFails(_)
-            | FaultKind::DiskFull(_)
-            | FaultKind::Join { .. }
-            | FaultKind::Leave(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (at, end) = (self.at_us as f64 / 1e6, (self.at_us + self.for_us) as f64 / 1e6);
-        write!(f, "{at:7.3} s to {end:7.3} s  ")?;
-        let name = |node: &usize| format!("n{}", node + 1);
-        match &self.kind {
-            FaultKind::Crash(node) => write!(f, "{} crashes", name(node)),
-            FaultKind::Pause(node) => write!(f, "{} stands still", name(node)),
-            FaultKind::Partition(side) => {
-                let side: Vec<String> = side.iter().map(name).collect();
-                write!(f, "{} cut off from the others", side.join(", "))
-            }
-            FaultKind::OneWay(from, to) => write!(f, "nothing passes from {} to {}", name(from), name(to)),
-            FaultKind::Clog(extra) => write!(f, "messages take {} ms longer", extra / 1000),
-            FaultKind::FlushFails(node) => write!(f, "{}'s disk does not flush", name(node)),
-            FaultKind::DiskFull(node) => write!(f, "{}'s disk is full", name(node)),
-            FaultKind::Rot(node) => write!(f, "{} crashes, and a bit of its log flips", name(node)),
-            FaultKind::Misdirected(node) => {
-                write!(f, "{} crashes, and a sector of its log overwrites another", name(node))
-            }
-            FaultKind::Join { at, learner: false } => write!(f, "{} joins", name(at)),
-            FaultKind::Join { at, learner: true } => write!(f, "{} joins as a learner", name(at)),
-            FaultKind::Leave(node) => write!(f, "{} is removed", name(node)),
-        }
-    }
 }
 
 impl Plan {
@@ -166,24 +86,65 @@ impl Plan {
             delay_us: rng.random_range(200..=8_000),
             loss_percent: if rng.random_bool(0.5) { rng.random_range(1..=15) } else { 0 },
             twice_percent: if rng.random_bool(0.5) { rng.random_range(1..=10) } else { 0 },
+            late_percent: if rng.random_bool(0.3) { rng.random_range(1..=5) } else { 0 },
             flush_us: rng.random_range(100..=8_000),
             snapshot_count: [20, 60, 200, 100_000][rng.random_range(0..4)],
             keep: [0, 5, 50][rng.random_range(0..3)],
-            segment_bytes: [2_000, 20_000, 1 << 20][rng.random_range(0..3)],
+            segment_bytes: [1, 500, 2_000, 20_000, 1 << 20][rng.random_range(0..5)],
             torn: rng.random_bool(0.8),
+            in_step: rng.random_bool(0.2),
+            core: draw_core(&mut rng),
             faults: Vec::new(),
             #[cfg(feature = "plant")]
             plant: None,
-            #[cfg(feature = "plant")]
-            mutation: None,
         };
         plan.draw_faults(&mut rng);
+        if rng.random_bool(0.1) {
+            plan.hurry(&mut rng);
+        }
+        if rng.random_bool(0.15) {
+            plan.churn(&mut rng);
+        }
+        // Ten times what it takes to ask and to answer, or no election would ever end.
+        let least_us = 10 * (plan.delay_us + plan.flush_us);
+        let least = u32::try_from(least_us.div_ceil(TICK_US)).unwrap_or(u32::MAX);
+        plan.core.election_ticks = plan.core.election_ticks.max(least);
         plan
     }
 
+    /// More at a time than usual, for less long.
+    fn hurry(&mut self, rng: &mut ChaCha8Rng) {
+        self.clients = rng.random_range(8..=16);
+        self.rate = rng.random_range(100..=250);
+        self.end_after(rng.random_range(4..=8));
+    }
+
+    /// Leaders that do not last: each is struck soon after it began, so that most of what one begins another has to
+    /// end. An entry a message and hasty elections make room for what lies between (Raft paper, figure 8).
+    fn churn(&mut self, rng: &mut ChaCha8Rng) {
+        let heartbeat_ticks = rng.random_range(1..=2);
+        let cautious = self.core.check_quorum && self.changes_membership();
+        self.core = raft::Config {
+            election_ticks: heartbeat_ticks + rng.random_range(2..=8),
+            heartbeat_ticks,
+            pre_vote: cautious,
+            check_quorum: cautious,
+            max_append_bytes: 1,
+            max_inflight: rng.random_range(1..=3),
+            ..self.core.clone()
+        };
+        // What takes part must stay, or most of the time there is no majority.
+        self.faults.retain(|fault| rng.random_bool(0.3) || fault.kind.concerns_membership());
+        let (after_us, down_us) = (rng.random_range(1_000..=120_000), rng.random_range(10_000..=600_000));
+        let kind = FaultKind::Struck { moment: Moment::Leads, after_us, down_us };
+        self.faults.push(Fault { at_us: 0, for_us: self.safety_us, kind });
+        self.faults.sort_by_key(|fault| fault.at_us);
+    }
+
     fn draw_faults(&mut self, rng: &mut ChaCha8Rng) {
+        const KINDS: usize = 11;
         // Each kind is on or off for the whole run, so that a run may be all crashes, or none.
-        let on: Vec<bool> = (0..9).map(|_| rng.random_bool(0.5)).collect();
+        let on: Vec<bool> = (0..KINDS).map(|_| rng.random_bool(0.5)).collect();
         let gap = rng.random_range(SECOND / 2..=4 * SECOND);
         let nodes = self.nodes as usize;
         // A disk that holds what nobody wrote is one that may be lost for good, and so is a member that is
@@ -194,7 +155,7 @@ impl Plan {
         while at_us < self.safety_us {
             let node = rng.random_range(0..nodes);
             let other = (node + rng.random_range(1..nodes)) % nodes;
-            let which = rng.random_range(0..9_usize);
+            let which = rng.random_range(0..KINDS);
             let kind = match which {
                 0 => FaultKind::Crash(node),
                 1 => FaultKind::Pause(node),
@@ -207,7 +168,13 @@ impl Plan {
                 5 => FaultKind::FlushFails(node),
                 6 => FaultKind::DiskFull(node),
                 7 => FaultKind::Rot(node),
-                _ => FaultKind::Misdirected(node),
+                8 => FaultKind::Misdirected(node),
+                9 => FaultKind::SlowFlush(node),
+                _ => FaultKind::Struck {
+                    moment: Moment::ALL[rng.random_range(0..Moment::ALL.len())],
+                    after_us: rng.random_range(0..=60_000),
+                    down_us: rng.random_range(1_000..=SECOND),
+                },
             };
             let for_us = rng.random_range(SECOND / 10..=4 * SECOND);
             let spoils = kind.spoils().is_some();
@@ -224,6 +191,8 @@ impl Plan {
 
     /// Members that join, each followed by one that leaves, so that there are never fewer than at the beginning.
     fn draw_changes(&mut self, rng: &mut ChaCha8Rng) {
+        // Who was removed and does not know it would depose one leader after the other (Raft thesis, section 4.2.3).
+        (self.core.pre_vote, self.core.check_quorum) = (true, true);
         let nodes = self.nodes as usize;
         let mut gone = Vec::new();
         for joins in 0..rng.random_range(1..=JOINS_MAX) {
@@ -241,10 +210,42 @@ impl Plan {
         self.faults.sort_by_key(|fault| fault.at_us);
     }
 
+    /// Length of the safety phase, in seconds, rounded up.
+    pub fn safety_s(&self) -> u64 {
+        self.safety_us.div_ceil(SECOND)
+    }
+
+    /// Ends the safety phase after so many seconds. What was to begin later does not.
+    pub fn end_after(&mut self, seconds: u64) {
+        self.safety_us = seconds * SECOND;
+        self.faults.retain(|fault| fault.at_us < self.safety_us);
+    }
+
+    fn changes_membership(&self) -> bool {
+        self.faults.iter().any(|fault| fault.kind.concerns_membership())
+    }
+
     /// Members that there ever are.
     pub(super) fn members_max(&self) -> usize {
-        let joins = self.faults.iter().filter(|fault| matches!(fault.kind, FaultKind::Join { .. })).count();
-        self.nodes as usize + joins
+        let joins = self.faults.iter().filter_map(|fault| match fault.kind {
+            FaultKind::Join { at, .. } => Some(at + 1),
+            _ => None,
+        });
+        joins.max().unwrap_or(0).max(self.nodes as usize)
+    }
+}
+
+/// How the core is set up: as usual, or with less patience, less caution, or less in one message.
+fn draw_core(rng: &mut ChaCha8Rng) -> raft::Config {
+    let (election_ticks, heartbeat_ticks) = [(50, 5), (50, 5), (20, 4), (10, 2)][rng.random_range(0..4)];
+    raft::Config {
+        election_ticks,
+        heartbeat_ticks,
+        pre_vote: rng.random_bool(0.7),
+        check_quorum: rng.random_bool(0.7),
+        max_append_bytes: [1, 500, 1 << 20, 1 << 20][rng.random_range(0..4)],
+        max_inflight: [4, 16, 256, 256][rng.random_range(0..4)],
+        ..raft::Config::new(NodeId(1), 0)
     }
 }
 
@@ -262,20 +263,59 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  messages take {} us, {}% lost, {}% twice; flushes take {} us; image every {} entries, {} kept; \
-             segments of {} bytes; crashes {}",
+            "  messages take {} us, {}% lost, {}% twice, {}% late; flushes take {} us; image every {} entries, {} \
+             kept; segments of {} bytes; crashes {}",
             self.delay_us,
             self.loss_percent,
             self.twice_percent,
+            self.late_percent,
             self.flush_us,
             self.snapshot_count,
             self.keep,
             self.segment_bytes,
             if self.torn { "tear writes" } else { "lose what was not flushed" }
         )?;
+        let raft::Config { election_ticks, heartbeat_ticks, pre_vote, check_quorum, .. } = self.core;
+        writeln!(
+            f,
+            "  elections after {election_ticks} ticks, heartbeats every {heartbeat_ticks}, ticks {}; pre-vote {}, \
+             check of the quorum {}; at most {} bytes and {} appends under way",
+            if self.in_step { "in step" } else { "as they come" },
+            if pre_vote { "on" } else { "off" },
+            if check_quorum { "on" } else { "off" },
+            self.core.max_append_bytes,
+            self.core.max_inflight,
+        )?;
         for (number, fault) in (1..).zip(&self.faults) {
             writeln!(f, "  fault {number:>2}: {fault}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_make_sense_and_options_meet() {
+        let (mut churns, mut hurries, mut changes) = (0, 0, 0);
+        for plan in (1..=2_000).map(Plan::of) {
+            assert_eq!(plan.core.validate(), Ok(()), "{plan}");
+            assert!(plan.faults.is_sorted_by_key(|fault| fault.at_us), "{plan}");
+            assert!(plan.faults.iter().all(|fault| fault.at_us < plan.safety_us), "{plan}");
+            // Who was removed must not depose those who stay.
+            assert!(!plan.changes_membership() || plan.core.check_quorum, "{plan}");
+            let spoilt = plan.faults.iter().filter(|fault| fault.kind.spoils().is_some()).count();
+            assert!(spoilt <= 1 && (spoilt == 0 || !plan.changes_membership()), "{plan}");
+            changes += usize::from(plan.changes_membership());
+            hurries += usize::from(plan.rate >= 100);
+            let leads = |fault: &Fault| {
+                fault.for_us == plan.safety_us
+                    && matches!(fault.kind, FaultKind::Struck { moment: Moment::Leads, .. })
+            };
+            churns += usize::from(plan.faults.iter().any(leads));
+        }
+        assert!(churns > 200 && hurries > 100 && changes > 500, "{churns} {hurries} {changes}");
     }
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 use std::{fmt, time::Duration};
 
 /// Virtual time within which a healed cluster must converge.
-const CONVERGE_US: u64 = 60 * SECOND;
+const CONVERGE_US: u64 = 120 * SECOND;
 /// So many operations must have succeeded for a history to mean something; a cluster may be down for most of
 /// a run.
 const OK_MIN: u64 = 1;

@@ -27,7 +27,7 @@ fn seeds_hold_and_repeat_exactly() {
 fn a_leader_that_acknowledges_too_early_is_found() {
     let found = (1..=30).find_map(|seed| {
         let mut plan = Plan::of(seed);
-        plan.mutation = Some(raft::Mutation::AckBeforeCommit);
+        plan.core.mutation = Some(raft::Mutation::AckBeforeCommit);
         run(&plan, false).failure
     });
     assert!(found.is_some(), "thirty seeds, and nothing");

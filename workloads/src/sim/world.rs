@@ -1,20 +1,22 @@
 //! The world: virtual time, a queue of events, the network.
 
+mod clients;
 mod faults;
 
 use super::{
     clients::Process,
     door::Ask,
+    faults::{Fault, Moment},
     member::{Member, Out, Said, TICK_US},
     plan::{Micros, Plan, SECOND},
     time::SimTime,
 };
-use crate::workload::{Completion, Generator, Workload};
+use crate::workload::Workload;
 use checker::{
     history::event::{Event as Line, What},
     raft_invariants::Observer,
 };
-use raft::NodeId;
+use raft::{Body, NodeId, Role};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -31,6 +33,8 @@ use std::{
 
 /// An operation that is not answered by then has an unknown outcome.
 const DEADLINE_US: Micros = 3 * SECOND;
+/// A message that is late is so by at most this.
+const LATE_US: Micros = 2 * SECOND;
 /// Lines of a diagram that are kept: the last ones.
 const DIAGRAM_LINES: usize = 120;
 
@@ -55,6 +59,14 @@ enum Event {
     Wake(usize, u64),
     Begin(usize),
     End(usize),
+    /// A member loses power, in the life that it had when that was decided.
+    Strike {
+        at: usize,
+        life: u64,
+        down_us: Micros,
+    },
+    /// It comes back.
+    Return(usize),
 }
 
 struct Queued {
@@ -100,6 +112,12 @@ pub(super) struct World<W: Workload> {
     paused: BTreeMap<usize, Vec<Event>>,
     cut: BTreeSet<(usize, usize)>,
     clog_us: Micros,
+    /// Until when a member's flushes are stuck.
+    stuck: BTreeMap<usize, Micros>,
+    /// Faults that strike at moments, as long as they last.
+    striking: BTreeSet<usize>,
+    /// Members of which it is known that they lead, and the term.
+    leading: BTreeMap<usize, raft::Term>,
     healed: bool,
     observer: Observer,
     workload: Arc<W>,
@@ -140,6 +158,9 @@ impl<W: Workload> World<W> {
             paused: BTreeMap::new(),
             cut: BTreeSet::new(),
             clog_us: 0,
+            stuck: BTreeMap::new(),
+            striking: BTreeSet::new(),
+            leading: BTreeMap::new(),
             healed: false,
             observer: Observer::new(),
             generator: workload.generator(plan.seed),
@@ -232,7 +253,12 @@ impl<W: Workload> World<W> {
             Event::Tick(at, _) | Event::Saved(at, _) | Event::Ask(at, ..) => Some(*at),
             Event::Packet { to, .. } => Some(*to),
             Event::Report { of, .. } => Some(*of),
-            Event::Due | Event::Wake(..) | Event::Begin(_) | Event::End(_) => None,
+            Event::Due
+            | Event::Wake(..)
+            | Event::Begin(_)
+            | Event::End(_)
+            | Event::Strike { .. }
+            | Event::Return(_) => None,
         };
         if let Some(held) = place.and_then(|at| self.paused.get_mut(&at)) {
             held.push(event);
@@ -285,6 +311,8 @@ impl<W: Workload> World<W> {
             }
             Event::Begin(fault) => self.begin(fault),
             Event::End(fault) => self.end(fault),
+            Event::Strike { at, life, down_us } => self.strike(at, life, down_us),
+            Event::Return(at) => self.start(at),
         }
     }
 
@@ -308,7 +336,7 @@ impl<W: Workload> World<W> {
 
     /// Takes care of what a member's step made visible.
     fn follow(&mut self, at: usize, out: Out) {
-        let Out { said, applied, saving, stopped, violation } = out;
+        let Out { said, applied, saving, imaged, stopped, violation } = out;
         let id = self.members[at].id;
         if let Some(text) = violation {
             self.violation.get_or_insert(text);
@@ -326,6 +354,10 @@ impl<W: Workload> World<W> {
         {
             self.violation.get_or_insert(broken.to_string());
         }
+        self.notice_leader(at);
+        if imaged {
+            self.moment(at, Moment::Images);
+        }
         for (to, said) in said {
             self.send(at, (to.0 - 1) as usize, said);
         }
@@ -337,7 +369,8 @@ impl<W: Workload> World<W> {
         } else if saving {
             let life = self.members[at].lives;
             let takes = self.around(self.plan.flush_us);
-            self.queue_in(takes, Event::Saved(at, life));
+            let stuck = self.stuck.get(&at).map_or(0, |until| until.saturating_sub(self.now));
+            self.queue_in(stuck + takes, Event::Saved(at, life));
         }
         self.look_at_clients(at);
     }
@@ -365,10 +398,22 @@ impl<W: Workload> World<W> {
     }
 
     fn delay(&mut self) -> Micros {
-        self.around(self.plan.delay_us) + self.clog_us
+        let late = !self.healed && self.rng.random_range(0..100) < self.plan.late_percent;
+        let late_us = if late { self.rng.random_range(0..LATE_US) } else { 0 };
+        self.around(self.plan.delay_us) + self.clog_us + late_us
     }
 
     fn send(&mut self, from: usize, to: usize, said: Said) {
+        if let Said::Peer(PeerMessage::Raft(message)) = &said {
+            if let Err(broken) = self.observer.sent(message) {
+                self.violation.get_or_insert(broken.to_string());
+            }
+            match message.body {
+                Body::VoteReply { granted: true } => self.moment(from, Moment::Votes),
+                Body::Appended { .. } => self.moment(from, Moment::Acknowledges),
+                _ => {}
+            }
+        }
         let lost = !self.healed && self.rng.random_range(0..100) < self.plan.loss_percent;
         let may_double = matches!(said, Said::Peer(PeerMessage::Raft(_)));
         let twice = !self.healed && may_double && self.rng.random_range(0..100) < self.plan.twice_percent;
@@ -391,13 +436,19 @@ impl<W: Workload> World<W> {
         match self.members[at].start() {
             Ok(()) => {
                 let life = self.members[at].lives;
-                let first = self.rng.random_range(0..TICK_US);
+                let phase = self.rng.random_range(1..=TICK_US);
+                let first = if self.plan.in_step { TICK_US - self.now % TICK_US } else { phase };
                 self.tell(|| format!("n{} starts", at + 1));
                 self.record_restart(at);
                 self.queue_in(first, Event::Tick(at, life));
+                if let Some(raft) = self.members[at].raft()
+                    && let Err(broken) = self.observer.started(&raft.view())
+                {
+                    self.violation.get_or_insert(broken.to_string());
+                }
             }
             Err(error) => {
-                let rotten = |fault: &super::plan::Fault| fault.kind.spoils() == Some(at);
+                let rotten = |fault: &Fault| fault.kind.spoils() == Some(at);
                 if self.plan.faults.iter().any(rotten) {
                     self.tell(|| format!("n{} refuses its disk: {error}", at + 1));
                     self.spoilt.insert(at);
@@ -419,8 +470,25 @@ impl<W: Workload> World<W> {
         }
     }
 
+    /// Time of the next event.
+    fn next_at(&self) -> Option<Micros> {
+        self.queue.peek().map(|Reverse(next)| next.at)
+    }
+
+    fn notice_leader(&mut self, at: usize) {
+        let raft = self.members[at].raft();
+        let Some(term) = raft.filter(|raft| raft.role() == Role::Leader).map(raft::Raft::term) else {
+            self.leading.remove(&at);
+            return;
+        };
+        if self.leading.insert(at, term) != Some(term) {
+            self.moment(at, Moment::Leads);
+        }
+    }
+
     fn crash(&mut self, at: usize) {
         self.paused.remove(&at);
+        self.leading.remove(&at);
         if self.members[at].is_up() {
             self.members[at].stop();
             let torn = self.plan.torn;
@@ -434,89 +502,6 @@ impl<W: Workload> World<W> {
         for event in self.paused.remove(&at).unwrap_or_default() {
             self.queue_in(0, event);
         }
-    }
-
-    // Clients.
-
-    fn due(&mut self) {
-        if self.healed {
-            return;
-        }
-        self.issued += 1;
-        let next = SECOND + self.issued * SECOND / self.plan.rate;
-        self.queue_at(next.max(self.now), Event::Due);
-        let from = self.rng.random_range(0..self.processes.len());
-        let count = self.processes.len();
-        let free = (0..count).map(|offset| (from + offset) % count).find(|at| self.processes[*at].is_free());
-        if let Some(process) = free {
-            let op = self.generator.next();
-            self.operate(process, op);
-        }
-    }
-
-    fn operate(&mut self, at: usize, op: W::Op) {
-        let invocation = self.workload.invocation(&op);
-        let process = &mut self.processes[at];
-        (process.f, process.key) = (invocation.f, invocation.key.clone());
-        let (p, node) = (process.number, Some(format!("n{}", process.member + 1)));
-        self.serials += 1;
-        let serial = self.serials;
-        process.begin(&self.workload, op, serial);
-        let (f, key, value) = (invocation.f.to_string(), invocation.key, invocation.value);
-        self.tell(|| format!("client {p} begins {f} {key:?} {value}"));
-        self.record(What::Invoke { p, node, f, key, value });
-        self.poll(at);
-    }
-
-    fn poll(&mut self, at: usize) {
-        let Some(completion) = self.processes[at].poll() else {
-            let (member, serial) = (self.processes[at].member, self.processes[at].serial);
-            for wake in self.time.take_wakes() {
-                self.queue_at(wake.max(self.now), Event::Wake(at, serial));
-            }
-            self.carry_on(member);
-            return;
-        };
-        let process = &mut self.processes[at];
-        let (p, f, key) = (process.number, process.f.to_string(), process.key.clone());
-        let what = match completion {
-            Completion::Ok { value, rev } => What::Ok { p, f, key, value, rev },
-            Completion::Fail(error) => What::Fail { p, f, key, error },
-            Completion::Info(error) => {
-                process.number = self.next_process;
-                self.next_process += 1;
-                What::Info { p, f, key, error }
-            }
-        };
-        self.tell(|| format!("client {p}: {what:?}"));
-        self.note(9, p as usize);
-        self.record(what);
-    }
-
-    fn look_at_clients(&mut self, member: usize) {
-        for at in 0..self.processes.len() {
-            if self.processes[at].member == member && !self.processes[at].is_free() {
-                self.poll(at);
-            }
-        }
-    }
-
-    /// One operation at a member, to its end. Whether it succeeded.
-    pub(super) fn operate_at(&mut self, member: usize, op: W::Op) -> bool {
-        let deadline = Duration::from_micros(DEADLINE_US);
-        let front = self.members[member].front.clone();
-        let process = Process::new(self.next_process, member, &front, &self.time, deadline);
-        self.next_process += 1;
-        self.processes.push(process);
-        let at = self.processes.len() - 1;
-        self.operate(at, op);
-        while !self.processes[at].is_free() && self.violation.is_none() {
-            let Some(Reverse(next)) = self.queue.peek() else { break };
-            let until = next.at;
-            self.run_until(until);
-        }
-        self.processes.pop();
-        matches!(self.history.last().map(|line| &line.what), Some(What::Ok { .. }))
     }
 
     /// A line for each member.

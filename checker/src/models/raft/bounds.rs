@@ -32,6 +32,8 @@ pub struct Bounds {
     pub slow_disk: bool,
     /// Whether elections begin with a pre-vote.
     pub pre_vote: bool,
+    /// Whether a message may carry more than one entry.
+    pub batches: bool,
     /// A mistake of the core.
     #[cfg(feature = "plant")]
     pub mutation: Option<raft::Mutation>,
@@ -46,11 +48,18 @@ pub enum Named {
     Standard,
     /// For machines with time and memory to spare; meant to be walked or cut off.
     Deep,
+    /// One short leadership after the other, an entry a message: where figure 8 of the Raft paper lies. To be walked.
+    Churn,
+    /// Voters and learners come and go. To be walked.
+    Members,
+    /// Five members, so that more than one is no majority yet. To be walked.
+    Five,
 }
 
 impl Named {
     /// All of them.
-    pub const ALL: [Named; 3] = [Named::Smoke, Named::Standard, Named::Deep];
+    pub const ALL: [Named; 6] =
+        [Named::Smoke, Named::Standard, Named::Deep, Named::Churn, Named::Members, Named::Five];
 
     /// The name.
     pub fn name(self) -> &'static str {
@@ -58,6 +67,9 @@ impl Named {
             Named::Smoke => "smoke",
             Named::Standard => "standard",
             Named::Deep => "deep",
+            Named::Churn => "churn",
+            Named::Members => "members",
+            Named::Five => "five",
         }
     }
 
@@ -77,24 +89,40 @@ impl Named {
             window: 1,
             slow_disk: false,
             pre_vote: false,
+            batches: true,
             #[cfg(feature = "plant")]
             mutation: None,
+        };
+        let deep = Bounds {
+            terms: 5,
+            puts: 3,
+            reads: 2,
+            crashes: 2,
+            snapshots: 1,
+            transfers: 1,
+            beats: 1,
+            window: 0,
+            slow_disk: true,
+            ..smoke.clone()
         };
         match self {
             Named::Smoke => smoke,
             Named::Standard => Bounds { terms: 3, crashes: 1, slow_disk: true, ..smoke },
-            Named::Deep => Bounds {
-                terms: 5,
-                puts: 3,
-                reads: 2,
-                crashes: 2,
-                snapshots: 1,
-                transfers: 1,
-                beats: 1,
-                window: 0,
-                slow_disk: true,
-                ..smoke
+            Named::Deep => deep,
+            // No more than it takes: what else might happen would only be in the way.
+            Named::Churn => Bounds {
+                puts: 0,
+                reads: 0,
+                crashes: 0,
+                snapshots: 0,
+                transfers: 0,
+                beats: 0,
+                slow_disk: false,
+                batches: false,
+                ..deep
             },
+            Named::Members => Bounds { reconfigs: 3, transfers: 0, ..deep },
+            Named::Five => Bounds { nodes: 5, puts: 2, transfers: 0, ..deep },
         }
     }
 }
@@ -110,7 +138,8 @@ impl FromStr for Named {
 
     fn from_str(text: &str) -> Result<Named, String> {
         let found = Named::ALL.into_iter().find(|named| named.name() == text);
-        found.ok_or_else(|| format!("there is no configuration `{text}`: there are smoke, standard and deep"))
+        let names = Named::ALL.map(Named::name).join(", ");
+        found.ok_or_else(|| format!("there is no configuration `{text}`; there are {names}"))
     }
 }
 
@@ -140,7 +169,7 @@ impl Bounds {
     pub fn flags(&self) -> String {
         let mut text = format!(
             "--nodes {} --terms {} --log {} --puts {} --reads {} --crashes {} --snapshots {} --reconfigs {} \
-             --transfers {} --beats {} --window {} --slow-disk {} --pre-vote {}",
+             --transfers {} --beats {} --window {} --slow-disk {} --pre-vote {} --batches {}",
             self.nodes,
             self.terms,
             self.log,
@@ -154,6 +183,7 @@ impl Bounds {
             self.window,
             self.slow_disk,
             self.pre_vote,
+            self.batches,
         );
         #[cfg(feature = "plant")]
         if let Some(mutation) = self.mutation {

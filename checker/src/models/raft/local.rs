@@ -121,6 +121,9 @@ fn start(id: NodeId, durable: &Durable, bounds: &Bounds) -> Result<Raft, StartEr
     let mut config = Config::new(id, 0);
     config.pre_vote = bounds.pre_vote;
     config.check_quorum = false;
+    if !bounds.batches {
+        config.max_append_bytes = 1;
+    }
     #[cfg(feature = "plant")]
     {
         config.mutation = bounds.mutation;
@@ -199,6 +202,12 @@ impl Turn<'_> {
 
     fn reboot(&mut self) -> bool {
         let node = &mut self.node;
+        #[cfg(feature = "plant")]
+        if self.bounds.mutation == Some(raft::Mutation::TornTailAccepted)
+            && let Some(ready) = node.unsaved.front()
+        {
+            node.write(&raft::mutation::torn(ready.write()));
+        }
         node.unsaved.clear();
         node.puts.clear();
         node.reads.clear();

@@ -63,7 +63,7 @@ impl fmt::Display for Broken {
             Broken::StateMachineSafety => {
                 "two nodes applied different entries at one index (Raft paper, section 5.4.3)"
             }
-            Broken::DurableBeforeSent => "a node promised what its disk does not hold",
+            Broken::DurableBeforeSent => "a node promised what its disk does not hold (Raft paper, figure 2)",
             Broken::Restart(why) => return write!(f, "restart: a node cannot start from its disk: {why}"),
             Broken::Linearizability => "no order of the clients' operations explains what they saw",
             Broken::RoundOfAnotherTerm => {

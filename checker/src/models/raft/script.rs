@@ -66,8 +66,12 @@ impl Script {
             counterexample.broken.to_string().lines().next().unwrap_or_default(),
             bounds.flags()
         );
-        let _ =
-            writeln!(text, "cluster nodes={} pre_vote={} check_quorum=false", bounds.nodes, bounds.pre_vote);
+        let batches = if bounds.batches { "" } else { " append_bytes=1" };
+        let _ = writeln!(
+            text,
+            "cluster nodes={} pre_vote={} check_quorum=false{batches}",
+            bounds.nodes, bounds.pre_vote
+        );
         let slow = bounds.slow_disk && bounds.crashes > 0;
         if slow {
             (1..=bounds.nodes).for_each(|id| text += &format!("hold {id} sync=true\n"));
@@ -105,7 +109,8 @@ impl Script {
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or_default().trim();
             output = if line == "---" { true } else { output && !line.is_empty() };
-            let line = line.trim_start_matches('(').trim_end_matches(')');
+            // `!` expects a refusal: a core without the mistake never sent the message that arrives.
+            let line = line.trim_start_matches(['(', '!']).trim_end_matches(')');
             if output || line.is_empty() {
                 continue;
             }
@@ -138,6 +143,7 @@ impl Script {
             match word.split_once('=') {
                 Some(("nodes", value)) => self.bounds.nodes = number(value)?,
                 Some(("pre_vote", value)) => self.bounds.pre_vote = value == "true",
+                Some(("append_bytes", "1")) => self.bounds.batches = false,
                 Some(("check_quorum", "false")) => {}
                 _ => return Err(format!("the model has no `{word}`")),
             }

@@ -81,8 +81,8 @@ mod plants {
     use super::*;
     use raft::Mutation;
 
-    fn walk(mutation: Mutation) -> Option<(Bounds, Counterexample)> {
-        let mut bounds = Named::Deep.bounds();
+    fn walk(named: Named, mutation: Mutation) -> Option<(Bounds, Counterexample)> {
+        let mut bounds = named.bounds();
         bounds.mutation = Some(mutation);
         let walks = Walks {
             bounds: bounds.clone(),
@@ -97,8 +97,13 @@ mod plants {
 
     #[test]
     fn walks_find_the_classic_mistakes_and_their_scripts_break_again() {
-        for mutation in [Mutation::CommitsOldTerm, Mutation::VoteNotPersisted, Mutation::AckBeforeDurable] {
-            let (bounds, found) = walk(mutation).unwrap_or_else(|| panic!("{mutation} is not found"));
+        for (named, mutation) in [
+            (Named::Churn, Mutation::CommitsOldTerm),
+            (Named::Deep, Mutation::VoteNotPersisted),
+            (Named::Deep, Mutation::TornTailAccepted),
+            (Named::Deep, Mutation::AckBeforeDurable),
+        ] {
+            let (bounds, found) = walk(named, mutation).unwrap_or_else(|| panic!("{mutation} is not found"));
             let text = Script::write(&bounds, &found);
             let mut script =
                 Script::parse(&text).unwrap_or_else(|error| panic!("{mutation}: {error}\n{text}"));
@@ -109,9 +114,11 @@ mod plants {
     }
 }
 
-/// Counterexamples that searches found with a planted mistake, each in a file with its name.
+/// Counterexamples that searches found with a planted mistake, each in a file with its name, among the core's golden
+/// scripts.
 fn counterexamples() -> Vec<(String, Script)> {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/counterexamples");
+    let dir =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/raft/tests/scripts/counterexamples");
     let files = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut found: Vec<(String, Script)> = files
         .map(|file| {
@@ -122,7 +129,7 @@ fn counterexamples() -> Vec<(String, Script)> {
         })
         .collect();
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    assert!(found.len() >= 3, "{} counterexamples", found.len());
+    assert!(found.len() >= 6, "{} counterexamples", found.len());
     found
 }
 

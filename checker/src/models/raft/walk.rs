@@ -61,10 +61,38 @@ impl Dice {
     }
 }
 
-/// One in so many steps is no arrival of a message, where both are possible.
-const OWN_ACTS: usize = 4;
 /// Acts that are tried until one has an effect.
 const TRIES: usize = 12;
+/// Messages that count as fresh.
+const FRESH: usize = 6;
+
+/// How one walk chooses: each has other habits, for what one never does another does all the time.
+struct Habits {
+    /// One in so many steps is no arrival of a message, where both are possible.
+    own_acts: usize,
+    /// In so many of ten arrivals a message that was sent lately is taken, if it can be.
+    fresh: usize,
+    /// A node hears nothing from this step on, up to the second.
+    deaf: Option<(u8, usize, usize)>,
+}
+
+impl Habits {
+    fn draw(dice: &mut Dice, nodes: u64, steps_max: usize) -> Habits {
+        let own_acts = [2, 4, 4, 8][dice.below(4)];
+        let fresh = [0, 5, 9][dice.below(3)];
+        let deaf = (dice.below(2) == 0).then(|| {
+            let node =
+                u8::try_from(dice.below(usize::try_from(nodes).expect("few nodes"))).expect("few nodes");
+            let from = dice.below(steps_max.max(1));
+            (node, from, from + 1 + dice.below(steps_max.max(1)))
+        });
+        Habits { own_acts, fresh, deaf }
+    }
+
+    fn hears(&self, node: u8, step: usize) -> bool {
+        self.deaf.is_none_or(|(deaf, from, until)| node != deaf || !(from..until).contains(&step))
+    }
+}
 
 struct Shared<'a> {
     walks: &'a Walks,
@@ -135,18 +163,29 @@ impl Shared<'_> {
         let (mut scratch, mut acts, mut marks) = (Scratch::default(), Vec::new(), 0);
         let mut taken: Vec<(raft::NodeId, u32)> = Vec::new();
         let mut found = None;
+        let habits = Habits::draw(&mut dice, self.walks.bounds.nodes, self.walks.steps_max);
+        // What was sent lately, the newest last.
+        let mut fresh: Vec<u32> = Vec::new();
         while taken.len() < self.walks.steps_max && found.is_none() {
             world.acts(view, &mut acts);
             let mail = world.mail.len();
             let mut moved = false;
             for _ in 0..TRIES {
                 let own = acts.len() - mail;
-                let arrival = mail > 0 && (own == 0 || dice.below(OWN_ACTS) > 0);
+                let arrival = mail > 0 && (own == 0 || dice.below(habits.own_acts) > 0);
                 let range = if arrival { 0..mail } else { mail..acts.len() };
                 if range.is_empty() {
                     break;
                 }
-                let (at, act) = acts[range.start + dice.below(range.len())];
+                let mut place = range.start + dice.below(range.len());
+                if arrival && dice.below(10) < habits.fresh && !fresh.is_empty() {
+                    let wanted = fresh[dice.below(fresh.len())];
+                    place = world.mail.iter().position(|message| *message == wanted).unwrap_or(place);
+                }
+                let (at, act) = acts[place];
+                if arrival && !habits.hears(at, taken.len()) {
+                    continue;
+                }
                 let Some(next) = world.after(view, &mut scratch, at, act) else { continue };
                 taken.push((next.node(), act));
                 marks |= next.marks;
@@ -158,6 +197,8 @@ impl Shared<'_> {
             if !moved {
                 break;
             }
+            fresh.extend(room.mail.iter().filter(|message| !world.mail.contains(message)));
+            fresh.drain(..fresh.len().saturating_sub(FRESH));
             std::mem::swap(&mut world, &mut room);
         }
         self.steps.fetch_add(taken.len() as u64, Relaxed);

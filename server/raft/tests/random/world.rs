@@ -190,11 +190,21 @@ impl World {
     pub fn crash(&mut self, id: NodeId) {
         let unsynced = self.servers[&id].disk.unsynced();
         let kept = self.dice.between(0, unsynced);
+        #[cfg(feature = "plant")]
+        let accepts_torn = self.plan.mutation == Some(raft::Mutation::TornTailAccepted);
         let server = self.server(id);
         server.raft = None;
+        server.disk.crash(kept);
+        // The crash came in the middle of the next write.
+        #[cfg(feature = "plant")]
+        if accepts_torn
+            && kept == unsynced
+            && let Some(turn) = server.turns.front()
+        {
+            server.disk.accept_torn(turn.write());
+        }
         server.turns.clear();
         server.marks.clear();
-        server.disk.crash(kept);
     }
 
     pub fn restart(&mut self, id: NodeId) {

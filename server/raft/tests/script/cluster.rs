@@ -208,6 +208,12 @@ impl Cluster {
     pub fn crash(&mut self, id: NodeId) -> Outcome {
         let server = self.server(id)?;
         server.raft = None;
+        #[cfg(feature = "plant")]
+        if server.config.mutation == Some(raft::Mutation::TornTailAccepted)
+            && let Some(turn) = server.turns.front()
+        {
+            server.disk.accept_torn(turn.write());
+        }
         server.turns.clear();
         (server.held, server.held_for_sync) = (false, false);
         server.disk.crash(0);

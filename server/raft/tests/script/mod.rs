@@ -71,6 +71,12 @@ fn transfer() {
     run("transfer");
 }
 
+/// What the model found with a planted mistake; each is named after its mistake. The core does right.
+#[test]
+fn counterexamples() {
+    run("counterexamples");
+}
+
 /// A script that does not say what it shows, and where that is written, cannot be reviewed.
 fn assert_explained(path: &Path) {
     let text = fs::read_to_string(path).expect("it can be read");
@@ -87,6 +93,16 @@ mod planted {
     use raft::Mutation;
 
     const TOPICS: [&str; 7] = ["election", "append", "read", "snapshot", "membership", "restart", "transfer"];
+
+    #[test]
+    fn counterexamples_show_their_mistakes() {
+        for path in scripts("counterexamples") {
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            let mutation = name.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(agrees(&path, None), "{name}");
+            assert!(!agrees(&path, Some(mutation)), "a core with {name} gives the same output");
+        }
+    }
 
     /// What shows a mistake that random searches see late or never.
     const SHOWN: [(&str, Mutation); 9] = [

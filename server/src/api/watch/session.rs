@@ -1,6 +1,8 @@
 //! One watch stream.
 
 use super::Outgoing;
+#[cfg(feature = "plant")]
+use crate::plant::{self, Plant};
 use crate::{
     api::{Api, Caller, random, status, streams::End},
     auth::Needs,
@@ -235,6 +237,11 @@ where
             filters: Filters { no_put: filter(FilterType::Noput), no_delete: filter(FilterType::Nodelete) },
             next: if request.start_revision == 0 { revision + 1 } else { request.start_revision },
         };
+        #[cfg(feature = "plant")]
+        let interest = match plant::is(Plant::WatchStartsLate) && request.start_revision == 0 {
+            true => Interest { next: interest.next + 1, ..interest },
+            false => interest,
+        };
         let joined = if interest.next > revision { self.hub.join(&self.outbox, id, &interest) } else { None };
         let watch = Watch {
             stay: joined.map_or(Stay::Behind, Stay::Joined),
@@ -282,6 +289,12 @@ where
                 {
                     watch.stay = Stay::Behind;
                     watch.interest.next = lagging.next;
+                    #[cfg(feature = "plant")]
+                    {
+                        let late = i64::from(plant::is(Plant::WatchGapAfterLag));
+                        let early = i64::from(plant::is(Plant::WatchRepeatsAfterLag));
+                        watch.interest.next += late - early;
+                    }
                     self.behind.push_back(lagging.watch_id);
                 }
             }
@@ -303,6 +316,11 @@ where
             let read = kv.changes(&interest.key, &interest.range_end, interest.next, HISTORY_BYTES_MAX);
             (read, kv.revision(), kv.compact_revision())
         };
+        #[cfg(feature = "plant")]
+        if read.is_err() && plant::is(Plant::CompactedWatchGoesOn) {
+            watch.interest.next = compacted + 1;
+            return self.behind.push_back(id);
+        }
         let Ok(mut changes) = read else {
             self.watches.remove(&id);
             // As in etcd, the header tells no revision.
@@ -312,7 +330,10 @@ where
             return;
         };
         let is_delete = |event: &Event| event.r#type != 0;
-        changes.events.retain(|event| watch.interest.filters.pass(is_delete(event)));
+        let passes = |event: &Event| watch.interest.filters.pass(is_delete(event));
+        #[cfg(feature = "plant")]
+        let passes = |event: &Event| passes(event) || plant::is(Plant::FilterIgnoredInHistory);
+        changes.events.retain(passes);
         watch.interest.next = changes.next;
         let complete = changes.next > revision;
         let joined = if complete { self.hub.join(&self.outbox, id, &watch.interest) } else { None };
@@ -335,6 +356,17 @@ where
         let limit = self.api.limits().max_message_bytes();
         let cut = watch.fragment && events.len() > 1;
         let header = self.api.header(revision).unwrap_or_default();
+        #[cfg(feature = "plant")]
+        if plant::is(Plant::RevisionSplit) {
+            let one = |event| Outgoing {
+                header,
+                watch_id: id,
+                events: vec![event],
+                prev_kv,
+                ..Outgoing::default()
+            };
+            return self.ready.extend(events.into_iter().map(one));
+        }
         let answer = Outgoing { header, watch_id: id, events, prev_kv, ..Outgoing::default() };
         if cut && answer.encoded_len() >= limit {
             self.ready.extend(answer.fragments(limit));
@@ -355,6 +387,13 @@ where
         }
         // In this order: what was delivered up to here is in the outbox, or was.
         let delivered = *self.delivered.borrow_and_update();
+        #[cfg(feature = "plant")]
+        if let Some(asked) = self.asked
+            && plant::is(Plant::ProgressTooEarly)
+        {
+            self.asked = None;
+            return self.answer(Outgoing { watch_id: NO_WATCH, ..Outgoing::default() }, asked);
+        }
         if !self.behind.is_empty() || !self.outbox.is_empty() {
             return;
         }

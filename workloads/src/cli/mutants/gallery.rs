@@ -33,7 +33,21 @@ const OF_MEMBERSHIP: [Mutation; 7] = [
     Mutation::ImageForgetsMembership,
 ];
 
+/// Bugs of the server that the model of the core can make too: its disk has them.
+const IN_MODEL: [(Plant, Mutation); 1] = [(Plant::TornTailAccepted, Mutation::TornTailAccepted)];
+
 impl Mutant {
+    /// The mistake of the core, or of the disk under it, that the model can make.
+    pub(super) fn core(self) -> Option<Mutation> {
+        match self {
+            Mutant::None => None,
+            Mutant::Core(mutation) => Some(mutation),
+            Mutant::Server(plant) => {
+                IN_MODEL.iter().find_map(|(known, mutation)| (*known == plant).then_some(*mutation))
+            }
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Mutant::None => "none",
@@ -57,6 +71,7 @@ impl Mutant {
                 Area::Store => "Keys and history",
                 Area::Lease => "Leases",
                 Area::Watch => "Watches",
+                Area::Members => "Membership",
             },
         }
     }
@@ -82,6 +97,7 @@ impl Mutant {
     pub(super) fn all() -> Vec<Mutant> {
         let (members, core): (Vec<Mutant>, Vec<Mutant>) = Mutation::ALL
             .iter()
+            .filter(|mutation| IN_MODEL.iter().all(|(_, known)| known != *mutation))
             .map(|mutation| Mutant::Core(*mutation))
             .partition(|mutant| mutant.is_of_membership());
         let mut all = core;
@@ -92,7 +108,10 @@ impl Mutant {
             .map(|plant| Mutant::Server(*plant))
             .collect();
         server.sort_by_key(|mutant| mutant.area());
-        all.extend(server);
+        let (members, others): (Vec<Mutant>, Vec<Mutant>) =
+            server.into_iter().partition(|mutant| mutant.area() == "Membership");
+        all.extend(members);
+        all.extend(others);
         all
     }
 }

@@ -3,9 +3,8 @@
 use super::{MutantsArgs, gallery::Mutant};
 use crate::{cli::model::cpu_s, scenario::WorkloadName, sim};
 use checker::models::raft::{Bounds, Named, Search, Walks};
-use raft::Mutation;
 use server::plant::Area;
-use std::{fmt, time::Instant};
+use std::fmt;
 
 /// A way to find bugs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,15 +89,12 @@ impl Cell {
 
 /// Looks for a mutant from one altitude.
 pub(super) fn search(args: &MutantsArgs, mutant: Mutant, altitude: Altitude) -> Cell {
-    match (altitude, mutant) {
-        (Altitude::Bfs | Altitude::Walks, Mutant::Server(_)) => Cell::default(),
-        (Altitude::Bfs, Mutant::Core(mutation)) => bfs(args, mutant, Some(mutation)),
-        (Altitude::Bfs, Mutant::None) => bfs(args, mutant, None),
-        (Altitude::Walks, Mutant::Core(mutation)) => {
-            repeat(args, |seed| walks(args, mutant, Some(mutation), seed))
-        }
-        (Altitude::Walks, Mutant::None) => repeat(args, |seed| walks(args, mutant, None, seed)),
-        (Altitude::Sim, _) => repeat(args, |seed| simulation(args, mutant, seed)),
+    let has_core = mutant == Mutant::None || mutant.core().is_some();
+    match altitude {
+        Altitude::Bfs | Altitude::Walks if !has_core => Cell::default(),
+        Altitude::Bfs => bfs(args, mutant),
+        Altitude::Walks => repeat(args, |seed| walks(args, mutant, seed)),
+        Altitude::Sim => repeat(args, |seed| simulation(args, mutant, seed)),
     }
 }
 
@@ -119,18 +115,34 @@ fn repeat(args: &MutantsArgs, mut search: impl FnMut(u64) -> Option<String>) -> 
     cell
 }
 
-/// Bounds that let a mutant show itself.
-fn bounds(of: Named, mutant: Mutant, mutation: Option<Mutation>) -> Bounds {
-    let bounds = Bounds { mutation, ..of.bounds() };
-    if mutant.is_of_membership() { Bounds { reconfigs: 2, ..bounds } } else { bounds }
+/// Processor time that a search may take. Time on a clock would depend on what else the machine does.
+struct Budget {
+    until_s: f64,
 }
 
-fn bfs(args: &MutantsArgs, mutant: Mutant, mutation: Option<Mutation>) -> Cell {
+impl Budget {
+    fn of(args: &MutantsArgs) -> Budget {
+        Budget { until_s: cpu_s() + args.cpu_limit.as_secs_f64() }
+    }
+
+    fn is_left(&self) -> bool {
+        cpu_s() < self.until_s
+    }
+}
+
+/// Bounds that let a mutant show itself.
+fn bounds(of: Named, mutant: Mutant) -> Bounds {
+    let bounds = Bounds { mutation: mutant.core(), ..of.bounds() };
+    let changes = mutant.is_of_membership() && bounds.reconfigs == 0;
+    if changes { Bounds { reconfigs: 2, ..bounds } } else { bounds }
+}
+
+fn bfs(args: &MutantsArgs, mutant: Mutant) -> Cell {
     let search = Search {
-        bounds: bounds(Named::Standard, mutant, mutation),
+        bounds: bounds(Named::Standard, mutant),
         threads: 1,
         states_max: Some(args.states),
-        time_max: Some(args.time_limit),
+        time_max: None,
         ..Search::of(Named::Standard)
     };
     let before = cpu_s();
@@ -141,27 +153,37 @@ fn bfs(args: &MutantsArgs, mutant: Mutant, mutation: Option<Mutation>) -> Cell {
     Cell { found: found.into_iter().collect(), tried: 1 }
 }
 
-fn walks(args: &MutantsArgs, mutant: Mutant, mutation: Option<Mutation>, seed: u64) -> Option<String> {
-    let walks = Walks {
-        bounds: bounds(Named::Deep, mutant, mutation),
-        seed,
-        steps_max: 120,
-        walks_max: u64::MAX,
-        time_max: Some(args.time_limit),
-        threads: 1,
-    };
-    walks.run().counterexample.map(|(_, found)| found.broken.name().into())
+/// Where walks are taken, in turn.
+const WALKED: [Named; 4] = [Named::Deep, Named::Churn, Named::Members, Named::Five];
+/// Walks in each at first, and at most: every turn takes twice as many as the one before.
+const WALKS_FIRST: u64 = 500;
+const WALKS_MOST: u64 = 32_000;
+
+fn walks(args: &MutantsArgs, mutant: Mutant, seed: u64) -> Option<String> {
+    let budget = Budget::of(args);
+    let (mut seed, mut count) = (seed << 32, WALKS_FIRST);
+    while budget.is_left() {
+        for named in WALKED {
+            let bounds = bounds(named, mutant);
+            let walks = Walks { bounds, seed, steps_max: 120, walks_max: count, time_max: None, threads: 1 };
+            if let Some((_, found)) = walks.run().counterexample {
+                return Some(found.broken.name().into());
+            }
+        }
+        (seed, count) = (seed + 1, (2 * count).min(WALKS_MOST));
+    }
+    None
 }
 
 fn simulation(args: &MutantsArgs, mutant: Mutant, seed: u64) -> Option<String> {
-    let begun = Instant::now();
+    let budget = Budget::of(args);
     let first = 1 + (seed - 1) * 1_000_000;
     let plans = (first..first + args.seeds).map(sim::Plan::of);
-    let mut in_time = plans.take_while(|_| begun.elapsed() < args.time_limit);
+    let mut in_time = plans.take_while(|_| budget.is_left());
     in_time.find_map(|mut plan| {
         match mutant {
             Mutant::None => {}
-            Mutant::Core(mutation) => plan.mutation = Some(mutation),
+            Mutant::Core(mutation) => plan.core.mutation = Some(mutation),
             Mutant::Server(plant) => {
                 plan.plant = Some(plant);
                 // A bug of the store shows in the workload that asks the most of it.
@@ -169,7 +191,7 @@ fn simulation(args: &MutantsArgs, mutant: Mutant, seed: u64) -> Option<String> {
                     Area::Store => plan.workload = WorkloadName::Kv,
                     Area::Lease => plan.workload = WorkloadName::Lease,
                     Area::Watch => plan.workload = WorkloadName::Watch,
-                    Area::Raft | Area::Disk | Area::Image | Area::Read | Area::Reply => {}
+                    Area::Raft | Area::Disk | Area::Image | Area::Read | Area::Reply | Area::Members => {}
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! What goes wrong in a world and who takes part in it, until all faults end and the cluster must be one again.
 
-use super::World;
+use super::{Event, World};
 use crate::{
     sim::{
         clients::Process,
+        disk::Part,
+        faults::{FaultKind, Moment},
         member::{Member, Out},
-        plan::FaultKind,
+        plan::Micros,
     },
     workload::Workload,
 };
@@ -27,12 +29,12 @@ impl<W: Workload> World<W> {
             FaultKind::Crash(at) => self.crash(at),
             FaultKind::Rot(at) => {
                 self.crash(at);
-                let part = if self.rng.random_bool(0.7) { "/log/" } else { "/images/" };
+                let part = self.part_to_damage();
                 self.members[at].files.rot(&mut self.rng, part);
             }
             FaultKind::Misdirected(at) => {
                 self.crash(at);
-                let part = if self.rng.random_bool(0.7) { "/log/" } else { "/images/" };
+                let part = self.part_to_damage();
                 self.members[at].files.misdirect(&mut self.rng, part);
             }
             FaultKind::Join { at, learner } => {
@@ -64,6 +66,49 @@ impl<W: Workload> World<W> {
             FaultKind::FlushFails(at) if self.members[at].is_up() => self.members[at].files.fail_sync(),
             FaultKind::DiskFull(at) if self.members[at].is_up() => self.members[at].files.fail_append(),
             FaultKind::FlushFails(_) | FaultKind::DiskFull(_) => {}
+            FaultKind::SlowFlush(at) => {
+                self.stuck.insert(at, self.now + self.plan.faults[fault].for_us);
+            }
+            FaultKind::Struck { .. } => {
+                self.striking.insert(fault);
+            }
+        }
+    }
+
+    fn part_to_damage(&mut self) -> Part {
+        if self.rng.random_bool(0.6) { Part::Log } else { Part::Images }
+    }
+
+    /// A member has come to a moment: it may be struck.
+    pub(super) fn moment(&mut self, at: usize, moment: Moment) {
+        // Of several the one that began last.
+        let mut kinds = self.striking.iter().rev().map(|fault| &self.plan.faults[*fault].kind);
+        let found = kinds.find_map(|kind| match kind {
+            FaultKind::Struck { moment: aimed, after_us, down_us } if *aimed == moment => {
+                Some((*after_us, *down_us))
+            }
+            _ => None,
+        });
+        let Some((after_us, down_us)) = found else { return };
+        // Leaders are few. Whoever acknowledges does so all the time, and must come to do it.
+        let chance = match moment {
+            Moment::Leads => 0.8,
+            Moment::Votes | Moment::Images => 0.5,
+            Moment::Acknowledges => 0.02,
+        };
+        if self.rng.random_bool(chance) {
+            let (after, down_us) = (self.rng.random_range(0..=after_us), self.rng.random_range(0..=down_us));
+            let life = self.members[at].lives;
+            self.queue_in(after, Event::Strike { at, life, down_us });
+        }
+    }
+
+    /// Power fails at a member, for a moment.
+    pub(super) fn strike(&mut self, at: usize, life: u64, down_us: Micros) {
+        if !self.healed && self.members[at].lives == life && self.members[at].is_up() {
+            self.note(10, at);
+            self.crash(at);
+            self.queue_in(down_us, Event::Return(at));
         }
     }
 
@@ -83,6 +128,12 @@ impl<W: Workload> World<W> {
             FaultKind::Pause(at) => self.resume(at),
             FaultKind::Partition(_) | FaultKind::OneWay(..) => self.cut.clear(),
             FaultKind::Clog(_) => self.clog_us = 0,
+            FaultKind::SlowFlush(at) => {
+                self.stuck.remove(&at);
+            }
+            FaultKind::Struck { .. } => {
+                self.striking.remove(&fault);
+            }
         }
     }
 
@@ -112,6 +163,8 @@ impl<W: Workload> World<W> {
         self.healed = true;
         self.cut.clear();
         self.clog_us = 0;
+        self.stuck.clear();
+        self.striking.clear();
         for at in 0..self.members.len() {
             let disk_may_be_bad = self.plan.faults.iter().any(|fault| {
                 matches!(&fault.kind, FaultKind::FlushFails(of) | FaultKind::DiskFull(of) if *of == at)
