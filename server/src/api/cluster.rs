@@ -94,7 +94,10 @@ impl<B: Backend> Api<B> {
         request: MemberUpdateRequest,
     ) -> Result<MemberUpdateResponse, ApiError> {
         self.authorize(Needs::Root)?;
-        let peer_urls = validate::member_urls(request.peer_ur_ls)?;
+        let known = self.backend.roster().members.contains_key(&NodeId(request.id));
+        // As with etcd, that there is no such member counts more.
+        let peer_urls = validate::member_urls(request.peer_ur_ls)
+            .map_err(|error| if known { error } else { ApiError::MemberNotFound })?;
         let update = MemberUpdate { member_id: request.id, peer_urls };
         self.propose(Request::MemberUpdate(update)).await?;
         Ok(MemberUpdateResponse { header: self.header(0), members: self.members() })

@@ -84,7 +84,6 @@ impl Store {
         let mut call = call.clone();
         match &mut call {
             Call::MemberRemove(request) if request.id == ADDED => request.id = self.added,
-            Call::MemberUpdate(request) if request.id == ADDED => request.id = self.added,
             Call::MemberPromote(request) if request.id == ADDED => request.id = self.added,
             _ => {}
         }
