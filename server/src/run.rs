@@ -151,7 +151,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 /// Waits until this member may show its state to clients.
 async fn fit_to_serve(config: &Config, node: &Node, commit: LogIndex) -> Result<(), RunError> {
     // A restarted member shows no state that is older than what it knew to be committed.
-    while node.status().applied < commit {
+    // One that joined shows none from before it was a member: it has nothing yet, and would say so.
+    let own = node.status().id;
+    while node.status().applied < commit || !node.roster().members.contains_key(&own) {
         tokio::time::sleep(REPLAY_POLL).await;
     }
     if config.initial_corrupt_check {

@@ -56,6 +56,19 @@ fn a_read_from_an_older_revision_than_what_was_acknowledged_is_stale() {
 }
 
 #[test]
+fn a_serializable_read_may_be_older_than_the_workload_and_finds_nothing_of_it_then() {
+    let script = |found: Value| {
+        let mut script = Script::new("register");
+        script.observe("n1", "base", json!({"revision": 100, "alone": true}));
+        script.write(0, "k1", 1, 101);
+        script.did(1, "read", "k1", json!({"serializable": true}), found, 7);
+        script
+    };
+    script(Value::Null).assert_valid();
+    script(json!({"value": 1, "mod_revision": 5, "version": 1})).assert_finds(AnomalyKind::WrongAnswer);
+}
+
+#[test]
 fn a_serializable_read_may_be_stale_but_not_wrong_nor_go_back_in_its_process() {
     let serializable = || json!({"serializable": true});
     let mut good = register();

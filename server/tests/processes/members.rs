@@ -87,6 +87,44 @@ fn urls(fleet: &Fleet, members: &[usize]) -> Vec<String> {
     members.iter().map(|at| fleet.client_url(*at).to_string()).collect()
 }
 
+/// What a client sees that asks a member from its very start: never a store from before the member was one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_member_shows_nothing_from_before_it_was_added() {
+    let mut fleet = Fleet::of(2);
+    fleet.spawn(0, &[0], FLAGS);
+    serves(fleet.channel(0)).await;
+    // What takes a while to hand over.
+    let mut kv = KvClient::new(fleet.channel(0));
+    for key in 0..200_u32 {
+        let put = PutRequest {
+            key: key.to_be_bytes().to_vec().into(),
+            value: vec![b'x'; 50_000].into(),
+            ..PutRequest::default()
+        };
+        kv.put(put).await.expect("written");
+    }
+    let add = MemberAddRequest { peer_ur_ls: vec![fleet.peer_url(1).into()], is_learner: true };
+    members_of(fleet.channel(0)).member_add(add).await.expect("added");
+    fleet.spawn(1, &[0, 1], &joining());
+    let all = RangeRequest {
+        key: vec![0].into(),
+        range_end: vec![0].into(),
+        serializable: true,
+        count_only: true,
+        ..RangeRequest::default()
+    };
+    let (mut new, begun) = (KvClient::new(fleet.channel(1)), Instant::now());
+    let first = loop {
+        match new.range(all.clone()).await {
+            Ok(answer) => break answer.into_inner(),
+            Err(status) => assert!(begun.elapsed() < PATIENCE, "it does not serve: {status}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let revision = first.header.expect("a header").revision;
+    assert_eq!((first.count, revision), (200, 201), "the first answer is of the store that it joined");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_grows_from_1_to_5_and_shrinks_to_3_under_load() {
     let mut fleet = Fleet::of(5);
