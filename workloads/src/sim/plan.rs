@@ -203,7 +203,7 @@ impl Plan {
             let leaves = rng.random_range(0..at);
             if !learner && !gone.contains(&leaves) && rng.random_bool(0.8) {
                 gone.push(leaves);
-                let at_us = at_us + rng.random_range(0..4 * SECOND);
+                let at_us = (at_us + rng.random_range(0..4 * SECOND)).min(self.safety_us - 1);
                 self.faults.push(Fault { at_us, for_us: 0, kind: FaultKind::Leave(leaves) });
             }
         }
