@@ -114,12 +114,19 @@ pub(crate) fn side_by_side() {
 pub(crate) const PROCESSES_AND_LINKS: &str = "kill-leader,kill-follower,kill-lagging,kill-one,kill-minority,\
      kill-majority,kill-all,kill-loop,stop,pause,vanish,partition,cpu,memory";
 
-/// A plan of the named faults, fast, and long enough for each to come up.
+/// A plan of the named faults, fast: of each once, or of what comes up in a while where they overlap.
 fn plan(seed: u64, faults: &str, nodes: usize, overlap: usize) -> Plan {
     let faults = FaultSet::parse(faults).expect("known faults").for_nodes(nodes).0;
     let pace = Pace { fault_ms: 100..=250, gap_ms: 20..=80 };
-    let time_limit = Duration::from_millis(if overlap == 1 { 14_000 } else { 3000 });
+    let time_limit = Duration::from_millis(if overlap == 1 { 60_000 } else { 3000 });
     let mut plan = Plan::draw(&Options { seed, time_limit, faults, pace, overlap });
+    if overlap == 1 {
+        let mut drawn = BTreeSet::new();
+        plan.faults.retain(|planned| drawn.insert(planned.fault));
+        for (planned, at) in plan.faults.iter_mut().zip(0..) {
+            planned.start_ms = 200 * at;
+        }
+    }
     plan.time_limit_ms = 120_000;
     plan
 }
