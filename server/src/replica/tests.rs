@@ -170,6 +170,21 @@ impl Net {
         taken
     }
 
+    /// Lets everything happen until reads are answered, and gives the answers, which have not arrived.
+    fn until_read_indexed(&mut self) -> Vec<(NodeId, Outgoing)> {
+        for _ in 0..20 {
+            let answers = self.intercept(is_read_indexed);
+            for said in std::mem::take(&mut self.wire) {
+                self.deliver(said);
+            }
+            if !answers.is_empty() {
+                return answers;
+            }
+            self.turns();
+        }
+        panic!("no read is answered");
+    }
+
     fn outcome(&mut self, id: u64, number: u64) -> Vec<Result<(), ApiError>> {
         let outcomes = self.member(id).outcomes.iter();
         outcomes.filter(|(other, _)| *other == number).map(|(_, outcome)| *outcome).collect()
@@ -374,6 +389,22 @@ fn a_round_that_ends_lets_the_next_begin_at_once() {
 }
 
 #[test]
+fn a_read_that_comes_while_a_round_is_under_way_is_no_part_of_it() {
+    let mut net = Net::led();
+    net.step(2, Input::Read { number: 1 });
+    net.turns();
+    net.step(2, Input::Read { number: 2 });
+    for said in net.until_read_indexed() {
+        net.deliver(said);
+    }
+    net.turns();
+    assert_eq!(net.outcome(2, 1), [Ok(())]);
+    assert_eq!(net.outcome(2, 2), [], "whatever was committed since the round began it must see");
+    net.settle();
+    assert_eq!(net.outcome(2, 2), [Ok(())]);
+}
+
+#[test]
 fn who_is_asked_and_does_not_lead_says_so() {
     let mut net = Net::led();
     let tag = Tag { epoch: 5, number: 1 };
@@ -389,19 +420,7 @@ fn an_answer_to_a_round_that_was_given_up_answers_nothing() {
     let mut net = Net::led();
     net.step(2, Input::Read { number: 1 });
     net.turns();
-    for said in std::mem::take(&mut net.wire) {
-        net.deliver(said);
-    }
-    let late = loop {
-        net.turns();
-        let answers = net.intercept(is_read_indexed);
-        for said in std::mem::take(&mut net.wire) {
-            net.deliver(said);
-        }
-        if !answers.is_empty() {
-            break answers;
-        }
-    };
+    let late = net.until_read_indexed();
     net.cut = vec![NodeId(1)];
     for _ in 0..7 {
         net.step(2, Input::Tick);
@@ -490,4 +509,18 @@ fn bytes_that_are_no_command_are_passed_over_by_all_alike() {
     assert_eq!(net.outcome(1, 2), [Ok(())]);
     assert!(net.members.iter().all(|member| member.state.kv().revision() == 2));
     assert!(net.members.iter().all(|member| member.state.applied() == net.members[0].state.applied()));
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn these_tests_fail_where_what_they_show_is_broken() {
+    use crate::plant::{Plant, choose_for_thread};
+    for (plant, test) in [
+        (Plant::ReadOfEarlierLife, answers_to_an_earlier_life_are_not_taken as fn()),
+        (Plant::ReadJoinsRound, a_read_that_comes_while_a_round_is_under_way_is_no_part_of_it),
+        (Plant::ExpiryOfEarlierTerm, who_led_once_cannot_end_leases),
+    ] {
+        let _chosen = choose_for_thread(Some(plant));
+        assert!(std::panic::catch_unwind(test).is_err(), "{plant} is not noticed");
+    }
 }

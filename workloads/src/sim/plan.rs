@@ -130,7 +130,7 @@ impl Plan {
             pre_vote: cautious,
             check_quorum: cautious,
             max_append_bytes: 1,
-            max_inflight: rng.random_range(1..=3),
+            max_inflight: 1,
             ..self.core.clone()
         };
         // What takes part must stay, or most of the time there is no majority.

@@ -153,9 +153,11 @@ fn bfs(args: &MutantsArgs, mutant: Mutant) -> Cell {
     Cell { found: found.into_iter().collect(), tried: 1 }
 }
 
-/// Where walks are taken, in turn.
-const WALKED: [Named; 4] = [Named::Deep, Named::Churn, Named::Members, Named::Five];
-/// Walks in each at first, and at most: every turn takes twice as many as the one before.
+/// Where walks are taken, in turn, and how many for each one elsewhere: those of `churn` are short, and what they look
+/// for is rare.
+const WALKED: [(Named, u64); 4] =
+    [(Named::Deep, 1), (Named::Churn, 8), (Named::Members, 1), (Named::Five, 1)];
+/// Walks at first, and at most: every turn takes twice as many as the one before.
 const WALKS_FIRST: u64 = 500;
 const WALKS_MOST: u64 = 32_000;
 
@@ -163,9 +165,9 @@ fn walks(args: &MutantsArgs, mutant: Mutant, seed: u64) -> Option<String> {
     let budget = Budget::of(args);
     let (mut seed, mut count) = (seed << 32, WALKS_FIRST);
     while budget.is_left() {
-        for named in WALKED {
-            let bounds = bounds(named, mutant);
-            let walks = Walks { bounds, seed, steps_max: 120, walks_max: count, time_max: None, threads: 1 };
+        for (named, share) in WALKED {
+            let (bounds, walks_max) = (bounds(named, mutant), share * count);
+            let walks = Walks { bounds, seed, steps_max: 120, walks_max, time_max: None, threads: 1 };
             if let Some((_, found)) = walks.run().counterexample {
                 return Some(found.broken.name().into());
             }
