@@ -1,7 +1,7 @@
 //! What this server reads from strangers, as functions of bytes that must not panic: the targets of `server/fuzz`, and
 //! of a bounded test with a seed.
 //!
-//! Left out: what the libraries read (HTTP, HTTP/2, TLS, protocol buffers).
+//! Left out: what the libraries read (HTTP/1.1, TLS, protocol buffers).
 
 /// The peer protocol.
 pub fn peers(bytes: &[u8]) {
@@ -13,9 +13,9 @@ pub fn gateway(bytes: &[u8]) {
     crate::gateway::fuzz(bytes);
 }
 
-/// What is looked at before the HTTP/2 library sees it.
+/// What clients say over HTTP/2, after the preface.
 pub fn front(bytes: &[u8]) {
-    crate::api::fuzz(bytes);
+    crate::http2::fuzz(bytes);
 }
 
 #[cfg(test)]
@@ -80,12 +80,14 @@ mod tests {
 
     #[test]
     fn the_front_takes_anything() {
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
         let headers =
             b"\0\0\x18\x01\x05\0\0\0\x01\x83\x86\x41\x10\x9d\x29\xae\xe3\x0c\x04\x4e\xae\x05\xc0\xb8\x6e\x34\
                         \xe3\x8f\x3f\x40\x01a\x01b";
-        let whole = [&preface[..], settings, headers].concat();
-        run(&[&whole, &preface[..], b"POST /v3/kv/put HTTP/1.1\r\n\r\n{}"], front);
+        let whole = [&b"\xff"[..], settings, headers].concat();
+        let window = b"\0\0\x04\x08\0\0\0\0\0\0\0\x10\0";
+        let data = b"\0\0\x03\0\x01\0\0\0\x01abc";
+        let reset = b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08";
+        run(&[&whole, &[&whole[..], data, window].concat(), &[&whole[..], reset].concat()], front);
     }
 }

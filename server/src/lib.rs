@@ -16,6 +16,7 @@ pub mod fake;
 pub mod fuzz;
 pub mod gateway;
 pub mod health;
+pub mod http2;
 pub mod join;
 pub mod lease;
 pub mod metrics;

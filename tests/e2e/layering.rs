@@ -48,6 +48,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         &["tokio", "tonic", "std::net", "std::fs", "Instant::now"],
         "the replica is sans-IO",
     ),
+    (
+        "server/src/http2",
+        &["tokio", "tonic", "hyper", "std::net", "crate::api", "Instant::now"],
+        "HTTP/2 is sans-IO",
+    ),
     ("server/src/watch", &["tonic", "crate::api", "crate::node", "crate::gateway"], "arrows go down"),
     (
         "server/src/lease",

@@ -4,6 +4,7 @@ use super::{
     Api, Caller, Limits, TOKEN_TTL,
     grpc::{Grpc, is_grpc},
     tokens::Tokens,
+    unary::{Call, Unary},
 };
 use crate::{backend::Backend, gateway::Gateway, metrics::Metrics};
 use bytes::Bytes;
@@ -42,6 +43,16 @@ impl<B: Backend> App<B> {
     /// Where the bytes of connections are counted.
     pub(super) fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
+    }
+
+    /// Bytes of any message.
+    pub(super) fn max_message_bytes(&self) -> usize {
+        self.grpc.api.limits().max_message_bytes()
+    }
+
+    /// Serves a call of the KV service: its message with the prefix, or the refusal.
+    pub(super) async fn unary(&self, call: &Call, unary: Unary) -> Result<Vec<u8>, tonic::Status> {
+        self.grpc.unary(call, unary).await
     }
 
     /// Ends all streams: the server is to stop.

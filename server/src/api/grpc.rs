@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     backend::Backend,
-    error::ApiError,
     proto::{
         etcdserverpb::{
             WatchRequest, auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
@@ -31,7 +30,7 @@ use tonic_prost::ProstCodec;
 /// All gRPC services.
 #[derive(Debug)]
 pub(super) struct Grpc<B> {
-    api: Arc<Api<B>>,
+    pub(super) api: Arc<Api<B>>,
     kv: KvServer<Api<B>>,
     lease: LeaseServer<LeaseService<B>>,
     lock: LockServer<LockService<B>>,
@@ -73,11 +72,7 @@ impl<B: Backend> Grpc<B> {
             return status::unknown(request.uri().path()).into_http();
         };
         let mut call = self.counters.start(at);
-        if wants_leader(request.headers()) && self.api.backend().status().leader.is_none() {
-            call.code = status::code(ApiError::NoLeader);
-            return Status::from(ApiError::NoLeader).into_http();
-        }
-        if let Err(error) = self.api.admit(&METHODS[at]) {
+        if let Err(error) = self.may_begin(at, wants_leader(request.headers())) {
             call.code = status::code(error);
             return Status::from(error).into_http();
         }
@@ -117,6 +112,6 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client wants to be refused where there is no leader.
-fn wants_leader(headers: &HeaderMap) -> bool {
+pub(super) fn wants_leader(headers: &HeaderMap) -> bool {
     headers.get("hasleader").is_some_and(|value| value == "true")
 }

@@ -13,12 +13,11 @@ use tokio::sync::watch as watch_channel;
 
 mod app;
 mod auth;
-mod authority;
 mod caller;
 mod cluster;
-mod coalesce;
 mod counted;
 pub(crate) mod election;
+mod front;
 mod grpc;
 mod header;
 mod health;
@@ -32,6 +31,7 @@ pub mod status;
 pub(crate) mod streams;
 pub mod tokens;
 mod turn;
+mod unary;
 pub mod validate;
 pub(crate) mod watch;
 
@@ -39,7 +39,6 @@ pub(crate) mod watch;
 pub(crate) mod tests;
 
 pub use app::{App, Body, app, app_with};
-pub(crate) use authority::fuzz;
 pub use caller::{Caller, CommonName};
 pub use methods::{METHODS, Method, MethodCounters};
 pub use serve::{ClientListener, serve, serve_with};

@@ -1,16 +1,11 @@
-//! Connections: HTTP/1.1 and HTTP/2 on one port, told apart by their first bytes.
+//! The ports that clients call: accepts connections, encrypts them, and lets them end when the server stops.
 
-use super::{App, CommonName, authority::Lenient, coalesce::Coalesced, counted::Counted};
+use super::{App, CommonName, front};
 use crate::{
     backend::Backend,
     tls::{self, Tls},
 };
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
-};
-use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -18,18 +13,6 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
-
-/// Flow control: what a client may send before it must wait, on one stream and on a connection.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-
-/// Clients that give up reset their streams, and a busy one gives up many at once. The library's default of
-/// 20 resets that wait to be seen would take that for an attack.
-const PENDING_RESETS_MAX: usize = 4096;
-
-/// etcd's defaults for connections without traffic.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2 * 60 * 60);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long requests under way may take once the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -142,7 +125,6 @@ async fn serve_at<B: Backend>(
     shutdown: impl Future<Output = ()>,
 ) {
     let app = Arc::new(app);
-    let builder = Arc::new(builder());
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -150,8 +132,7 @@ async fn serve_at<B: Backend>(
         tokio::select! {
             accepted = door.accept() => match accepted {
                 Ok(socket) => {
-                    let (builder, app) = (Arc::clone(&builder), Arc::clone(&app));
-                    connections.spawn(accept(socket, tls.clone(), builder, app, stopping.clone()));
+                    connections.spawn(accept(socket, tls.clone(), Arc::clone(&app), stopping.clone()));
                 }
                 Err(error) => refused(&error).await,
             },
@@ -168,21 +149,6 @@ async fn serve_at<B: Backend>(
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(u32::MAX)
-        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    builder
-}
-
 async fn refused(error: &io::Error) {
     match error.kind() {
         // Of one client, which has already gone.
@@ -197,51 +163,18 @@ async fn refused(error: &io::Error) {
 async fn accept<B: Backend>(
     socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     tls: Option<Arc<Tls>>,
-    builder: Arc<Builder<TokioExecutor>>,
     app: Arc<App<B>>,
     stopping: watch::Receiver<()>,
 ) {
-    let Some(tls) = tls else { return connection(socket, None, builder, app, stopping).await };
+    let Some(tls) = tls else { return front::serve(socket, None, app, stopping).await };
     let accepted = TlsAcceptor::from(tls.config()).accept(socket);
     match tokio::time::timeout(HANDSHAKE_MAX, accepted).await {
         Ok(Ok(socket)) => {
             let certificates = socket.get_ref().1.peer_certificates().filter(|_| tls.names_users());
             let name = certificates.and_then(|all| all.first()).and_then(tls::common_name).map(CommonName);
-            connection(socket, name, builder, app, stopping).await;
+            front::serve(socket, name, app, stopping).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
-    }
-}
-
-async fn connection<B: Backend>(
-    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    name: Option<CommonName>,
-    builder: Arc<Builder<TokioExecutor>>,
-    app: Arc<App<B>>,
-    mut stopping: watch::Receiver<()>,
-) {
-    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
-        let app = Arc::clone(&app);
-        if let Some(name) = &name {
-            request.extensions_mut().insert(name.clone());
-        }
-        async move { Ok::<_, Infallible>(app.handle(request).await) }
-    });
-    let connection = builder.serve_connection(
-        TokioIo::new(Coalesced::new(Lenient::new(Counted::new(socket, app.metrics())))),
-        service,
-    );
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = &mut connection => served,
-        // An error too: the sender is gone.
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(error, "connection ended");
     }
 }

@@ -3,11 +3,11 @@
 //! It speaks just enough HTTP/2 to answer any unary call with an empty answer of etcd's, by a model of time that
 //! is known: so what the generator says can be compared with what is true.
 
-use super::http2::frame::{self, HEAD_BYTES, Head, flag, kind, setting};
 use nix::{
     poll::{PollFd, PollFlags, ppoll},
     sys::time::TimeSpec,
 };
+use server::http2::frame::{self, HEAD_BYTES, Head, flag, kind, setting};
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},

@@ -5,7 +5,11 @@
 
 use super::throttle::Throttle;
 use crate::cluster::{ClusterError, NodeIndex, tool::run};
-use nix::sys::statvfs::statvfs;
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, umount2},
+    sys::statvfs::statvfs,
+};
 use std::{
     fs::{self, File},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
@@ -100,7 +104,7 @@ impl Disk {
             let (offset, length) = (filled as i64, step as i64);
             match nix::fcntl::posix_fallocate(&filler, offset, length) {
                 Ok(()) => filled += step,
-                Err(nix::errno::Errno::ENOSPC) => break,
+                Err(Errno::ENOSPC) => break,
                 Err(error) => return Err(filling()(error.into())),
             }
         }
@@ -176,10 +180,17 @@ fn shut_down(root: &File, flags: u32) -> std::io::Result<()> {
 }
 
 impl Drop for Disk {
-    /// The group lies outside of the run's namespaces and would stay.
+    /// The group lies outside of the run's namespaces and would stay. The mount would stay as long as they do, which
+    /// is for many runs in a soak, and hold its loop device and its folder.
     fn drop(&mut self) {
         if let Err(error) = self.speed_up() {
             tracing::warn!(%error, "a control group stays");
+        }
+        // Whoever still has something open there keeps it until then.
+        match umount2(&self.mount, MntFlags::MNT_DETACH) {
+            // Not mounted: it was never made whole, or cannot be mounted again.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(error) => tracing::warn!(%error, disk = %self.mount.display(), "a disk stays mounted"),
         }
     }
 }

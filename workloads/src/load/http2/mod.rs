@@ -9,11 +9,10 @@
 //! Left out: server push, which is refused, and streams of messages.
 mod answer;
 mod connection;
-pub(super) mod frame;
-mod hpack;
-mod huffman;
 #[cfg(test)]
 mod tests;
+
+use server::http2::{frame, hpack};
 
 pub use answer::{Answer, Failure};
 pub use connection::{Broken, Connection, Peer};

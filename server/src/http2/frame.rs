@@ -1,49 +1,53 @@
-//! HTTP/2 frames: the nine octets in front of each, and the frames that the engine itself writes.
+//! HTTP/2 frames: the nine octets in front of each, and the frames that either side writes.
 //! Source: RFC 9113, sections 4.1 and 6.
 
 /// Octets of a frame's header.
-pub(in crate::load) const HEAD_BYTES: usize = 9;
+pub const HEAD_BYTES: usize = 9;
 /// The largest payload that either side may send unless told otherwise.
-pub(in crate::load) const PAYLOAD_BYTES_MAX: usize = 16_384;
+pub const PAYLOAD_BYTES_MAX: usize = 16_384;
 /// What a client sends first.
-pub(in crate::load) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The window that every stream and connection begins with, in bytes.
-pub(in crate::load) const WINDOW_BYTES_DEFAULT: i64 = 65_535;
+pub const WINDOW_BYTES_DEFAULT: i64 = 65_535;
 
 /// Types of frames.
-pub(in crate::load) mod kind {
-    pub(in crate::load) const DATA: u8 = 0;
-    pub(in crate::load) const HEADERS: u8 = 1;
-    pub(in crate::load) const RST_STREAM: u8 = 3;
-    pub(in crate::load) const SETTINGS: u8 = 4;
-    pub(in crate::load) const PUSH_PROMISE: u8 = 5;
-    pub(in crate::load) const PING: u8 = 6;
-    pub(in crate::load) const GOAWAY: u8 = 7;
-    pub(in crate::load) const WINDOW_UPDATE: u8 = 8;
-    pub(in crate::load) const CONTINUATION: u8 = 9;
+#[allow(missing_docs, reason = "the names are those of the RFC")]
+pub mod kind {
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
+    pub const PING: u8 = 6;
+    pub const GOAWAY: u8 = 7;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
 }
 
 /// Flags of frames.
-pub(in crate::load) mod flag {
-    pub(in crate::load) const ACK: u8 = 0x1;
-    pub(in crate::load) const END_STREAM: u8 = 0x1;
-    pub(in crate::load) const END_HEADERS: u8 = 0x4;
-    pub(in crate::load) const PADDED: u8 = 0x8;
-    pub(in crate::load) const PRIORITY: u8 = 0x20;
+#[allow(missing_docs, reason = "the names are those of the RFC")]
+pub mod flag {
+    pub const ACK: u8 = 0x1;
+    pub const END_STREAM: u8 = 0x1;
+    pub const END_HEADERS: u8 = 0x4;
+    pub const PADDED: u8 = 0x8;
+    pub const PRIORITY: u8 = 0x20;
 }
 
 /// Names of settings.
-pub(in crate::load) mod setting {
-    pub(in crate::load) const HEADER_TABLE_SIZE: u16 = 1;
-    pub(in crate::load) const ENABLE_PUSH: u16 = 2;
-    pub(in crate::load) const MAX_CONCURRENT_STREAMS: u16 = 3;
-    pub(in crate::load) const INITIAL_WINDOW_SIZE: u16 = 4;
-    pub(in crate::load) const MAX_FRAME_SIZE: u16 = 5;
+#[allow(missing_docs, reason = "the names are those of the RFC")]
+pub mod setting {
+    pub const HEADER_TABLE_SIZE: u16 = 1;
+    pub const ENABLE_PUSH: u16 = 2;
+    pub const MAX_CONCURRENT_STREAMS: u16 = 3;
+    pub const INITIAL_WINDOW_SIZE: u16 = 4;
+    pub const MAX_FRAME_SIZE: u16 = 5;
+    pub const MAX_HEADER_LIST_SIZE: u16 = 6;
 }
 
 /// What stands in front of a frame's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::load) struct Head {
+pub struct Head {
     /// Octets of the payload.
     pub length: usize,
     /// One of [`kind`], or one that is to be ignored.
@@ -56,7 +60,7 @@ pub(in crate::load) struct Head {
 
 impl Head {
     /// Reads one; the reserved bit is ignored.
-    pub(in crate::load) fn read(octets: &[u8; HEAD_BYTES]) -> Head {
+    pub fn read(octets: &[u8; HEAD_BYTES]) -> Head {
         Head {
             length: usize::from(octets[0]) << 16 | usize::from(octets[1]) << 8 | usize::from(octets[2]),
             kind: octets[3],
@@ -66,7 +70,7 @@ impl Head {
     }
 
     /// Appends it.
-    pub(in crate::load) fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         let length = u32::try_from(self.length).unwrap_or(u32::MAX).to_be_bytes();
         let stream = self.stream.to_be_bytes();
         out.extend_from_slice(&[
@@ -76,19 +80,19 @@ impl Head {
     }
 
     /// Whether it bears a flag.
-    pub(in crate::load) fn has(&self, flag: u8) -> bool {
+    pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 }
 
 /// Appends a frame whose payload is at hand.
-pub(in crate::load) fn write(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+pub fn write(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     Head { length: payload.len(), kind, flags, stream }.write(out);
     out.extend_from_slice(payload);
 }
 
 /// Appends a SETTINGS frame.
-pub(in crate::load) fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
+pub fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
     Head { length: 6 * settings.len(), kind: kind::SETTINGS, flags: 0, stream: 0 }.write(out);
     for (name, value) in settings {
         out.extend_from_slice(&name.to_be_bytes());
@@ -97,14 +101,14 @@ pub(in crate::load) fn write_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]
 }
 
 /// Appends a WINDOW_UPDATE frame; nothing for 0, which would be an error.
-pub(in crate::load) fn write_window_update(out: &mut Vec<u8>, stream: u32, bytes: u32) {
+pub fn write_window_update(out: &mut Vec<u8>, stream: u32, bytes: u32) {
     if bytes > 0 {
         write(out, kind::WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
     }
 }
 
 /// The payload of a padded frame without its padding; `None` when there is more padding than payload.
-pub(in crate::load) fn without_padding(head: Head, payload: &[u8]) -> Option<&[u8]> {
+pub fn without_padding(head: Head, payload: &[u8]) -> Option<&[u8]> {
     if !head.has(flag::PADDED) {
         return Some(payload);
     }

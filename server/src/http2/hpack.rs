@@ -1,11 +1,11 @@
-//! Header compression: a whole decoder, and an encoder for the few headers that a request has.
+//! Header compression: a whole decoder, and an encoder that uses the table for what comes again.
 //! Source: RFC 7541.
 
 use super::huffman::Huffman;
 use std::collections::VecDeque;
 
 /// The size that each side's dynamic table begins with, in octets as section 4.1 counts them.
-pub(super) const TABLE_BYTES_DEFAULT: usize = 4096;
+pub const TABLE_BYTES_DEFAULT: usize = 4096;
 /// What an entry counts beside its name and value.
 const ENTRY_BYTES: usize = 32;
 
@@ -29,14 +29,14 @@ const STATIC: [(&str, &str); 61] = [
 
 /// A header block that breaks the rules; the connection cannot go on after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// A name and its value.
 type Entry = (Vec<u8>, Vec<u8>);
 
 /// Reads header blocks, in the order in which they came.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     huffman: Huffman,
     /// Newest first.
     table: VecDeque<Entry>,
@@ -47,9 +47,15 @@ pub(super) struct Decoder {
     value: Vec<u8>,
 }
 
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder::new()
+    }
+}
+
 impl Decoder {
     /// A decoder whose peer was not told of any other size of table than the default one.
-    pub(super) fn new() -> Decoder {
+    pub fn new() -> Decoder {
         Decoder {
             huffman: Huffman::new(),
             table: VecDeque::new(),
@@ -62,16 +68,15 @@ impl Decoder {
     }
 
     /// Grows whenever the table changes: the same block means the same headers while this is the same.
-    pub(super) fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Reads a whole block, and shows each header.
-    pub(super) fn decode(
-        &mut self,
-        block: &[u8],
-        mut header: impl FnMut(&[u8], &[u8]),
-    ) -> Result<(), Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn decode(&mut self, block: &[u8], mut header: impl FnMut(&[u8], &[u8])) -> Result<(), Malformed> {
         let mut rest = block;
         let mut begun = false;
         while let Some(&first) = rest.first() {
@@ -201,17 +206,17 @@ fn write_integer(out: &mut Vec<u8>, bits: u8, prefix: u8, value: usize) {
     out.push(u8::try_from(rest).unwrap_or(0));
 }
 
-fn write_string(out: &mut Vec<u8>, text: &str) {
+fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     write_integer(out, 0, 7, text.len());
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }
 
-/// Writes header blocks: each header goes into the peer's table when it is first sent, and is one octet from
-/// then on.
+/// Writes header blocks: each header that is to be kept goes into the peer's table when it is first sent, and is one
+/// octet from then on.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub struct Encoder {
     /// Oldest first; nothing is ever evicted, as no more is put in than fits.
-    table: Vec<(String, String)>,
+    table: Vec<Entry>,
     table_bytes: usize,
     /// `None`: the peer's table is smaller than the default, and is not used.
     uses_table: bool,
@@ -219,14 +224,20 @@ pub(super) struct Encoder {
     tell: bool,
 }
 
+impl Default for Encoder {
+    fn default() -> Encoder {
+        Encoder::new()
+    }
+}
+
 impl Encoder {
     /// An encoder whose peer has not told of any other size of table than the default one.
-    pub(super) fn new() -> Encoder {
+    pub fn new() -> Encoder {
         Encoder { table: Vec::new(), table_bytes: 0, uses_table: true, tell: false }
     }
 
     /// Takes the size of the peer's table from its settings: with less than the default, none is used.
-    pub(super) fn table_size(&mut self, bytes: u32) {
+    pub fn table_size(&mut self, bytes: u32) {
         if self.uses_table && (bytes as usize) < TABLE_BYTES_DEFAULT {
             (self.uses_table, self.tell) = (false, true);
             self.table.clear();
@@ -235,36 +246,49 @@ impl Encoder {
 
     /// Appends a block. Gives whether the next block with these headers will be another one, shorter or
     /// without what had to be told.
-    pub(super) fn encode(&mut self, out: &mut Vec<u8>, headers: &[(&str, &str)]) -> bool {
-        let mut changed = std::mem::take(&mut self.tell);
-        if changed {
-            write_integer(out, 0x20, 5, 0);
-        }
+    pub fn encode(&mut self, out: &mut Vec<u8>, headers: &[(&str, &str)]) -> bool {
+        let mut changed = self.begin(out);
         for &(name, value) in headers {
-            if let Some(at) = STATIC.iter().position(|entry| *entry == (name, value)) {
-                write_integer(out, 0x80, 7, at + 1);
-                continue;
-            }
-            if let Some(at) = self.table.iter().rposition(|entry| entry.0 == name && entry.1 == value) {
-                write_integer(out, 0x80, 7, STATIC.len() + self.table.len() - at);
-                continue;
-            }
-            let bytes = name.len() + value.len() + ENTRY_BYTES;
-            let insert = self.uses_table && self.table_bytes + bytes <= TABLE_BYTES_DEFAULT;
-            let (bits, prefix) = if insert { (0x40, 6) } else { (0x00, 4) };
-            let named = STATIC.iter().position(|entry| entry.0 == name).map_or(0, |at| at + 1);
-            write_integer(out, bits, prefix, named);
-            if named == 0 {
-                write_string(out, name);
-            }
-            write_string(out, value);
-            if insert {
-                self.table.push((name.to_owned(), value.to_owned()));
-                self.table_bytes += bytes;
-                changed = true;
-            }
+            changed |= self.header(out, name.as_bytes(), value.as_bytes(), true);
         }
         changed
+    }
+
+    /// Begins a block. Gives whether the peer had to be told something.
+    pub fn begin(&mut self, out: &mut Vec<u8>) -> bool {
+        let tell = std::mem::take(&mut self.tell);
+        if tell {
+            write_integer(out, 0x20, 5, 0);
+        }
+        tell
+    }
+
+    /// Appends one header to a block. One that will come again is worth to be kept. Gives whether it went into the
+    /// table.
+    pub fn header(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], keep: bool) -> bool {
+        let is = |entry: &(&str, &str)| entry.0.as_bytes() == name && entry.1.as_bytes() == value;
+        if let Some(at) = STATIC.iter().position(is) {
+            write_integer(out, 0x80, 7, at + 1);
+            return false;
+        }
+        if let Some(at) = self.table.iter().rposition(|entry| entry.0 == name && entry.1 == value) {
+            write_integer(out, 0x80, 7, STATIC.len() + self.table.len() - at);
+            return false;
+        }
+        let bytes = name.len() + value.len() + ENTRY_BYTES;
+        let insert = keep && self.uses_table && self.table_bytes + bytes <= TABLE_BYTES_DEFAULT;
+        let (bits, prefix) = if insert { (0x40, 6) } else { (0x00, 4) };
+        let named = STATIC.iter().position(|entry| entry.0.as_bytes() == name).map_or(0, |at| at + 1);
+        write_integer(out, bits, prefix, named);
+        if named == 0 {
+            write_string(out, name);
+        }
+        write_string(out, value);
+        if insert {
+            self.table.push((name.to_vec(), value.to_vec()));
+            self.table_bytes += bytes;
+        }
+        insert
     }
 }
 
@@ -319,7 +343,7 @@ mod tests {
         let mut decoder = Decoder::new();
         let literal = |value: &str| {
             let mut block = vec![0x40, 1, b'n'];
-            write_string(&mut block, value);
+            write_string(&mut block, value.as_bytes());
             block
         };
         for n in 0..200 {
