@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn durations_fall_into_the_bucket_that_bounds_them() {
-        let histogram = Histogram::<14>::default();
+        let histogram = <Histogram>::default();
         for us in [10, 1000, 1001, 9_000_000] {
             histogram.observe(Duration::from_micros(us));
         }
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((cumulative[0], cumulative[1], cumulative[13]), (2, 3, 3));
         assert_eq!(histogram.count(), 4);
         assert!((histogram.sum_s() - 9.002_011).abs() < 1e-9);
-        assert_eq!([0, 1, 13].map(Histogram::<14>::bound_s), [0.001, 0.002, 8.192]);
+        assert_eq!([0, 1, 13].map(<Histogram>::bound_s), [0.001, 0.002, 8.192]);
         assert_eq!([0, 1, 15].map(RoundTrips::bound_s), [0.0001, 0.0002, 3.2768]);
     }
 }

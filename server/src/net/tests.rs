@@ -4,7 +4,10 @@ use super::{
     frame::{self, Frame, FrameBuffer, FrameError},
     *,
 };
-use crate::replica::peer::{PeerMessage, Refusal, Tag};
+use crate::{
+    metrics::Metrics,
+    replica::peer::{PeerMessage, Refusal, Tag},
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::prelude::*;
