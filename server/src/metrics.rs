@@ -42,33 +42,39 @@ impl Counter {
     }
 }
 
-/// Durations in buckets whose bounds double, as etcd's disk metrics have them.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [Counter; Histogram::BUCKETS],
+/// Durations in `BUCKETS` buckets, the first up to `FIRST_NS` nanoseconds, whose bounds double. Unless told otherwise
+/// from 1 ms to 8.192 s, as etcd's disk metrics have them.
+#[derive(Debug)]
+pub struct Histogram<const BUCKETS: usize = 14, const FIRST_NS: u64 = 1_000_000> {
+    buckets: [Counter; BUCKETS],
     above: Counter,
     sum_ns: Counter,
 }
 
-impl Histogram {
-    /// Buckets with a bound: 1 ms, 2 ms, and so on up to 8.192 s.
-    pub const BUCKETS: usize = 14;
+impl<const BUCKETS: usize, const FIRST_NS: u64> Default for Histogram<BUCKETS, FIRST_NS> {
+    fn default() -> Self {
+        let buckets = std::array::from_fn(|_| Counter::default());
+        Histogram { buckets, above: Counter::default(), sum_ns: Counter::default() }
+    }
+}
 
+impl<const BUCKETS: usize, const FIRST_NS: u64> Histogram<BUCKETS, FIRST_NS> {
     /// Upper bound of bucket `at`, in seconds.
     pub fn bound_s(at: usize) -> f64 {
-        0.001 * (1_u64 << at) as f64
+        // Of whole numbers, so that it is shown as etcd shows it.
+        (FIRST_NS << at) as f64 / 1e9
     }
 
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let at = (0..Self::BUCKETS).find(|at| ns <= 1_000_000 << at);
+        let at = (0..BUCKETS).find(|at| ns <= FIRST_NS << at);
         at.map_or(&self.above, |at| &self.buckets[at]).inc();
         self.sum_ns.add(ns);
     }
 
     /// How many durations lie at or below each bound.
-    pub fn cumulative(&self) -> [u64; Self::BUCKETS] {
+    pub fn cumulative(&self) -> [u64; BUCKETS] {
         let mut total = 0;
         std::array::from_fn(|at| {
             total += self.buckets[at].get();
@@ -116,8 +122,8 @@ pub struct Metrics {
     pub client_received_bytes: Counter,
     /// Bytes that went over clients' connections (`etcd_network_client_grpc_sent_bytes_total`).
     pub client_sent_bytes: Counter,
-    /// Bytes that went to and came from each peer.
-    pub peers: PeerBytes,
+    /// What went to and came from each peer.
+    pub peers: Peers,
     /// Leases granted here (`etcd_debugging_lease_granted_total`).
     pub leases_granted: Counter,
     /// Leases that were revoked or ran out (`etcd_debugging_lease_revoked_total`).
@@ -130,20 +136,25 @@ pub struct Metrics {
     pub snapshot_save: Histogram,
 }
 
-/// Bytes that went to and came from each peer, by their identities.
+/// What went to and came from each peer, by their identities.
 #[derive(Debug, Default)]
-pub struct PeerBytes(Mutex<BTreeMap<NodeId, Arc<Traffic>>>);
+pub struct Peers(Mutex<BTreeMap<NodeId, Arc<Traffic>>>);
 
-/// Bytes that went to and came from a peer.
+/// Times from 0.1 ms to 3.2768 s, as etcd has them for a message that goes to a peer and comes back.
+pub type RoundTrips = Histogram<16, 100_000>;
+
+/// What went to and came from a peer.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// `etcd_network_peer_sent_bytes_total`.
     pub sent: Counter,
     /// `etcd_network_peer_received_bytes_total`.
     pub received: Counter,
+    /// How long a question took that is asked now and then (`etcd_network_peer_round_trip_time_seconds`).
+    pub round_trips: RoundTrips,
 }
 
-impl PeerBytes {
+impl Peers {
     /// Those of a peer.
     pub fn of(&self, peer: NodeId) -> Arc<Traffic> {
         self.0.lock().entry(peer).or_default().clone()
@@ -161,7 +172,7 @@ mod tests {
 
     #[test]
     fn durations_fall_into_the_bucket_that_bounds_them() {
-        let histogram = Histogram::default();
+        let histogram = <Histogram>::default();
         for us in [10, 1000, 1001, 9_000_000] {
             histogram.observe(Duration::from_micros(us));
         }
@@ -169,5 +180,7 @@ mod tests {
         assert_eq!((cumulative[0], cumulative[1], cumulative[13]), (2, 3, 3));
         assert_eq!(histogram.count(), 4);
         assert!((histogram.sum_s() - 9.002_011).abs() < 1e-9);
+        assert_eq!([0, 1, 13].map(<Histogram>::bound_s), [0.001, 0.002, 8.192]);
+        assert_eq!([0, 1, 15].map(RoundTrips::bound_s), [0.0001, 0.0002, 3.2768]);
     }
 }

@@ -1,18 +1,8 @@
 //! Commands of etcdctl that go on until they are ended, or whose answers name what a store has made up: leases,
 //! watches, locks, elections, backups. What real etcd and our server make them print must be the same, but for leases.
 
-use crate::pair::{Outcome, Pair, complaint, mask_json};
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    path::Path,
-    process::{Child, ChildStdin},
-    sync::mpsc::{self, Receiver},
-    thread,
-    time::Duration,
-};
-
-/// How long a line may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::pair::{Held, Outcome, Pair, complaint, mask_json};
+use std::path::Path;
 
 /// One store, and what its etcdctl has printed, without the names of its leases.
 struct Session<'a> {
@@ -20,32 +10,6 @@ struct Session<'a> {
     endpoint: &'a str,
     leases: Vec<String>,
     said: Vec<String>,
-}
-
-/// An etcdctl that runs; ended when dropped.
-struct Held {
-    child: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<String>,
-}
-
-impl Held {
-    /// The next line that it prints.
-    fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line in time")
-    }
-
-    fn types(&mut self, text: &str) {
-        self.input.as_mut().expect("it listens").write_all(text.as_bytes()).expect("it reads");
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Session<'_> {
@@ -82,18 +46,7 @@ impl Session<'_> {
     }
 
     fn hold(&self, args: &[&str]) -> Held {
-        let mut child = self.pair.hold(self.endpoint, args);
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Held { child, input, lines }
+        Held::of(self.pair.hold(self.endpoint, args))
     }
 
     fn hear(&mut self, what: &str, held: &Held, lines: usize) {

@@ -10,10 +10,11 @@ use server::{cli::Flags, config::Config};
 use std::{
     env,
     fs::File,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -25,6 +26,9 @@ const BIN: &str = "ASSAY_ETCD_BIN";
 
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(30);
+
+/// How long a line of a program may take.
+const LINE_MAX: Duration = Duration::from_secs(30);
 
 /// Values that are each store's own, wherever they stand in a JSON document.
 const OWN: &[&str] = &[
@@ -80,6 +84,48 @@ pub struct Outcome {
     pub stderr: String,
 }
 
+/// A program that runs, line by line; ended when dropped.
+pub struct Held {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Held {
+    /// A program whose input and output are pipes.
+    pub fn of(mut child: Child) -> Held {
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Held { child, input, lines }
+    }
+
+    /// The next line that it prints.
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(LINE_MAX).expect("a line in time")
+    }
+
+    /// Types into it.
+    pub fn types(&mut self, text: &str) {
+        self.input.as_mut().expect("it listens").write_all(text.as_bytes()).expect("it reads");
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Pair {
     /// Starts both, or says on stderr why not: without real etcd there is nothing to compare with.
     pub fn start(test: &str) -> Option<Pair> {
@@ -127,6 +173,12 @@ impl Pair {
 
 fn bin() -> Option<PathBuf> {
     env::var_os(BIN).map(PathBuf::from)
+}
+
+/// What etcdctl says of its commands, where there is one.
+pub fn etcdctl_help() -> Option<String> {
+    let mut command = Command::new(bin()?.join("etcdctl"));
+    Some(run(command.env("ETCDCTL_API", "3").arg("--help"), "").stdout)
 }
 
 fn version(bin: &Path) -> String {
@@ -218,6 +270,14 @@ fn await_health(endpoint: &str) {
         assert!(Instant::now() < deadline, "{endpoint} is not healthy after {START_MAX:?}");
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Starts a curl that posts a body and goes on reading until it is ended.
+pub fn follow(url: &str, body: &str) -> Held {
+    let mut command = Command::new("curl");
+    command.env_clear().args(["-sN", "-d", body, url]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    Held::of(command.spawn().expect("curl starts"))
 }
 
 /// Runs curl; what it prints ends with the HTTP code.

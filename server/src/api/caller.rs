@@ -119,11 +119,18 @@ impl<B: Backend> Api<B> {
         self.permit(&self.backend.state(), [needs])
     }
 
-    /// The name of the calling user, where authentication is on.
-    pub(super) fn calling_user(&self, state: &StateMachine) -> Option<String> {
-        match self.principal(state.auth()) {
-            Ok(Principal::User { name, .. }) => Some(name),
-            Ok(Principal::Server | Principal::Nobody) | Err(_) => None,
+    /// The name of the calling user, where authentication is on and there is one.
+    ///
+    /// # Errors
+    /// As [`principal`](Self::principal).
+    pub(super) fn calling_user(&self, state: &StateMachine) -> Result<Option<String>, ApiError> {
+        let auth = state.auth();
+        if !auth.enabled {
+            return Ok(None);
         }
+        Ok(match self.principal(auth)? {
+            Principal::User { name, .. } => Some(name),
+            Principal::Server | Principal::Nobody => None,
+        })
     }
 }

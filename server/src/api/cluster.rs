@@ -44,9 +44,10 @@ impl<B: Backend> Api<B> {
     /// [`ApiError::BadMemberUrls`]; what the roster says against it; with strict checks
     /// [`ApiError::NotEnoughStarted`] and [`ApiError::Unhealthy`]; or why the outcome is not known.
     pub async fn member_add(&self, request: MemberAddRequest) -> Result<MemberAddResponse, ApiError> {
-        self.authorize(Needs::Root)?;
         let MemberAddRequest { peer_ur_ls, is_learner } = request;
+        // What is wrong with the URLs counts more than who asks, as in etcd.
         let peer_urls = validate::member_urls(peer_ur_ls)?;
+        self.authorize(Needs::Root)?;
         if self.limits.strict_reconfig_check {
             let roster = self.backend.roster();
             if !is_learner && !roster.may_add_voter() {

@@ -5,7 +5,8 @@ use super::{
     election::ElectionService,
     lease::LeaseService,
     lock::LockService,
-    methods::{self, METHODS, MethodCounters, Service as Name},
+    messages::Messages,
+    methods::{self, Call, METHODS, MethodCounters, Service as Name, UNARY},
     status,
     watch::{Outgoing, WatchService},
 };
@@ -23,6 +24,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http_body_util::BodyExt as _;
 use std::{convert::Infallible, error::Error, sync::Arc};
 use tonic::{Code, Status, body::Body, codegen::Service as _};
 use tonic_prost::ProstCodec;
@@ -39,7 +41,7 @@ pub(super) struct Grpc<B> {
     maintenance: MaintenanceServer<Api<B>>,
     auth: AuthServer<Api<B>>,
     health: HealthServer<Api<B>>,
-    pub(super) counters: MethodCounters,
+    pub(super) counters: Arc<MethodCounters>,
 }
 
 impl<B: Backend> Grpc<B> {
@@ -55,7 +57,7 @@ impl<B: Backend> Grpc<B> {
             auth: AuthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             health: HealthServer::from_arc(Arc::clone(api)).max_decoding_message_size(limit),
             api: Arc::clone(api),
-            counters: MethodCounters::default(),
+            counters: Arc::default(),
         }
     }
 
@@ -76,6 +78,19 @@ impl<B: Backend> Grpc<B> {
             call.code = status::code(error);
             return Status::from(error).into_http();
         }
+        let streams = METHODS[at].kind != UNARY;
+        if !streams {
+            self.counters.add_received(at, 1);
+        }
+        let (counters, mut messages) = (Arc::clone(&self.counters), Messages::default());
+        let request = request.map(|body| {
+            body.map_frame(move |frame| {
+                if let Some(bytes) = frame.data_ref().filter(|_| streams) {
+                    counters.add_received(at, messages.pass(bytes));
+                }
+                frame
+            })
+        });
         let served = match METHODS[at].service {
             Name::Kv => self.kv.clone().call(request).await,
             Name::Watch => {
@@ -96,13 +111,31 @@ impl<B: Backend> Grpc<B> {
         let response = served.unwrap_or_else(|never: Infallible| match never {});
         // Only refusals say how they ended in the headers.
         let Some(refusal) = Status::from_header_map(response.headers()) else {
+            if streams {
+                return response.map(|body| until_end(call, body));
+            }
             call.code = Code::Ok;
+            call.add_sent(1);
             return response;
         };
         let refusal = status::reword(refusal, self.api.limits().max_message_bytes());
         call.code = refusal.code();
         refusal.into_http()
     }
+}
+
+/// The body of an answer that streams, with its messages and its end counted for its call.
+fn until_end(mut call: Call, body: Body) -> Body {
+    let mut messages = Messages::default();
+    Body::new(body.map_frame(move |frame| {
+        if let Some(bytes) = frame.data_ref() {
+            call.add_sent(messages.pass(bytes));
+        }
+        if let Some(status) = frame.trailers_ref().and_then(Status::from_header_map) {
+            call.code = status.code();
+        }
+        frame
+    }))
 }
 
 /// Whether a request is for this side of the port.

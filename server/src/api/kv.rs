@@ -15,7 +15,7 @@ use crate::{
         },
         internal::command::Request,
     },
-    state_machine::{Response, StateMachine},
+    state_machine::Response,
 };
 use std::time::Duration;
 use tonic::Status;
@@ -45,7 +45,6 @@ impl<B: Backend> Api<B> {
             let mut needs = Vec::new();
             auth::range_needs(&request, &mut needs);
             self.permit(&state, needs)?;
-            self.check_corruption(&state)?;
             state.kv().range(&request)?
         };
         self.complete(&mut response.header);
@@ -97,7 +96,6 @@ impl<B: Backend> Api<B> {
             let mut needs = vec![Needs::User];
             auth::txn_needs(&request, &mut needs);
             self.permit(&state, needs)?;
-            self.check_corruption(&state)?;
             state.kv().read_txn(&request)?
         } else {
             match self.propose(Request::Txn(request)).await? {
@@ -123,11 +121,6 @@ impl<B: Backend> Api<B> {
         }
         self.complete(&mut response.header);
         Ok(response)
-    }
-
-    /// While members hold different data, nobody is served any.
-    fn check_corruption(&self, state: &StateMachine) -> Result<(), ApiError> {
-        if state.alarms().has(AlarmType::Corrupt) { Err(ApiError::Corrupt) } else { Ok(()) }
     }
 
     /// Replicates a client's request, unless it is too large, or the store is.

@@ -29,7 +29,10 @@ impl<B: Backend> Api<B> {
     /// # Errors
     /// [`ApiError::LeaseTtlTooLarge`], [`ApiError::LeaseExists`], or why the outcome is not known.
     pub async fn lease_grant(&self, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, ApiError> {
+        // Whom etcd does not know, or an alarm, counts more than what is asked.
+        self.authorize(Needs::User)?;
         if request.ttl > TTL_S_MAX {
+            self.backend.state().alarms().check(&Request::LeaseGrant(request))?;
             return Err(ApiError::LeaseTtlTooLarge);
         }
         let ttl = request.ttl.max(self.limits.lease_ttl_s_min);
@@ -113,14 +116,19 @@ impl<B: Backend> Api<B> {
         })
     }
 
-    /// Lists the leases, by id.
+    /// Lists the leases, by id, for who may read all of their keys.
     ///
     /// # Errors
-    /// Why no quorum confirmed that the list is of now.
+    /// Why no quorum confirmed that the list is of now; what the caller may not.
     pub async fn lease_leases(&self, _request: LeaseLeasesRequest) -> Result<LeaseLeasesResponse, ApiError> {
         self.backend.read_index().await?;
-        self.authorize(Needs::User)?;
-        let leases = self.backend.state().leases().iter().map(|(id, _)| LeaseStatus { id }).collect();
+        let leases: Vec<LeaseStatus> = {
+            let state = self.backend.state();
+            let leases: Vec<_> = state.leases().iter().map(|(id, _)| LeaseStatus { id }).collect();
+            let needs = leases.iter().map(|lease| Needs::ReadLease(lease.id));
+            self.permit(&state, [Needs::User].into_iter().chain(needs))?;
+            leases
+        };
         Ok(LeaseLeasesResponse { header: self.current_header(), leases })
     }
 }

@@ -201,7 +201,8 @@ impl<B: Backend> Api<B> {
 
 /// An alarm as etcd's status words it.
 fn alarm_text(alarm: &AlarmMember) -> String {
-    format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name())
+    let of = if alarm.member_id == 0 { String::new() } else { format!("memberID:{} ", alarm.member_id) };
+    format!("{of}alarm:{} ", alarm.alarm().as_str_name())
 }
 
 /// The release before this one, if the text names it.

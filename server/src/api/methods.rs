@@ -1,7 +1,7 @@
 //! The gRPC methods that this server knows, and how often each was called.
 
 use crate::metrics::Counter;
-use std::array;
+use std::{array, sync::Arc};
 use tonic::Code;
 
 /// The services, as the paths of requests name them.
@@ -75,8 +75,11 @@ impl Method {
     }
 }
 
+/// The kind of a method with one request and one answer.
+pub(super) const UNARY: &str = "unary";
+
 const fn unary(service: Service, path: &'static str) -> Method {
-    Method { service, path, kind: "unary" }
+    Method { service, path, kind: UNARY }
 }
 
 const fn server_stream(service: Service, path: &'static str) -> Method {
@@ -148,13 +151,18 @@ pub(crate) const CODES: usize = 17;
 #[derive(Debug)]
 pub struct MethodCounters {
     started: [Counter; METHODS.len()],
+    received: [Counter; METHODS.len()],
+    sent: [Counter; METHODS.len()],
     handled: [[Counter; CODES]; METHODS.len()],
 }
 
 impl Default for MethodCounters {
     fn default() -> MethodCounters {
+        let counters = || array::from_fn(|_| Counter::default());
         MethodCounters {
-            started: array::from_fn(|_| Counter::default()),
+            started: counters(),
+            received: counters(),
+            sent: counters(),
             handled: array::from_fn(|_| Default::default()),
         }
     }
@@ -166,26 +174,47 @@ impl MethodCounters {
         self.started[at].get()
     }
 
+    /// Messages that clients sent in calls of method `at`.
+    pub fn received(&self, at: usize) -> u64 {
+        self.received[at].get()
+    }
+
+    /// Messages that were sent to clients in calls of method `at`.
+    pub fn sent(&self, at: usize) -> u64 {
+        self.sent[at].get()
+    }
+
     /// Calls of method `at` that ended with `code`.
     pub fn handled(&self, at: usize, code: Code) -> u64 {
         self.handled[at][code as usize].get()
     }
 
-    pub(crate) fn start(&self, at: usize) -> Call<'_> {
+    pub(crate) fn start(self: &Arc<Self>, at: usize) -> Call {
         self.started[at].inc();
         // What is not ended otherwise was dropped: its client gave up.
-        Call { counters: self, at, code: Code::Cancelled }
+        Call { counters: Arc::clone(self), at, code: Code::Cancelled }
+    }
+
+    pub(crate) fn add_received(&self, at: usize, messages: u64) {
+        self.received[at].add(messages);
     }
 }
 
 /// A call that is being handled; counts its end when it is dropped.
-pub(crate) struct Call<'a> {
-    counters: &'a MethodCounters,
+pub(crate) struct Call {
+    counters: Arc<MethodCounters>,
     at: usize,
     pub(crate) code: Code,
 }
 
-impl Drop for Call<'_> {
+impl Call {
+    /// Notes messages to the client.
+    pub(crate) fn add_sent(&self, messages: u64) {
+        self.counters.sent[self.at].add(messages);
+    }
+}
+
+impl Drop for Call {
     fn drop(&mut self) {
         self.counters.handled[self.at][self.code as usize].inc();
     }

@@ -25,6 +25,7 @@ mod kv;
 pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod maintenance;
+mod messages;
 mod methods;
 mod serve;
 pub mod status;

@@ -92,9 +92,13 @@ impl<B: Backend> Grpc<B> {
     /// Serves a call: the answer's message with its prefix, or the refusal.
     pub(super) async fn unary(&self, call: &Call, unary: Unary) -> Result<Vec<u8>, Status> {
         let mut counted = self.counters.start(call.at);
+        self.counters.add_received(call.at, 1);
         let outcome = call.caller.clone().calls(self.answer(call, unary)).await;
         counted.code = match &outcome {
-            Ok(_) => Code::Ok,
+            Ok(_) => {
+                counted.add_sent(1);
+                Code::Ok
+            }
             Err(refusal) => refusal.code(),
         };
         outcome

@@ -19,6 +19,8 @@ pub const ROOT: &str = "root";
 pub struct User {
     /// The bcrypt hash of the password; empty where there is none, and then no password fits.
     pub hash: String,
+    /// Whether the user is to have no password, however often one is given.
+    pub no_password: bool,
     /// The roles.
     pub roles: BTreeSet<String>,
     /// The revision at which user or password were last made: older tokens are worth nothing.
@@ -35,7 +37,7 @@ pub struct AuthStore {
     /// What tokens are signed with; chosen when authentication was enabled.
     pub secret: Bytes,
     users: BTreeMap<String, User>,
-    /// Permissions, sorted by key and range end.
+    /// Permissions, sorted by key; those of one key by their age.
     roles: BTreeMap<String, Vec<Permission>>,
 }
 
@@ -92,7 +94,9 @@ impl AuthStore {
             Change::UserDelete(delete) => self.user_delete(&delete.name),
             Change::UserPassword(password) => {
                 let user = self.users.get_mut(&password.name).ok_or(ApiError::UserNotFound)?;
-                user.hash.clone_from(&password.hash);
+                if !user.no_password {
+                    user.hash.clone_from(&password.hash);
+                }
                 user.since = next;
                 Ok(true)
             }
@@ -129,7 +133,8 @@ impl AuthStore {
         if self.users.contains_key(name) {
             return Err(ApiError::UserExists);
         }
-        self.users.insert(name.into(), User { hash: hash.into(), roles: BTreeSet::new(), since });
+        let user = User { hash: hash.into(), no_password: hash.is_empty(), roles: BTreeSet::new(), since };
+        self.users.insert(name.into(), user);
         Ok(true)
     }
 
@@ -184,10 +189,13 @@ impl AuthStore {
             return Err(ApiError::InvalidAuthManagement);
         }
         let permissions = self.roles.get_mut(role).ok_or(ApiError::RoleNotFound)?;
-        let place = |known: &Permission| (known.key.clone(), known.range_end.clone());
-        match permissions.binary_search_by_key(&place(permission), place) {
-            Ok(at) => permissions[at].perm_type = permission.perm_type,
-            Err(at) => permissions.insert(at, permission.clone()),
+        // As etcd: of those that begin at the same key only the oldest is ever changed, and what follows it comes
+        // on top.
+        let oldest = permissions.partition_point(|known| known.key < permission.key);
+        let newest = permissions.partition_point(|known| known.key <= permission.key);
+        match permissions[oldest..newest].first_mut() {
+            Some(known) if known.range_end == permission.range_end => known.perm_type = permission.perm_type,
+            Some(_) | None => permissions.insert(newest, permission.clone()),
         }
         Ok(true)
     }
@@ -206,6 +214,7 @@ impl AuthStore {
             hash: user.hash.clone(),
             roles: user.roles.iter().cloned().collect(),
             since: user.since,
+            emptied: user.hash.is_empty() && !user.no_password,
         };
         let role = |(name, permissions): (&String, &Vec<Permission>)| RoleRecord {
             name: name.clone(),
@@ -223,8 +232,9 @@ impl AuthStore {
     /// From a message.
     pub fn from_record(state: AuthState) -> AuthStore {
         let user = |user: UserRecord| {
-            let UserRecord { name, hash, roles, since } = user;
-            (name, User { hash, roles: roles.into_iter().collect(), since })
+            let UserRecord { name, hash, roles, since, emptied } = user;
+            let no_password = hash.is_empty() && !emptied;
+            (name, User { hash, no_password, roles: roles.into_iter().collect(), since })
         };
         AuthStore {
             enabled: state.enabled,
@@ -314,5 +324,24 @@ mod tests {
         }
         assert_eq!(auth.user("u").map(|user| (&user.hash[..], user.since)), Some(("h2", 9)));
         assert_eq!(AuthStore::from_record(auth.record()), auth);
+    }
+
+    #[test]
+    fn who_is_to_have_no_password_gets_none() {
+        use Change::*;
+        let mut auth = AuthStore::default();
+        for (change, want) in [
+            (UserAdd(secret("without", "")), ("without", "")),
+            (UserPassword(secret("without", "h")), ("without", "")),
+            (UserAdd(secret("with", "h")), ("with", "h")),
+            (UserPassword(secret("with", "")), ("with", "")),
+            (UserPassword(secret("with", "h2")), ("with", "h2")),
+        ] {
+            auth.apply(&AuthChange { change: Some(change.clone()) }).expect("a change");
+            // Also where the state came as an image.
+            auth = AuthStore::from_record(auth.record());
+            let (name, hash) = want;
+            assert_eq!(auth.user(name).map(|user| &user.hash[..]), Some(hash), "{change:?}");
+        }
     }
 }

@@ -126,6 +126,9 @@ impl Roster {
     /// # Errors
     /// [`ApiError::MemberNotFound`], [`ApiError::PeerUrlExists`].
     pub fn update(&mut self, id: NodeId, peer_urls: &[String]) -> Result<(), ApiError> {
+        if !self.members.contains_key(&id) {
+            return Err(ApiError::MemberNotFound);
+        }
         self.check_urls(Some(id), peer_urls)?;
         let member = self.members.get_mut(&id).ok_or(ApiError::MemberNotFound)?;
         member.peer_urls = peer_urls.to_vec();

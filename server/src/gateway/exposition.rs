@@ -95,10 +95,11 @@ fn store<B: Backend>(page: &mut Page, backend: &B) {
 fn watches<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
     let hub = backend.hub();
     let (watchers, overflows) = hub.load();
-    let retained = hub.retained_bytes();
+    let (retained, slow) = (hub.retained_bytes(), hub.slow_count());
     for (name, kind, help, value) in [
         ("watch_stream_total", "gauge", "Streams of watches", hub.streams.get()),
-        ("watcher_total", "gauge", "Watches that are up to date", watchers as u64),
+        ("watcher_total", "gauge", "Watches", watchers as u64 + slow),
+        ("slow_watcher_total", "gauge", "Watches that read history", slow),
         ("events_total", "counter", "Events that watches were told of or passed by", hub.events.get()),
     ] {
         page.one(&format!("etcd_debugging_mvcc_{name}"), kind, help, value);
@@ -136,6 +137,12 @@ fn network(page: &mut Page, metrics: &Metrics) {
         let from = format!("{:x}", peer.0);
         page.sample("etcd_network_peer_received_bytes_total", &[("From", &from)], traffic.received.get());
     }
+    let round_trip = "etcd_network_peer_round_trip_time_seconds";
+    page.family(round_trip, "histogram", "How long a peer takes to answer");
+    for (peer, traffic) in &peers {
+        let to = format!("{:x}", peer.0);
+        page.buckets(round_trip, &[("To", &to)], &traffic.round_trips);
+    }
 }
 
 fn disk(page: &mut Page, metrics: &Metrics) {
@@ -150,14 +157,22 @@ fn disk(page: &mut Page, metrics: &Metrics) {
 }
 
 fn grpc(page: &mut Page, counters: &MethodCounters) {
-    page.family("grpc_server_started_total", "counter", "Calls begun");
-    for (at, method) in METHODS.iter().enumerate() {
-        let labels = [
-            ("grpc_method", method.name()),
-            ("grpc_service", method.service.name()),
-            ("grpc_type", method.kind),
-        ];
-        page.sample("grpc_server_started_total", &labels, counters.started(at));
+    type Count = fn(&MethodCounters, usize) -> u64;
+    let counts: [(&str, &str, Count); 3] = [
+        ("grpc_server_started_total", "Calls begun", MethodCounters::started),
+        ("grpc_server_msg_received_total", "Messages of clients", MethodCounters::received),
+        ("grpc_server_msg_sent_total", "Messages to clients", MethodCounters::sent),
+    ];
+    for (name, help, count) in counts {
+        page.family(name, "counter", help);
+        for (at, method) in METHODS.iter().enumerate() {
+            let labels = [
+                ("grpc_method", method.name()),
+                ("grpc_service", method.service.name()),
+                ("grpc_type", method.kind),
+            ];
+            page.sample(name, &labels, count(counters, at));
+        }
     }
     page.family("grpc_server_handled_total", "counter", "Calls ended, by what they came to");
     for (at, method) in METHODS.iter().enumerate() {
@@ -273,14 +288,26 @@ impl Page {
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.family(name, "histogram", help);
-        let bucket = format!("{name}_bucket");
+        self.buckets(name, &[], histogram);
+    }
+
+    /// The samples of one histogram of a family.
+    fn buckets<const BUCKETS: usize, const FIRST_NS: u64>(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        histogram: &Histogram<BUCKETS, FIRST_NS>,
+    ) {
+        let mut bucket = |bound: &str, count| {
+            self.sample(&format!("{name}_bucket"), &[labels, &[("le", bound)]].concat(), count);
+        };
         for (at, count) in histogram.cumulative().into_iter().enumerate() {
-            self.sample(&bucket, &[("le", &Histogram::bound_s(at).to_string())], count);
+            bucket(&Histogram::<BUCKETS, FIRST_NS>::bound_s(at).to_string(), count);
         }
         let count = histogram.count();
-        self.sample(&bucket, &[("le", "+Inf")], count);
-        self.sample(&format!("{name}_sum"), &[], histogram.sum_s());
-        self.sample(&format!("{name}_count"), &[], count);
+        bucket("+Inf", count);
+        self.sample(&format!("{name}_sum"), labels, histogram.sum_s());
+        self.sample(&format!("{name}_count"), labels, count);
     }
 
     fn write(&mut self, text: Arguments<'_>) {

@@ -12,6 +12,7 @@ use crate::{
     metrics::{Counter, Metrics},
 };
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Body;
@@ -42,7 +43,7 @@ impl<B: Backend> Gateway<B> {
     }
 
     /// Answers one request; every failure is an answer too. Calls are counted like their gRPC siblings.
-    pub async fn handle<R>(&self, request: Request<R>, counters: &MethodCounters) -> Response<api::Body>
+    pub async fn handle<R>(&self, request: Request<R>, counters: &Arc<MethodCounters>) -> Response<api::Body>
     where
         R: Body<Data = Bytes>,
         R::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -63,7 +64,7 @@ impl<B: Backend> Gateway<B> {
         response
     }
 
-    async fn find<R>(&self, request: Request<R>, counters: &MethodCounters) -> Response<api::Body>
+    async fn find<R>(&self, request: Request<R>, counters: &Arc<MethodCounters>) -> Response<api::Body>
     where
         R: Body<Data = Bytes>,
         R::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -92,7 +93,7 @@ impl<B: Backend> Gateway<B> {
         method: &Method,
         path: &str,
         body: R,
-        counters: &MethodCounters,
+        counters: &Arc<MethodCounters>,
     ) -> Response<api::Body>
     where
         R: Body<Data = Bytes>,
@@ -105,6 +106,7 @@ impl<B: Backend> Gateway<B> {
             return whole(refuse(StatusCode::NOT_IMPLEMENTED, Code::Unimplemented, "Method Not Allowed"));
         }
         let mut call = counters.start(at);
+        counters.add_received(at, 1);
         let called = match self.api.admit(&METHODS[at]) {
             Ok(()) => self.call(route, body).await,
             Err(error) => Err(error.into()),
@@ -113,8 +115,14 @@ impl<B: Backend> Gateway<B> {
             Ok(answer) => {
                 call.code = Code::Ok;
                 let mut response = match answer {
-                    Answer::Whole(body) => whole(reply(StatusCode::OK, JSON, body)),
-                    Answer::Lines(lines) => Response::new(Either::Left(streams::body(lines))),
+                    Answer::Whole(body) => {
+                        call.add_sent(1);
+                        whole(reply(StatusCode::OK, JSON, body))
+                    }
+                    Answer::Lines(lines) => {
+                        let lines = lines.inspect(move |_| call.add_sent(1));
+                        Response::new(Either::Left(streams::body(Box::pin(lines))))
+                    }
                 };
                 response.headers_mut().insert(header::CONTENT_TYPE, JSON);
                 response

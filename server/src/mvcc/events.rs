@@ -79,18 +79,22 @@ impl Store {
         let end = self.revision().max(from - 1) + 1;
         let mut changes = Changes { events: Vec::new(), next: end };
         let Some((key, history)) = self.keys.get_key_value(key) else { return changes };
-        let mut before = history.written_at(from - 1);
+        let mut last = history.written_at(from - 1);
+        let mut before = last;
         let mut bytes = 0;
         let after = Revision { main: from - 1, sub: u32::MAX };
         for version in history.visible(self.compacted, i64::MAX, Some(after)) {
-            if bytes >= max_bytes && before.is_some_and(|before| before.main < version.main) {
-                changes.next = version.main;
-                break;
+            if last.is_some_and(|last| last.main < version.main) {
+                if bytes >= max_bytes {
+                    changes.next = version.main;
+                    break;
+                }
+                before = last;
             }
             let event = self.event(key, version, before);
             bytes += size(&event);
             changes.events.push(event);
-            before = Some(version);
+            last = Some(version);
         }
         changes
     }
@@ -116,15 +120,18 @@ impl Store {
         {
             last = before.main - 1;
         }
-        let mut before = history.written_at(last);
+        let before = history.written_at(last);
         for version in history.versions_at(revision, self.compacted) {
             found.push((version.sub, self.event(key, version, before)));
-            before = Some(version);
         }
     }
 
+    /// What a write changed. `before` is the key's last version of an earlier revision: as in etcd, what a
+    /// transaction itself wrote before counts for nothing, and a pair that comes into being has none.
     fn event(&self, key: &Bytes, version: &Version, before: Option<&Version>) -> Event {
-        let readable = before.filter(|before| !before.is_tombstone() && version.main > self.oldest());
+        let is_new = !version.is_tombstone() && version.created == version.main;
+        let readable =
+            before.filter(|before| !is_new && !before.is_tombstone() && version.main > self.oldest());
         let prev_kv = readable.map(|before| before.to_kv(key));
         let (kind, kv) = if version.is_tombstone() {
             let kv = KeyValue { key: key.clone(), mod_revision: version.main, ..KeyValue::default() };

@@ -7,7 +7,7 @@
 
 use super::{
     Address, Settings,
-    frame::{self, Frame, FrameBuffer},
+    frame::{self, Frame, FrameBuffer, FrameError},
     handshake::{self, HandshakeError, Purpose},
     socket,
     stream::{self, PeerStream},
@@ -15,6 +15,7 @@ use super::{
 use crate::{metrics::Traffic, net::Receiver, replica::peer::PeerMessage};
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, poll},
     sys::socket::{MsgFlags, recv, send},
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -23,7 +24,7 @@ use rustls::Connection;
 use std::{
     io::{self, Read as _, Write},
     net::{Shutdown, TcpStream},
-    os::fd::AsRawFd,
+    os::fd::{AsFd as _, AsRawFd},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -33,6 +34,10 @@ use std::{
 const PENDING_BYTES_MAX: usize = 32 << 20;
 /// A buffer that a burst has grown is given back above this.
 const PENDING_BYTES_KEPT: usize = 1 << 20;
+/// How often it is measured how long the peer takes to answer. As etcd.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// Who waits for an answer looks so often whether there is something to write.
+const MEASURE_SLICE_MS: u8 = 5;
 /// Pause before the next try to connect.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// Pause after the peer refused: that needs somebody to change something.
@@ -284,9 +289,11 @@ impl Keeper {
     }
 
     fn serve(&self, stream: &TcpStream) -> String {
-        let mut replies = Replies::default();
+        let (from, to) = (self.shared.to, self.settings.own.node);
+        let mut replies = Replies { buffer: FrameBuffer::default(), from, to };
         let mut last_heard = Instant::now();
         let mut next_ping = last_heard;
+        let mut next_measure = last_heard;
         let mut pings = 0;
         loop {
             let mut state = self.shared.state.lock();
@@ -300,23 +307,55 @@ impl Keeper {
                 return "cannot send".into();
             }
             let now = Instant::now();
-            if now >= next_ping {
+            let pinged = now >= next_ping;
+            if pinged {
                 pings += 1;
                 frame::put(&mut state.pending, &Frame::Ping(pings));
                 next_ping = now + self.settings.heartbeat;
             }
+            let measures = pinged && now >= next_measure;
             if let Err(error) = self.write(stream, state) {
                 return error.to_string();
             }
-            match replies.read(stream, &self.shared.state) {
-                Ok(true) => last_heard = now,
-                Ok(false) if last_heard.elapsed() > self.settings.election => {
+            let heard = if measures {
+                next_measure = now + MEASURE_EVERY;
+                self.measure(stream, &mut replies, pings)
+            } else {
+                replies.read(stream, &self.shared.state)
+            };
+            match heard {
+                Ok(Some(_)) => last_heard = now,
+                Ok(None) if last_heard.elapsed() > self.settings.election => {
                     return "nothing was heard for an election timeout".into();
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(why) => return why,
             }
         }
+    }
+
+    /// Waits for the answer to a ping that has just gone out, and notes how long it took; gives up where there is
+    /// something to write. What was heard meanwhile.
+    fn measure(&self, stream: &TcpStream, replies: &mut Replies, ping: u64) -> Result<Option<u64>, String> {
+        let sent = Instant::now();
+        let mut heard = None;
+        while sent.elapsed() < self.settings.election / 2 {
+            let mut sockets = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut sockets, MEASURE_SLICE_MS) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.to_string()),
+            }
+            heard = heard.max(replies.read(stream, &self.shared.state)?);
+            if heard >= Some(ping) {
+                self.shared.traffic.round_trips.observe(sent.elapsed());
+                break;
+            }
+            let state = self.shared.state.lock();
+            if state.stopped || state.broken || state.is_waiting() {
+                break;
+            }
+        }
+        Ok(heard)
     }
 
     /// Writes all that waits, without keeping senders from queueing more.
@@ -336,16 +375,17 @@ impl Keeper {
 }
 
 /// What the peer says on this connection: pongs.
-#[derive(Default)]
 struct Replies {
     buffer: FrameBuffer,
+    from: NodeId,
+    to: NodeId,
 }
 
 impl Replies {
-    /// Reads what is there; whether a reply came.
-    fn read(&mut self, stream: &TcpStream, state: &Mutex<State>) -> Result<bool, String> {
+    /// Reads what is there: the last ping that was answered, or `None` if nothing came.
+    fn read(&mut self, stream: &TcpStream, state: &Mutex<State>) -> Result<Option<u64>, String> {
         let mut scratch = [0; 1024];
-        let mut heard = false;
+        let mut heard = None;
         loop {
             match recv(stream.as_raw_fd(), &mut scratch, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Err("the peer closed it".into()),
@@ -358,8 +398,10 @@ impl Replies {
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.to_string()),
             }
-            while self.buffer.next().map_err(|error| error.to_string())?.is_some() {
-                heard = true;
+            while let Some(content) = self.buffer.next().map_err(|error| error.to_string())? {
+                let frame = frame::decode(content, self.from, self.to).map_err(|error| error.to_string())?;
+                let Frame::Pong(number) = frame else { return Err(FrameError::OutOfPlace.to_string()) };
+                heard = heard.max(Some(number));
             }
         }
     }

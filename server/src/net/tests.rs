@@ -4,7 +4,10 @@ use super::{
     frame::{self, Frame, FrameBuffer, FrameError},
     *,
 };
-use crate::replica::peer::{PeerMessage, Refusal, Tag};
+use crate::{
+    metrics::Metrics,
+    replica::peer::{PeerMessage, Refusal, Tag},
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -291,6 +294,22 @@ fn messages_arrive_in_order_and_flow_again_after_the_peer_was_gone() {
         drop(two);
         eventually("the loss is noticed", || *ears[0].lost.lock() >= life);
     }
+}
+
+#[test]
+fn it_is_measured_how_long_a_peer_takes_to_answer() {
+    let (listener, address) = bind();
+    let ear = Arc::new(Ear::default());
+    let _two = start(TWO, 5, listener, &ear);
+    let metrics = Arc::new(Metrics::default());
+    let (heartbeat, election) = (Duration::from_millis(20), Duration::from_secs(3));
+    let own = Party { cluster: 5, node: ONE };
+    let settings = Settings { own, heartbeat, election, tls: None, metrics: metrics.clone() };
+    let mut one = Network::start(settings, vec![bind().0.into()], ear.clone()).unwrap();
+    connect(&mut one, TWO, address);
+    let round_trips = &metrics.peers.of(TWO).round_trips;
+    eventually("an answer has come", || round_trips.count() == 1);
+    assert!(round_trips.sum_s() < 1.5, "less than it is waited for: {}", round_trips.sum_s());
 }
 
 fn rebind(address: SocketAddr) -> TcpListener {

@@ -15,11 +15,13 @@ mod peers;
 pub mod questions;
 mod queue;
 mod raft_loop;
+mod running;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod waiters;
 
-pub use handle::{Node, Running, StartError};
+pub use handle::Node;
 pub use images::{LoadError, load as load_image};
+pub use running::{Running, StartError};
 pub use shared::Options;

@@ -30,7 +30,7 @@ impl PeerTls {
             let fault = |error: rustls::Error| TlsError::new(&caller.cert, error);
             let provider = Arc::new(ring::default_provider());
             let checked: Arc<dyn ServerCertVerifier> = match &ca {
-                None => Arc::new(Anybody(provider.clone())),
+                None => Arc::new(Anybody { provider: provider.clone() }),
                 Some(ca) => {
                     let roots = files::authorities(ca)?;
                     WebPkiServerVerifier::builder_with_provider(roots, provider.clone())

@@ -85,13 +85,44 @@ pub(super) fn callers(
             .allow_unknown_revocation_status();
     }
     let signed = builder.build().map_err(|error| TlsError::new(crl.unwrap_or(ca), error))?;
-    Ok(Arc::new(Callers { signed, allowed: allowed.clone() }))
+    Ok(Arc::new(Callers { signed, allowed: allowed.clone(), provider: provider.clone() }))
 }
 
 #[derive(Debug)]
 struct Callers {
     signed: Arc<dyn ClientCertVerifier>,
     allowed: Allowed,
+    provider: Arc<CryptoProvider>,
+}
+
+/// That who shows a certificate has its key too: the part of a verifier that is the same in all of them, with what
+/// its `provider` can verify.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls12_signature(message, certificate, signed, algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signed, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.provider.signature_verification_algorithms.supported_schemes()
+        }
+    };
 }
 
 impl ClientCertVerifier for Callers {
@@ -110,33 +141,16 @@ impl ClientCertVerifier for Callers {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signed.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signed.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signed.supported_verify_schemes()
-    }
+    signatures!();
 }
 
-/// Takes any certificate, for members whose certificates nobody signed: what they say is encrypted, but anybody
-/// may say it.
+/// Takes any certificate whose holder has its key, for servers whose certificates nobody signed: what they say is
+/// encrypted, but anybody may say it.
 #[derive(Debug)]
-pub(super) struct Anybody(pub(super) Arc<CryptoProvider>);
+pub struct Anybody {
+    /// Verifies that the holder has the key.
+    pub provider: Arc<CryptoProvider>,
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
@@ -150,25 +164,5 @@ impl ServerCertVerifier for Anybody {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    signatures!();
 }

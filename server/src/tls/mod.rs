@@ -12,5 +12,5 @@ mod watched;
 
 pub use accept::{Accept, Tls};
 pub use call::PeerTls;
-pub use check::Allowed;
+pub use check::{Allowed, Anybody};
 pub use files::{Own, TlsError, common_name};

@@ -33,6 +33,8 @@ pub struct Hub {
     retained: Arc<AtomicUsize>,
     /// Streams there are.
     pub streams: Counter,
+    /// Watches that read history, of all streams.
+    slow: Counter,
     /// Events that were put into outboxes or read from history.
     pub events: Counter,
 }
@@ -47,6 +49,16 @@ struct Inbox {
     stop: bool,
 }
 
+/// A watch that reads history: it is not on the hub, or not any more.
+#[derive(Debug)]
+pub struct Slow(Arc<Hub>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.0.slow.sub(1);
+    }
+}
+
 impl Hub {
     /// A hub of a store at this revision.
     pub fn new(revision: i64) -> Hub {
@@ -59,6 +71,7 @@ impl Hub {
             delivered: watch::Sender::new(revision),
             retained: Arc::default(),
             streams: Counter::default(),
+            slow: Counter::default(),
             events: Counter::default(),
         }
     }
@@ -171,6 +184,17 @@ impl Hub {
     pub fn block(&self, revision: i64, events: Vec<Event>) -> Arc<Block> {
         self.events.add(events.len() as u64);
         Arc::new(Block::new(revision, events, &self.retained))
+    }
+
+    /// Counts a watch that reads history, as long as what it gets lives.
+    pub fn slow(self: &Arc<Self>) -> Slow {
+        self.slow.inc();
+        Slow(Arc::clone(self))
+    }
+
+    /// Watches that read history.
+    pub fn slow_count(&self) -> u64 {
+        self.slow.get()
     }
 
     /// Watches on the hub, and how often one was taken off because its outbox was full.

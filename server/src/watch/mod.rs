@@ -27,6 +27,6 @@ mod registry;
 mod tests;
 
 pub use block::{Block, Shared};
-pub use hub::Hub;
+pub use hub::{Hub, Slow};
 pub use outbox::{Item, Lagging, Outbox};
 pub use registry::{Filters, Interest, Ticket};

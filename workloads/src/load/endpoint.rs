@@ -3,13 +3,15 @@
 use super::http2::Peer;
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use server::proto::etcdserverpb::{
-    AuthenticateRequest, StatusRequest, auth_client::AuthClient, maintenance_client::MaintenanceClient,
+use server::{
+    proto::etcdserverpb::{
+        AuthenticateRequest, StatusRequest, auth_client::AuthClient, maintenance_client::MaintenanceClient,
+    },
+    tls::Anybody,
 };
 use std::{
     fmt, io,
@@ -50,7 +52,7 @@ impl Security {
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("no version of TLS can be spoken: {error}"))?;
         let builder = if self.takes_any {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody { provider }))
         } else {
             let Some(ca) = &self.ca else {
                 return Err("https endpoints need --cacert FILE, or --insecure-skip-tls-verify".into());
@@ -81,45 +83,6 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
     let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(&error))?;
     if read.is_empty() { Err(wrong(&"it holds no certificate in PEM")) } else { Ok(read) }
-}
-
-/// Takes any certificate, whose holder must still have its key.
-#[derive(Debug)]
-struct TakesAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TakesAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// How to encrypt connections to one server.

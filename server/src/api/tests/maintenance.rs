@@ -9,9 +9,9 @@ use crate::{
             AlarmMember, AlarmRequest, AlarmType, CompactionRequest, DefragmentRequest, DeleteRangeRequest,
             DowngradeRequest, HashKvRequest, HashRequest, MemberAddRequest, MemberListRequest,
             MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest,
-            RangeRequest, SnapshotRequest, StatusRequest, TxnRequest, alarm_request::AlarmAction,
+            RangeRequest, RequestOp, SnapshotRequest, StatusRequest, TxnRequest, alarm_request::AlarmAction,
             cluster_client::ClusterClient, downgrade_request::DowngradeAction, kv_client::KvClient,
-            maintenance_client::MaintenanceClient,
+            maintenance_client::MaintenanceClient, request_op::Request,
         },
         health::{HealthCheckRequest, health_client::HealthClient},
     },
@@ -214,7 +214,7 @@ async fn a_full_store_raises_the_alarm_and_refuses_what_takes_space_until_it_is_
 }
 
 #[tokio::test]
-async fn while_members_differ_nobody_is_served() {
+async fn while_members_differ_nobody_writes() {
     let server = Server::start().await;
     let channel = server.channel().await;
     let (mut kv, mut maintenance) = (KvClient::new(channel.clone()), MaintenanceClient::new(channel));
@@ -224,11 +224,18 @@ async fn while_members_differ_nobody_is_served() {
         alarm: AlarmType::Corrupt.into(),
     };
     maintenance.alarm(alarm(AlarmAction::Activate)).await.expect("raised");
-    let range = RangeRequest { key: "k".into(), ..RangeRequest::default() };
+    let put = PutRequest { key: "k".into(), ..PutRequest::default() };
+    let op = RequestOp { request: Some(Request::RequestPut(put.clone())) };
+    let txn = TxnRequest { success: vec![op], ..TxnRequest::default() };
     for (what, outcome) in [
-        ("put", kv.put(PutRequest { key: "k".into(), ..PutRequest::default() }).await.map(drop)),
-        ("range", kv.range(range.clone()).await.map(drop)),
-        ("txn", kv.txn(TxnRequest::default()).await.map(drop)),
+        ("put", kv.put(put.clone()).await.map(drop)),
+        (
+            "delete",
+            kv.delete_range(DeleteRangeRequest { key: "k".into(), ..DeleteRangeRequest::default() })
+                .await
+                .map(drop),
+        ),
+        ("txn", kv.txn(txn).await.map(drop)),
     ] {
         let status = outcome.expect_err(what);
         assert_eq!(
@@ -237,8 +244,11 @@ async fn while_members_differ_nobody_is_served() {
             "{what}"
         );
     }
+    // As by etcd, readers are served what this member has.
+    kv.range(RangeRequest { key: "k".into(), ..RangeRequest::default() }).await.expect("a read");
+    kv.txn(TxnRequest::default()).await.expect("a transaction that writes nothing");
     maintenance.alarm(alarm(AlarmAction::Deactivate)).await.expect("disarmed");
-    kv.range(range).await.expect("served again");
+    kv.put(put).await.expect("served again");
 }
 
 #[tokio::test]

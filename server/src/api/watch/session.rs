@@ -13,7 +13,7 @@ use crate::{
         },
         mvccpb::Event,
     },
-    watch::{Block, Filters, Hub, Interest, Item, Outbox, Ticket},
+    watch::{Block, Filters, Hub, Interest, Item, Outbox, Slow, Ticket},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -69,6 +69,8 @@ struct Watch {
     /// Whether it was told of events since the last notification was due.
     told: bool,
     stay: Stay,
+    /// Of who reads history.
+    slow: Option<Slow>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -250,6 +252,7 @@ where
             fragment: request.fragment,
             progress_notify: request.progress_notify,
             told: false,
+            slow: joined.is_none().then(|| self.hub.slow()),
         };
         if watch.stay == Stay::Behind {
             self.behind.push_back(id);
@@ -288,6 +291,7 @@ where
                     && watch.stay == Stay::Joined(lagging.ticket)
                 {
                     watch.stay = Stay::Behind;
+                    watch.slow = Some(self.hub.slow());
                     watch.interest.next = lagging.next;
                     #[cfg(feature = "plant")]
                     {
@@ -338,7 +342,7 @@ where
         let complete = changes.next > revision;
         let joined = if complete { self.hub.join(&self.outbox, id, &watch.interest) } else { None };
         match joined {
-            Some(ticket) => watch.stay = Stay::Joined(ticket),
+            Some(ticket) => (watch.stay, watch.slow) = (Stay::Joined(ticket), None),
             None => self.behind.push_back(id),
         }
         let told = if complete { revision } else { changes.next - 1 };

@@ -307,6 +307,9 @@ async fn metrics_count_what_was_done() {
     let put = r#"grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary""#;
     for line in [
         &format!("grpc_server_started_total{{{put}}} 2"),
+        &format!("grpc_server_msg_received_total{{{put}}} 2"),
+        &format!("grpc_server_msg_sent_total{{{put}}} 1"),
+        "etcd_debugging_mvcc_slow_watcher_total 0",
         &format!(r#"grpc_server_handled_total{{grpc_code="OK",{put}}} 1"#),
         &format!(r#"grpc_server_handled_total{{grpc_code="InvalidArgument",{put}}} 1"#),
         "etcd_server_has_leader 1",

@@ -302,8 +302,10 @@ impl Model {
         let mut events = Vec::new();
         for (place, write) in self.writes.iter().enumerate() {
             if write.mod_revision == revision {
-                let before = self.writes[..place].iter().rev().find(|before| before.key == write.key);
-                let prev_kv = before.filter(|before| before.version > 0).cloned();
+                let mut earlier = self.writes[..place].iter().rev();
+                let before = earlier.find(|before| before.key == write.key && before.mod_revision < revision);
+                let is_new = write.version == 1;
+                let prev_kv = before.filter(|before| before.version > 0 && !is_new).cloned();
                 let kind = i32::from(write.version == 0);
                 events.push(Event { r#type: kind, kv: Some(write.clone()), prev_kv });
             }

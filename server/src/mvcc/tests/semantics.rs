@@ -269,6 +269,23 @@ fn a_key_that_comes_back_begins_anew() {
     }
 }
 
+/// As etcd 3.5.30, whatever the order of the writes.
+#[test]
+fn a_transaction_is_no_past_of_itself() {
+    let mut store = filled();
+    let ops =
+        vec![put("r/1", "new").into(), delete("r/1").into(), delete("r/2").into(), put("r/2", "new").into()];
+    carry_out(&mut store, &txn(yes(), ops, vec![]));
+    let events = store.events(9).expect("a revision of now");
+    let before: Vec<Option<i64>> =
+        events.iter().map(|event| event.prev_kv.as_ref().map(|kv| kv.mod_revision)).collect();
+    assert_eq!(before, [Some(6), Some(6), Some(3), None]);
+    for (key, own) in [("r/1", &events[..2]), ("r/2", &events[2..])] {
+        let changes = store.changes(key.as_bytes(), b"", 9, usize::MAX).expect("a revision of now");
+        assert_eq!(changes.events, own, "{key} by itself");
+    }
+}
+
 #[test]
 fn compactions() {
     let mut store = Store::new();
