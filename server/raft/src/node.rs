@@ -131,18 +131,20 @@ impl Disk {
         }
     }
 
-    fn persisted_up_to(&mut self, mark: Mark) -> Result<(), StepError> {
+    /// Returns whether anything became durable by it.
+    fn persisted_up_to(&mut self, mark: Mark) -> Result<bool, StepError> {
         if mark > self.mark {
             return Err(StepError::UnknownMark);
         }
         self.persisted_mark = self.persisted_mark.max(mark);
+        let before = self.unsaved.len();
         while self.unsaved.front().is_some_and(|turn| turn.mark <= mark) {
             if let Some(turn) = self.unsaved.pop_front() {
                 self.persisted = self.persisted.max(turn.covers);
                 self.durable_vote = turn.vote;
             }
         }
-        Ok(())
+        Ok(self.unsaved.len() < before)
     }
 }
 
@@ -292,7 +294,8 @@ impl Node {
         Ok(())
     }
 
-    pub(crate) fn persisted(&mut self, mark: Mark) -> Result<(), StepError> {
+    /// Returns whether anything became durable by it.
+    pub(crate) fn persisted(&mut self, mark: Mark) -> Result<bool, StepError> {
         self.disk.persisted_up_to(mark)
     }
 
@@ -466,7 +469,8 @@ mod tests {
         disk.truncated(LogIndex(7));
         let of_term_5_again = turn(&mut disk, 8);
         for (mark, persisted) in [(of_term_5, 7), (of_term_6, 7), (of_term_5_again, 8)] {
-            assert_eq!(disk.persisted_up_to(mark), Ok(()));
+            assert_eq!(disk.persisted_up_to(mark), Ok(true));
+            assert_eq!(disk.persisted_up_to(mark), Ok(false), "once");
             assert_eq!(disk.persisted(), LogIndex(persisted), "after {mark:?}");
         }
     }
@@ -477,9 +481,9 @@ mod tests {
         let before = turn(&mut disk, 9);
         disk.replaced(LogIndex(20));
         let install = turn(&mut disk, 20);
-        assert_eq!(disk.persisted_up_to(before), Ok(()));
+        assert_eq!(disk.persisted_up_to(before), Ok(true));
         assert_eq!(disk.persisted(), LogIndex::ZERO);
-        assert_eq!(disk.persisted_up_to(install), Ok(()));
+        assert_eq!(disk.persisted_up_to(install), Ok(true));
         assert_eq!(disk.persisted(), LogIndex(20));
         assert_eq!(disk.persisted_up_to(Mark(9)), Err(StepError::UnknownMark));
     }

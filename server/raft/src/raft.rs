@@ -152,7 +152,10 @@ impl Raft {
     }
 
     fn on_persisted(&mut self, mark: Mark) -> Result<(), StepError> {
-        self.node.persisted(mark)?;
+        // Most turns write nothing: then nothing follows from it.
+        if !self.node.persisted(mark)? {
+            return Ok(());
+        }
         match &mut self.part {
             Part::Leader(leader) => leader.advance_commit(&mut self.node),
             Part::Candidate(candidate) => {

@@ -33,9 +33,13 @@ pub(super) struct MutantsArgs {
     /// Simulated seeds of one search.
     #[arg(long, default_value_t = 3000)]
     seeds: u64,
-    /// Where the matrix is written; nowhere with --subset, unless it is given.
-    #[arg(long, value_name = "FILE")]
+    /// Where the matrix is written, after each mutant. Rows that the file has of mutants that are not searched for
+    /// now stay in it, so a matrix can be made in parts.
+    #[arg(long, value_name = "FILE", conflicts_with = "subset")]
     out: Option<PathBuf>,
+    /// Search only for mutants that the file of --out has no row of: go on where an earlier command ended.
+    #[arg(long, requires = "out", conflicts_with = "only")]
+    missing: bool,
 }
 
 /// Some of the mutants.
@@ -80,6 +84,15 @@ impl Row {
         line + "\n"
     }
 
+    /// Reads back a line that [`text`](Row::text) wrote; `None` for any other.
+    fn parse(line: &str) -> Option<Row> {
+        let mut columns = line.strip_prefix("| `")?.split(" | ");
+        let name = columns.next()?.strip_suffix('`')?;
+        let mutant = Mutant::all().into_iter().find(|mutant| mutant.name() == name)?;
+        let mut cell = || Cell::parse(columns.next()?);
+        Some(Row { mutant, cells: [cell()?, cell()?, cell()?] })
+    }
+
     /// What is wrong with the result.
     fn complaint(&self) -> Option<String> {
         let name = self.mutant.name();
@@ -106,34 +119,52 @@ fn matrix(args: &MutantsArgs) -> Result<u8, Failure> {
         let names: Vec<&str> = all.iter().map(|mutant| mutant.name()).collect();
         return Err(Failure::Usage(format!("no mutant is named `{name}`; there are {}", names.join(", "))));
     }
-    let chosen =
-        |mutant: &&Mutant| args.only.is_empty() || args.only.iter().any(|name| name == mutant.name());
-    let mut table = String::new();
-    let mut rows = Vec::new();
+    let mut rows = kept(args)?;
+    let chosen = |mutant: &&Mutant| {
+        let named = args.only.is_empty() || args.only.iter().any(|name| name == mutant.name());
+        named && !(args.missing && rows.iter().any(|row| row.mutant == **mutant))
+    };
+    let chosen: Vec<Mutant> = all.iter().filter(chosen).copied().collect();
+    for mutant in &chosen {
+        let row = Row::new(args, *mutant);
+        print(&row.text())?;
+        rows.retain(|known| known.mutant != *mutant);
+        rows.push(row);
+        rows.sort_by_key(|row| all.iter().position(|mutant| *mutant == row.mutant));
+        if let Some(file) = &args.out {
+            std::fs::write(file, format!("{}\n{}\n{}", head(), summary(args, &rows), table(&rows)))?;
+        }
+    }
+    print(&format!("\n{}\n", summary(args, &rows)))?;
+    let looked_at = rows.iter().filter(|row| args.missing || chosen.contains(&row.mutant));
+    let complaints: Vec<String> = looked_at.filter_map(Row::complaint).collect();
+    print(&complaints.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    Ok(if complaints.is_empty() { 0 } else { ANOMALY })
+}
+
+/// The rows that the file has.
+fn kept(args: &MutantsArgs) -> Result<Vec<Row>, Failure> {
+    let Some(file) = args.out.as_ref().filter(|file| file.exists()) else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Usage(format!("--out {}: {error}", file.display())))?;
+    Ok(text.lines().filter_map(Row::parse).collect())
+}
+
+/// All rows under their headings.
+fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
     let mut area = "";
-    for mutant in all.iter().filter(chosen) {
-        let mut text = String::new();
-        if mutant.area() != area {
-            area = mutant.area();
+    for row in rows {
+        if row.mutant.area() != area {
+            area = row.mutant.area();
             let _ = write!(
                 text,
                 "\n## {area}\n\n| mutant | breadth first | walks | simulation | |\n|---|---|---|---|---|\n"
             );
         }
-        let row = Row::new(args, *mutant);
         text += &row.text();
-        print(&text)?;
-        table += &text;
-        rows.push(row);
     }
-    let sum = summary(args, &rows);
-    if let Some(file) = &args.out {
-        std::fs::write(file, format!("{}\n{sum}\n{table}", head()))?;
-    }
-    print(&format!("\n{sum}\n"))?;
-    let complaints: Vec<String> = rows.iter().filter_map(Row::complaint).collect();
-    print(&complaints.iter().map(|line| format!("{line}\n")).collect::<String>())?;
-    Ok(if complaints.is_empty() { 0 } else { ANOMALY })
+    text
 }
 
 fn head() -> &'static str {
@@ -194,4 +225,25 @@ fn ci(args: &MutantsArgs) -> Result<u8, Failure> {
     }
     print(&format!("{} planted bugs are found as before\n", CI.len()))?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_back_and_other_lines_are_left() {
+        let cells = ["0.03 s: log matching, depth 8", "10/10, 0.00 s, 0.01 s: log matching", "not found"];
+        let cells = cells.map(|text| Cell::parse(text).expect("a cell"));
+        let rows = [
+            Row { mutant: Mutant::all()[0], cells: cells.clone() },
+            Row { mutant: Mutant::all()[70], cells },
+        ];
+        let text = format!("{}\n{}", head(), table(&rows));
+        let read: Vec<Row> = text.lines().filter_map(Row::parse).collect();
+        assert_eq!(table(&read), table(&rows));
+        assert_eq!(read.len(), 2, "{text}");
+        let searched_otherwise = "| `torn-tail-accepted` | not searched | at once: log matching (c) | - | |";
+        assert!(Row::parse(searched_otherwise).is_none());
+    }
 }

@@ -3,10 +3,14 @@
 use super::{Failure, UNKNOWN, model::cpu_s, print};
 use bytes::Bytes;
 use checker::raft_invariants::Observer;
-use raft::{Raft, ready::Mark};
+use raft::{
+    Message, Raft,
+    ready::{Mark, Saved, Storage, Write},
+};
 use server::trace::{Reader, Record, Start, TraceError, digest};
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -30,8 +34,26 @@ struct Judged {
 /// A core that is replayed.
 struct Core {
     raft: Raft,
-    /// Marks of turns, by number: what the trace calls them.
-    marks: BTreeMap<u64, Mark>,
+    /// Turns that are not known to be durable, by number, which is what the trace calls them.
+    turns: BTreeMap<u64, Given>,
+}
+
+/// What a turn may still bring about.
+struct Given {
+    mark: Mark,
+    /// Sent once the turn is durable.
+    after: Vec<Message>,
+}
+
+/// The disk of a replay: what the trace calls durable is.
+struct Nowhere;
+
+impl Storage for Nowhere {
+    type Error = Infallible;
+
+    fn save(&mut self, _: &Write) -> Result<(), Infallible> {
+        Ok(())
+    }
 }
 
 pub(super) fn validate(files: &[PathBuf]) -> Result<u8, Failure> {
@@ -84,7 +106,7 @@ fn judge<'a>(traces: &[(&'a Path, Bytes)]) -> Result<Judged, (&'a Path, TraceErr
 /// What is judged in a pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// Turns, and what was applied.
+    /// Turns, what was applied, and what was promised to others and known again after a restart.
     Applied,
     /// Leaders.
     Leaders,
@@ -135,7 +157,13 @@ enum Stop {
 
 fn take(record: Record, core: &mut Option<Core>, observer: &mut Observer, look: Look) -> Result<(), Stop> {
     match record {
-        Record::Start(start) => *core = Some(begin(*start)?),
+        Record::Start(start) => {
+            let begun = begin(*start)?;
+            if look == Look::Applied {
+                observer.started(&begun.raft.view()).map_err(|why| Stop::Broken(why.to_string()))?;
+            }
+            *core = Some(begun);
+        }
         Record::Gap(lost) => {
             *core = None;
             return Err(Stop::Unknown(format!(
@@ -150,18 +178,22 @@ fn take(record: Record, core: &mut Option<Core>, observer: &mut Observer, look: 
         }
         Record::Persisted(number) => {
             let Some(core) = core else { return Ok(()) };
-            let mark = core.marks.get(&number).copied();
-            let mark = mark
-                .ok_or_else(|| Stop::Broken(format!("turn {number} is durable and was never given out")))?;
-            core.marks.retain(|known, _| *known >= number);
+            let Some(Given { mark, .. }) = core.turns.get(&number) else {
+                return Err(Stop::Broken(format!("turn {number} is durable and was never given out")));
+            };
+            let mark = *mark;
+            for Given { after, .. } in core.turns.range_mut(..=number).map(|(_, given)| given) {
+                promise(std::mem::take(after), observer, look)?;
+            }
+            core.turns.retain(|known, _| *known >= number);
             let _ = core.raft.step(raft::Input::Persisted(mark));
             saw(core, observer, look)?;
         }
         Record::Turn { mark, digest: wanted } => {
             let Some(core) = core else { return Ok(()) };
-            let ready = core.raft.ready();
-            core.marks.insert(ready.mark().number(), ready.mark());
-            if (ready.mark().number(), digest(&ready)) != (mark, wanted) {
+            let mut ready = core.raft.ready();
+            let number = ready.mark().number();
+            if (number, digest(&ready)) != (mark, wanted) {
                 return Err(Stop::Broken(format!(
                     "the core gives out another turn {mark} than the member did: {ready:?}"
                 )));
@@ -172,6 +204,24 @@ fn take(record: Record, core: &mut Option<Core>, observer: &mut Observer, look: 
                     observer.applied(id, term, entry, None).map_err(|why| Stop::Broken(why.to_string()))?;
                 }
             }
+            promise(std::mem::take(&mut ready.messages), observer, look)?;
+            let Ok(Saved { messages, mark }) = ready.save(&mut Nowhere);
+            // One with nothing to write has the number of the turn before it.
+            core.turns
+                .entry(number)
+                .or_insert_with(|| Given { mark, after: Vec::new() })
+                .after
+                .extend(messages);
+        }
+    }
+    Ok(())
+}
+
+/// Messages leave the member.
+fn promise(messages: Vec<Message>, observer: &mut Observer, look: Look) -> Result<(), Stop> {
+    if look == Look::Applied {
+        for message in messages {
+            observer.sent(&message).map_err(|why| Stop::Broken(why.to_string()))?;
         }
     }
     Ok(())
@@ -187,7 +237,7 @@ fn begin(start: Start) -> Result<Core, Stop> {
     }
     let raft =
         Raft::new(config, durable).map_err(|error| Stop::Broken(format!("it cannot start: {error}")))?;
-    Ok(Core { raft, marks: BTreeMap::new() })
+    Ok(Core { raft, turns: BTreeMap::new() })
 }
 
 fn saw(core: &Core, observer: &mut Observer, look: Look) -> Result<(), Stop> {
@@ -200,7 +250,7 @@ fn saw(core: &Core, observer: &mut Observer, look: Look) -> Result<(), Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raft::{Config, Durable, Input, Membership, NodeId};
+    use raft::{Body, Config, Durable, Input, LogIndex, Membership, NodeId, Term};
     use server::{replica::Recorder as _, trace::Writer};
 
     /// The trace of a cluster of one, which writes `command`, as a whole file.
@@ -210,24 +260,32 @@ mod tests {
         let durable = Durable::bootstrap(Membership::of_voters([NodeId(1)]));
         let mut writer = Writer::open(&path, &config, &durable).unwrap();
         let mut raft = Raft::new(config, durable).unwrap();
-        let mut turns = 0;
-        let mut step = |input: Input| {
-            writer.input(&input);
-            raft.step(input).unwrap();
-            while raft.has_ready() {
-                let ready = raft.ready();
-                writer.turn(&ready);
-                let persisted = Input::Persisted(ready.mark());
-                writer.input(&persisted);
-                raft.step(persisted).unwrap();
-                turns += 1;
-            }
-        };
-        step(Input::Campaign);
-        step(Input::Propose(Bytes::from_static(command)));
+        let mut turns = step(&mut writer, &mut raft, Input::Campaign);
+        turns += step(&mut writer, &mut raft, Input::Propose(Bytes::from_static(command)));
         drop(writer);
+        whole(&path, turns)
+    }
+
+    /// Has a core take an input, and trace what follows; gives the number of turns.
+    fn step(writer: &mut Writer, raft: &mut Raft, input: Input) -> usize {
+        let mut turns = 0;
+        writer.input(&input);
+        raft.step(input).unwrap();
+        while raft.has_ready() {
+            let ready = raft.ready();
+            writer.turn(&ready);
+            let persisted = Input::Persisted(ready.mark());
+            writer.input(&persisted);
+            raft.step(persisted).unwrap();
+            turns += 1;
+        }
+        turns
+    }
+
+    /// The file, once its thread has written so many turns.
+    fn whole(path: &Path, turns: usize) -> Bytes {
         loop {
-            let bytes = Bytes::from(fs::read(&path).unwrap());
+            let bytes = Bytes::from(fs::read(path).unwrap());
             let mut reader = Reader::new(bytes.clone()).unwrap();
             let mut marks = 0;
             while let Some(record) = reader.record().unwrap() {
@@ -256,6 +314,30 @@ mod tests {
         assert_eq!(broken(&[one.clone(), one.clone()]), [""; 0]);
         let found = broken(&[one, two]);
         assert!(found.iter().any(|line| line.contains("state machine safety")), "{found:?}");
+    }
+
+    #[test]
+    fn a_member_that_forgot_its_vote_is_found_when_it_starts_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace");
+        let config = Config::new(NodeId(1), 7);
+        let fresh = || Durable::bootstrap(Membership::of_voters([1, 2, 3].map(NodeId)));
+        let mut writer = Writer::open(&path, &config, &fresh()).unwrap();
+        let mut raft = Raft::new(config.clone(), fresh()).unwrap();
+        let body = Body::Vote { last_index: LogIndex::ZERO, last_term: Term::ZERO, transfer: false };
+        let asked = Message { from: NodeId(2), to: NodeId(1), term: Term(1), body };
+        let turns = step(&mut writer, &mut raft, Input::Receive(asked));
+        assert_eq!(raft.vote(), Some(NodeId(2)));
+        drop(writer);
+        assert_eq!(broken(&[whole(&path, turns)]), [""; 0]);
+        let mut kept = fresh();
+        (kept.hard_state.term, kept.hard_state.vote) = (Term(1), Some(NodeId(2)));
+        for (start, promise) in [(kept, None), (fresh(), Some("durable before sent"))] {
+            drop(Writer::open(&path, &config, &start).unwrap());
+            let found = broken(&[whole(&path, turns)]);
+            assert_eq!(found.len(), usize::from(promise.is_some()), "{found:?}");
+            assert!(found.iter().zip(promise).all(|(line, promise)| line.contains(promise)), "{found:?}");
+        }
     }
 
     #[test]

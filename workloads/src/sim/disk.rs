@@ -4,7 +4,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use server::disk::{AppendFile, Files};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,14 +19,53 @@ pub(super) struct SimFiles(Arc<Mutex<Disk>>);
 
 #[derive(Debug, Default)]
 struct Disk {
-    /// What the process sees: name to file.
-    names: BTreeMap<PathBuf, usize>,
-    /// What is surely found after a loss of power.
-    durable_names: BTreeMap<PathBuf, usize>,
+    dirs: BTreeMap<PathBuf, Dir>,
     contents: Vec<Content>,
     /// The next flushes and appends that fail.
     fail_sync: bool,
     fail_append: bool,
+}
+
+/// A directory. Names that are as durable as they are new cost nothing at a flush: logs of a thousand segments are
+/// flushed a thousand times.
+#[derive(Debug, Default)]
+struct Dir {
+    /// What the process sees: name to file.
+    names: BTreeMap<String, usize>,
+    /// What is surely found after a loss of power.
+    durable: BTreeMap<String, usize>,
+    /// Names that may differ between the two.
+    unflushed: BTreeSet<String>,
+}
+
+impl Dir {
+    /// Gives a name to a file, or to none.
+    fn set(&mut self, name: &str, id: Option<usize>) {
+        match id {
+            Some(id) => self.names.insert(name.into(), id),
+            None => self.names.remove(name),
+        };
+        self.unflushed.insert(name.into());
+    }
+
+    fn flush(&mut self) {
+        for name in std::mem::take(&mut self.unflushed) {
+            match self.names.get(&name) {
+                Some(id) => self.durable.insert(name, *id),
+                None => self.durable.remove(&name),
+            };
+        }
+    }
+
+    /// Goes back to what is durable.
+    fn forget(&mut self) {
+        for name in std::mem::take(&mut self.unflushed) {
+            match self.durable.get(&name) {
+                Some(id) => self.names.insert(name, *id),
+                None => self.names.remove(&name),
+            };
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,13 +106,12 @@ pub(super) enum Part {
 }
 
 impl Part {
-    fn has(self, path: &Path) -> bool {
+    fn has(self, dir: &Path, name: &str) -> bool {
         let folder = match self {
             Part::Log => "log",
             Part::Images => "images",
         };
-        path.parent().is_some_and(|parent| parent.ends_with(folder))
-            && path.extension().is_none_or(|end| end != "tmp")
+        dir.ends_with(folder) && !name.ends_with(".tmp")
     }
 
     /// The bytes at the beginning of a file in which damage can be told.
@@ -110,8 +148,13 @@ impl SimFiles {
         let mut disk = self.disk();
         disk.fail_sync = false;
         disk.fail_append = false;
-        if !torn || rng.random_bool(0.5) {
-            disk.names = disk.durable_names.clone();
+        let old_names = !torn || rng.random_bool(0.5);
+        for dir in disk.dirs.values_mut() {
+            if old_names {
+                dir.forget();
+            } else {
+                dir.flush();
+            }
         }
         for content in &mut disk.contents {
             let pending = content.bytes.len() - content.flushed;
@@ -129,7 +172,6 @@ impl SimFiles {
             content.flushed_before = None;
             content.flush();
         }
-        disk.durable_names = disk.names.clone();
     }
 
     /// Flips a bit of a file. Returns whether there was one.
@@ -164,7 +206,10 @@ impl SimFiles {
         act: impl FnOnce(&mut ChaCha8Rng, &mut [u8]) -> bool,
     ) -> bool {
         let mut disk = self.disk();
-        let named = disk.names.iter().filter(|(path, _)| part.has(path)).map(|(_, id)| *id);
+        let named = disk.dirs.iter().flat_map(|(path, dir)| {
+            let inside = dir.names.iter().filter(|(name, _)| part.has(path, name));
+            inside.map(|(_, id)| *id)
+        });
         let files: Vec<usize> = named.filter(|id| part.reach(&disk.contents[*id]) >= least).collect();
         if files.is_empty() {
             return false;
@@ -175,8 +220,33 @@ impl SimFiles {
     }
 
     fn id(&self, path: &Path) -> io::Result<usize> {
-        self.disk().names.get(path).copied().ok_or(io::ErrorKind::NotFound.into())
+        self.disk().id(path)
     }
+}
+
+impl Disk {
+    fn id(&self, path: &Path) -> io::Result<usize> {
+        let (dir, name) = split(path)?;
+        let dir = self.dirs.get(dir);
+        dir.and_then(|dir| dir.names.get(name)).copied().ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    /// Gives a path to a file, or to none.
+    fn set(&mut self, path: &Path, id: Option<usize>) -> io::Result<()> {
+        let (dir, name) = split(path)?;
+        if !self.dirs.contains_key(dir) {
+            self.dirs.insert(dir.into(), Dir::default());
+        }
+        let dir = self.dirs.get_mut(dir).ok_or(io::ErrorKind::NotFound)?;
+        dir.set(name, id);
+        Ok(())
+    }
+}
+
+/// Directory and name.
+fn split(path: &Path) -> io::Result<(&Path, &str)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent().zip(name).ok_or(io::ErrorKind::InvalidInput.into())
 }
 
 impl Files for SimFiles {
@@ -186,8 +256,8 @@ impl Files for SimFiles {
     fn create(&self, path: &Path) -> io::Result<SimFile> {
         let mut disk = self.disk();
         let id = disk.contents.len();
+        disk.set(path, Some(id))?;
         disk.contents.push(Content::default());
-        disk.names.insert(path.into(), id);
         Ok(SimFile(self.clone(), id))
     }
 
@@ -196,14 +266,13 @@ impl Files for SimFiles {
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Self::Reader> {
-        let id = self.id(path)?;
-        Ok(io::Cursor::new(self.disk().contents[id].bytes.clone()))
+        let disk = self.disk();
+        Ok(io::Cursor::new(disk.contents[disk.id(path)?].bytes.clone()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = self.disk();
-        let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside.filter_map(|path| path.file_name()?.to_str().map(Into::into)).collect())
+        Ok(disk.dirs.get(dir).map(|dir| dir.names.keys().cloned().collect()).unwrap_or_default())
     }
 
     fn create_dir(&self, _: &Path) -> io::Result<()> {
@@ -211,17 +280,16 @@ impl Files for SimFiles {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let id = self.id(from)?;
         let mut disk = self.disk();
-        disk.names.remove(from);
-        disk.names.insert(to.into(), id);
-        Ok(())
+        let id = disk.id(from)?;
+        disk.set(from, None)?;
+        disk.set(to, Some(id))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.id(path)?;
-        self.disk().names.remove(path);
-        Ok(())
+        let mut disk = self.disk();
+        disk.id(path)?;
+        disk.set(path, None)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -229,15 +297,9 @@ impl Files for SimFiles {
         if disk.fail_sync {
             return Err(io::Error::other("simulated: the disk does not flush"));
         }
-        let inside = |path: &Path| path.parent() == Some(dir);
-        disk.durable_names.retain(|path, _| !inside(path));
-        let now: Vec<_> = disk
-            .names
-            .iter()
-            .filter(|(path, _)| inside(path))
-            .map(|(path, id)| (path.clone(), *id))
-            .collect();
-        disk.durable_names.extend(now);
+        if let Some(dir) = disk.dirs.get_mut(dir) {
+            dir.flush();
+        }
         Ok(())
     }
 }

@@ -12,13 +12,15 @@ use super::{
 };
 use bytes::Bytes;
 use prost::Message as _;
-use raft::{Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, Role, SnapshotMeta};
+use raft::{
+    Body, Durable, Entry, LogIndex, Membership, Message, NodeId, Raft, Ready, Role, SnapshotMeta, StartError,
+};
 use server::{
     backend::Backend as _,
     cluster::{Member as Known, Roster},
-    disk::{Birth, DataDir, Identity, Images, Opened, Wal},
+    disk::{Birth, DataDir, Identity, Images, OpenError, Opened, Wal},
     error::ApiError,
-    node::load_image,
+    node::{LoadError, load_image},
     proto::internal::{Command, LeaseAnswer, LeaseQuery, command::Request},
     replica::{
         Applier, Input, PeerMessage, Replica, Settings, command,
@@ -27,6 +29,7 @@ use server::{
     state_machine::StateMachine,
 };
 use std::{
+    fmt,
     future::Future,
     path::Path,
     pin::Pin,
@@ -63,6 +66,27 @@ pub(super) struct Out {
     pub(super) stopped: Option<String>,
     /// A promise is broken, as the member itself sees.
     pub(super) violation: Option<String>,
+}
+
+/// Why a member does not start.
+#[derive(Debug)]
+pub(super) enum NoStart {
+    /// What its disk holds does not fit together.
+    Disk(OpenError),
+    /// Its state cannot be read.
+    Image(LoadError),
+    /// The core takes it for no state of its own.
+    Raft(StartError),
+}
+
+impl fmt::Display for NoStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoStart::Disk(error) => error.fmt(f),
+            NoStart::Image(error) => error.fmt(f),
+            NoStart::Raft(error) => error.fmt(f),
+        }
+    }
 }
 
 /// A turn on its way to the disk.
@@ -156,7 +180,7 @@ impl Member {
     ///
     /// # Errors
     /// Why it cannot.
-    pub(super) fn start(&mut self) -> Result<(), String> {
+    pub(super) fn start(&mut self) -> Result<(), NoStart> {
         self.lives += 1;
         // Who joins later knows of nobody until a leader tells it.
         let founds = self.roster.members.contains_key(&self.id);
@@ -165,12 +189,12 @@ impl Member {
         let identity = Identity { cluster: CLUSTER, node: self.id };
         let opened = DataDir::new(self.files.clone(), Path::new("/data"))
             .open(identity, birth)
-            .map_err(|error| error.to_string())?;
+            .map_err(NoStart::Disk)?;
         let Opened { mut wal, images, image, hard_state, entries, roster: _, restarted: _ } = opened;
         wal.set_segment_bytes(self.segment_bytes);
         let epoch = self.id.0 << 32 | self.lives;
         #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
-        let mut state = load_image(&images, image.index, &self.roster).map_err(|error| error.to_string())?;
+        let mut state = load_image(&images, image.index, &self.roster).map_err(NoStart::Image)?;
         #[cfg_attr(not(feature = "plant"), expect(unused_mut, reason = "a plant is set in it"))]
         let mut applier = Applier::new(self.id, epoch, image.clone());
         #[cfg(feature = "plant")]
@@ -185,7 +209,7 @@ impl Member {
         let config =
             raft::Config { id: self.id, seed: self.seed.wrapping_add(self.lives), ..self.core.clone() };
         let election_ticks = u64::from(config.election_ticks);
-        let raft = Raft::new(config, durable).map_err(|error| error.to_string())?;
+        let raft = Raft::new(config, durable).map_err(NoStart::Raft)?;
         let settings = Settings {
             epoch,
             leader_wait_ticks: 2 * election_ticks,

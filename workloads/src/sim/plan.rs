@@ -203,12 +203,11 @@ impl Plan {
             let leaves = rng.random_range(0..at);
             if !learner && !gone.contains(&leaves) && rng.random_bool(0.8) {
                 gone.push(leaves);
-                let at_us = at_us + rng.random_range(0..4 * SECOND);
+                // Up to the last moment: the cluster may have to heal without a member that it still has then.
+                let at_us = (at_us + rng.random_range(0..4 * SECOND)).min(self.safety_us - 1);
                 self.faults.push(Fault { at_us, for_us: 0, kind: FaultKind::Leave(leaves) });
             }
         }
-        // Who would leave after the end stays.
-        self.faults.retain(|fault| fault.at_us < self.safety_us);
         self.faults.sort_by_key(|fault| fault.at_us);
     }
 

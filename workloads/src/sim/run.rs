@@ -15,7 +15,7 @@ use checker::{
     history::event::{Header, VERSION, What},
 };
 use serde_json::json;
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 /// Virtual time within which a healed cluster must converge.
 const CONVERGE_US: u64 = 120 * SECOND;
@@ -115,17 +115,40 @@ fn simulate<W: Workload>(plan: &Plan, workload: W, diagram: bool) -> Outcome {
     }
     let ok = world.history.iter().filter(|line| matches!(line.what, What::Ok { .. })).count() as u64;
     if failure.is_none() {
-        failure = judge(plan, &world);
+        failure = judge(plan, &mut world);
     }
     let diagram = format!("{}\n{}", world.diagram(), world.status());
     let (trace, virtual_us, events) = (world.trace(), world.now, world.events);
     Outcome { failure, trace, virtual_us, events, ok, diagram }
 }
 
-/// Ends all faults, waits until the cluster is one, and reads everything back from every member.
+/// Ends all faults, waits until the cluster is one, and reads everything back from every member. Changes of the
+/// roster that were asked for before may take effect meanwhile: who is removed need not serve any more, who is added
+/// must, and what fails while a change is carried out (it may remove the leader) is tried again after it.
 fn settle<W: Workload>(world: &mut World<W>) -> Result<(), String> {
-    let until = world.now + CONVERGE_US;
     world.heal();
+    converge(world)?;
+    world.record(What::Phase { f: "final".into() });
+    let mut served = BTreeSet::new();
+    loop {
+        let part = world.part();
+        let Some(member) = part.iter().copied().find(|member| !served.contains(member)) else { break };
+        let mut reads = world.generator.final_reads().into_iter();
+        if reads.all(|op| world.operate_at(member, op)) {
+            served.insert(member);
+        } else if world.part() == part {
+            return Err(format!("n{} does not serve after all faults ended", member + 1));
+        }
+        // A member that has just been added holds nothing before.
+        converge(world)?;
+    }
+    observe(world);
+    Ok(())
+}
+
+/// Waits until the cluster is one.
+fn converge<W: Workload>(world: &mut World<W>) -> Result<(), String> {
+    let until = world.now + CONVERGE_US;
     while !world.has_converged() {
         if world.now >= until || world.violation.is_some() {
             return Err(format!("not converged {} s after all faults ended", CONVERGE_US / SECOND));
@@ -133,20 +156,6 @@ fn settle<W: Workload>(world: &mut World<W>) -> Result<(), String> {
         let next = world.now + SECOND / 10;
         world.run_until(next);
     }
-    world.record(What::Phase { f: "final".into() });
-    for member in world.part() {
-        for op in world.generator.final_reads() {
-            if !world.operate_at(member, op) {
-                return Err(format!("n{} does not serve after all faults ended", member + 1));
-            }
-        }
-    }
-    let until = world.now + CONVERGE_US;
-    while !world.has_converged() && world.now < until && world.violation.is_none() {
-        let next = world.now + SECOND / 10;
-        world.run_until(next);
-    }
-    observe(world);
     Ok(())
 }
 
@@ -170,7 +179,7 @@ fn observe<W: Workload>(world: &mut World<W>) {
     }
 }
 
-fn judge<W: Workload>(plan: &Plan, world: &World<W>) -> Option<Failure> {
+fn judge<W: Workload>(plan: &Plan, world: &mut World<W>) -> Option<Failure> {
     let header = Header {
         v: VERSION,
         seed: plan.seed,
@@ -181,7 +190,7 @@ fn judge<W: Workload>(plan: &Plan, world: &World<W>) -> Option<Failure> {
         nodes: world.part().len(),
         clock: "virtual_ns".into(),
     };
-    let history = History::new(header, world.history.iter().cloned());
+    let history = History::new(header, std::mem::take(&mut world.history));
     let options =
         Options { ok_min: OK_MIN, threads: 1, time_limit: Duration::from_secs(120), ..Options::default() };
     let report = checker::check(&history, &options);

@@ -7,7 +7,7 @@ use super::{
     clients::Process,
     door::Ask,
     faults::{Fault, Moment},
-    member::{Member, Out, Said, TICK_US},
+    member::{Member, NoStart, Out, Said, TICK_US},
     plan::{Micros, Plan, SECOND},
     time::SimTime,
 };
@@ -19,13 +19,17 @@ use checker::{
 use raft::{Body, NodeId, Role};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use rustc_hash::FxHasher;
 use serde_json::{Value, json};
-use server::replica::{Input, Outgoing, PeerMessage};
+use server::{
+    disk::OpenError,
+    replica::{Input, Outgoing, PeerMessage},
+};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
     fmt::Write as _,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -53,7 +57,7 @@ enum Event {
         life: u64,
         ok: bool,
     },
-    Ask(usize, u64, Ask),
+    Ask(usize, u64, Box<Ask>),
     Due,
     /// A client wants to be polled in an operation.
     Wake(usize, u64),
@@ -129,7 +133,7 @@ pub(super) struct World<W: Workload> {
     pub(super) history: Vec<Line>,
     /// What is broken.
     pub(super) violation: Option<String>,
-    trace: DefaultHasher,
+    trace: FxHasher,
     pub(super) events: u64,
     diagram: Option<Vec<String>>,
 }
@@ -171,7 +175,7 @@ impl<W: Workload> World<W> {
             serials: 0,
             history: Vec::new(),
             violation: None,
-            trace: DefaultHasher::new(),
+            trace: FxHasher::default(),
             events: 0,
             diagram: diagram.then(Vec::new),
             members,
@@ -200,6 +204,19 @@ impl<W: Workload> World<W> {
 
     /// Goes on until virtual time `until`, or something breaks.
     pub(super) fn run_until(&mut self, until: Micros) {
+        // A broken invariant is a panic in the server and a finding here.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.happen_until(until))) {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
+            self.violation = Some(format!("an invariant is broken: {}", text.unwrap_or_default()));
+        }
+        if self.violation.is_none() {
+            self.now = self.now.max(until);
+            self.time.set(self.now);
+        }
+    }
+
+    fn happen_until(&mut self, until: Micros) {
         while self.violation.is_none()
             && let Some(Reverse(next)) = self.queue.peek()
             && next.at <= until
@@ -208,16 +225,7 @@ impl<W: Workload> World<W> {
             self.now = at;
             self.time.set(at);
             self.events += 1;
-            // A broken invariant is a panic in the server and a finding here.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.happen(event))) {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
-                self.violation = Some(format!("an invariant is broken: {}", text.unwrap_or_default()));
-            }
-        }
-        if self.violation.is_none() {
-            self.now = self.now.max(until);
-            self.time.set(self.now);
+            self.happen(event);
         }
     }
 
@@ -294,7 +302,7 @@ impl<W: Workload> World<W> {
             }
             Event::Ask(at, life, ask) if self.members[at].lives == life => {
                 self.note(5, at);
-                self.members[at].ask(ask, &mut out);
+                self.members[at].ask(*ask, &mut out);
                 self.follow(at, out);
             }
             // Whoever asked an earlier life sees that it is over.
@@ -387,7 +395,7 @@ impl<W: Workload> World<W> {
         let life = self.members[member].lives;
         for ask in self.members[member].door.take_asked() {
             let after = self.rng.random_range(50..500);
-            self.queue_in(after, Event::Ask(member, life, ask));
+            self.queue_in(after, Event::Ask(member, life, Box::new(ask)));
         }
     }
 
@@ -449,7 +457,9 @@ impl<W: Workload> World<W> {
             }
             Err(error) => {
                 let rotten = |fault: &Fault| fault.kind.spoils() == Some(at);
-                if self.plan.faults.iter().any(rotten) {
+                // Whatever a disk lost: what an intact image needs of the log is never let go of.
+                let excused = !matches!(error, NoStart::Disk(OpenError::Gap { .. }));
+                if excused && self.plan.faults.iter().any(rotten) {
                     self.tell(|| format!("n{} refuses its disk: {error}", at + 1));
                     self.spoilt.insert(at);
                 } else {

@@ -130,6 +130,12 @@ const EQUIVALENT: &[(&str, &str)] = &[
          wrongly (Raft paper, section 5.3)",
     ),
     (
+        "stale-rejection-believed",
+        "a leader never looks for agreement below what was acknowledged, so who believes a late rejection sends once more \
+         what the follower holds: time is lost, no promise broken; golden script append/late_rejection_is_ignored shows \
+         the appends",
+    ),
+    (
         "transfer-before-caught-up",
         "who campaigns with a shorter log is not elected (Raft paper, section 5.4.1): time is lost, no promise broken",
     ),
@@ -139,7 +145,6 @@ const EQUIVALENT: &[(&str, &str)] = &[
 const ELSEWHERE: &[(&str, &str)] = &[
     ("timeouts-not-random", "golden script election/timeouts_are_random, and the core's random driver"),
     ("two-changes-at-once", "golden script membership/one_change_at_a_time, and the core's random driver"),
-    ("stale-rejection-believed", "golden script append/late_rejection_is_ignored"),
     ("read-by-minority", "golden script read/joint_majorities"),
     ("read-without-quorum", "the core's random driver"),
     ("commits-old-term", "the core's random driver"),
@@ -148,6 +153,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("ignores-newer-term", "the core's random driver"),
     ("new-majority-elects", "the core's random driver"),
     ("new-majority-only", "the core's random driver"),
+    ("read-of-earlier-life", "the replica's test answers_to_an_earlier_life_are_not_taken"),
+    ("read-joins-round", "the replica's test a_read_that_comes_while_a_round_is_under_way_is_no_part_of_it"),
+    ("expiry-of-earlier-term", "the replica's test who_led_once_cannot_end_leases"),
 ];
 
 /// What in the tests of the core finds a mutant that the searches do not.

@@ -38,39 +38,32 @@ struct Found {
     by: String,
 }
 
-/// All searches of one kind for a mutant: those that found it, and how many there were.
-#[derive(Default)]
+/// All searches of one kind for a mutant: how many there were, and what became of those that found it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cell {
-    found: Vec<Found>,
     tried: u64,
+    found: Option<Finds>,
+}
+
+/// Searches that found a mutant.
+#[derive(Clone, Debug, PartialEq)]
+struct Finds {
+    count: u64,
+    /// Processor time, in seconds.
+    median_s: f64,
+    worst_s: f64,
+    /// What gave it away, most often first.
+    by: String,
 }
 
 impl Cell {
-    pub(super) fn is_found(&self) -> bool {
-        !self.found.is_empty()
-    }
-
-    fn times_s(&self) -> Vec<f64> {
-        let mut times: Vec<f64> = self.found.iter().map(|found| found.cpu_s).collect();
+    fn new(tried: u64, found: &[Found]) -> Cell {
+        let mut times: Vec<f64> = found.iter().map(|found| found.cpu_s).collect();
         times.sort_by(f64::total_cmp);
-        times
-    }
-
-    /// Of those that found it.
-    pub(super) fn median_s(&self) -> Option<f64> {
-        let times = self.times_s();
-        times.get(times.len() / 2).copied()
-    }
-
-    pub(super) fn text(&self) -> String {
-        if self.tried == 0 {
-            return "-".into();
-        }
-        let (Some(median), times) = (self.median_s(), self.times_s()) else { return "not found".into() };
-        let (count, worst) = (times.len(), times.last().copied().unwrap_or(median));
+        let Some(&worst_s) = times.last() else { return Cell { tried, found: None } };
         // What gave it away most often, with the rest's names behind it.
         let mut by: Vec<(&str, usize)> = Vec::new();
-        for found in &self.found {
+        for found in found {
             match by.iter_mut().find(|(name, _)| *name == found.by) {
                 Some((_, count)) => *count += 1,
                 None => by.push((&found.by, 1)),
@@ -78,12 +71,50 @@ impl Cell {
         }
         by.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let by: Vec<&str> = by.into_iter().map(|(name, _)| name).take(3).collect();
-        let by = by.join(", ");
-        if self.tried == 1 {
-            format!("{median:.2} s: {by}")
-        } else {
-            format!("{count}/{}, {median:.2} s, {worst:.2} s: {by}", self.tried)
+        let (count, median_s) = (found.len() as u64, times[times.len() / 2]);
+        Cell { tried, found: Some(Finds { count, median_s, worst_s, by: by.join(", ") }) }
+    }
+
+    pub(super) fn is_found(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Of those that found it.
+    pub(super) fn median_s(&self) -> Option<f64> {
+        self.found.as_ref().map(|found| found.median_s)
+    }
+
+    /// As a table shows it.
+    pub(super) fn text(&self) -> String {
+        match (self.tried, &self.found) {
+            (0, _) => "-".into(),
+            (_, None) => "not found".into(),
+            (1, Some(Finds { median_s, by, .. })) => format!("{median_s:.2} s: {by}"),
+            (tried, Some(Finds { count, median_s, worst_s, by })) => {
+                format!("{count}/{tried}, {median_s:.2} s, {worst_s:.2} s: {by}")
+            }
         }
+    }
+
+    /// Reads back what [`text`](Cell::text) wrote; `None` for anything else.
+    pub(super) fn parse(text: &str) -> Option<Cell> {
+        let seconds = |text: &str| text.strip_suffix(" s")?.parse::<f64>().ok();
+        match text {
+            "-" => return Some(Cell::default()),
+            "not found" => return Some(Cell { tried: 1, found: None }),
+            _ => {}
+        }
+        let (numbers, by) = text.split_once(": ")?;
+        let by = by.to_string();
+        let (tried, count, median_s, worst_s) = match numbers.split(", ").collect::<Vec<_>>()[..] {
+            [only] => (1, 1, seconds(only)?, seconds(only)?),
+            [counts, median, worst] => {
+                let (count, tried) = counts.split_once('/')?;
+                (tried.parse().ok()?, count.parse().ok()?, seconds(median)?, seconds(worst)?)
+            }
+            _ => return None,
+        };
+        Some(Cell { tried, found: Some(Finds { count, median_s, worst_s, by }) })
     }
 }
 
@@ -100,19 +131,16 @@ pub(super) fn search(args: &MutantsArgs, mutant: Mutant, altitude: Altitude) -> 
 
 /// One search a seed; the first in vain ends it if none before found anything.
 fn repeat(args: &MutantsArgs, mut search: impl FnMut(u64) -> Option<String>) -> Cell {
-    let mut cell = Cell { found: Vec::new(), tried: args.repeat };
+    let mut found = Vec::new();
     for seed in 1..=args.repeat {
         let before = cpu_s();
         match search(seed) {
-            Some(by) => cell.found.push(Found { cpu_s: cpu_s() - before, by }),
-            None if cell.found.is_empty() => {
-                cell.tried = seed;
-                break;
-            }
+            Some(by) => found.push(Found { cpu_s: cpu_s() - before, by }),
+            None if found.is_empty() => return Cell::new(seed, &found),
             None => {}
         }
     }
-    cell
+    Cell::new(args.repeat, &found)
 }
 
 /// Processor time that a search may take. Time on a clock would depend on what else the machine does.
@@ -150,7 +178,7 @@ fn bfs(args: &MutantsArgs, mutant: Mutant) -> Cell {
         cpu_s: cpu_s() - before,
         by: format!("{}, depth {}", found.broken.name(), found.actions.len()),
     });
-    Cell { found: found.into_iter().collect(), tried: 1 }
+    Cell::new(1, found.as_slice())
 }
 
 /// Where walks are taken, in turn, and how many for each one elsewhere: those of `churn` are short, and what they look
@@ -199,4 +227,31 @@ fn simulation(args: &MutantsArgs, mutant: Mutant, seed: u64) -> Option<String> {
         }
         sim::run(&plan, false).failure.map(|failure| failure.finder().to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_table_shows_is_read_back() {
+        let found = |times: &[(f64, &str)]| -> Vec<Found> {
+            times.iter().map(|(cpu_s, by)| Found { cpu_s: *cpu_s, by: (*by).into() }).collect()
+        };
+        let cells = [
+            Cell::default(),
+            Cell::new(1, &[]),
+            Cell::new(1, &found(&[(0.25, "log matching, depth 4")])),
+            Cell::new(3, &found(&[(1.5, "invariants"), (0.5, "liveness"), (0.75, "liveness")])),
+        ];
+        for cell in cells {
+            assert_eq!(Cell::parse(&cell.text()), Some(cell.clone()), "{}", cell.text());
+        }
+        let text = "2/3, 0.75 s, 1.50 s: liveness, invariants";
+        assert_eq!(Cell::parse(text).map(|cell| cell.text()), Some(text.into()));
+        for other in ["", "not searched", "at once: log matching (c)", "3 of the first 37 seeds: invariants"]
+        {
+            assert_eq!(Cell::parse(other), None, "{other}");
+        }
+    }
 }

@@ -48,11 +48,11 @@ impl Member {
     /// Writes an image when enough was applied since the last one.
     pub(super) fn take_image(&mut self, out: &mut Out) {
         let Some(life) = &mut self.life else { return };
-        let meta = life.applier.meta().clone();
-        if meta.index.0 < life.last_image.0 + self.snapshot_count {
+        let index = life.applier.applied();
+        if index.0 < life.last_image.0 + self.snapshot_count {
             return;
         }
-        let index = meta.index;
+        let meta = life.applier.meta().clone();
         let written = life.images.write(meta, "own").and_then(|mut writer| {
             let state = self.door.state();
             let mut image = state.begin_image();

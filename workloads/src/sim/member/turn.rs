@@ -25,7 +25,8 @@ impl Member {
             if life.waiting.is_some() || out.stopped.is_some() {
                 return;
             }
-            for input in std::mem::take(&mut life.inbox) {
+            let mut inbox = std::mem::take(&mut life.inbox);
+            for input in inbox.drain(..) {
                 first = true;
                 if matches!(input, Input::Tick) {
                     self.door.state_mut().scrub(SCRUB);
@@ -44,6 +45,8 @@ impl Member {
                     step(&mut life.replica, Input::Change(change), out);
                 }
             }
+            // Nothing came meanwhile; the room that it has is used again.
+            life.inbox = inbox;
             if !first && !life.replica.has_turn() {
                 return;
             }

@@ -177,8 +177,8 @@ impl<W: Workload> World<W> {
         }
     }
 
-    /// Whether all that take part and can run have applied the same, know the same leader, and are who shall take
-    /// part.
+    /// Whether all that take part and can run have applied the same, know the same leader, which is one of them, and
+    /// are who shall take part.
     pub(in crate::sim) fn has_converged(&self) -> bool {
         let part = self.part();
         let members = || part.iter().map(|at| &self.members[*at]);
@@ -188,7 +188,7 @@ impl<W: Workload> World<W> {
         members().all(Member::is_up)
             && applied.len() == 1
             && leaders.len() == 1
-            && leaders.first().is_some_and(Option::is_some)
+            && leaders.first().is_some_and(|leader| members().any(|member| Some(member.id) == *leader))
             && self.membership_is_settled()
             && self.processes.iter().all(Process::is_free)
     }
