@@ -10,6 +10,9 @@ use crate::verdict::{Progress, Why};
 /// Between two looks at the memory: it cannot fill within that, and a look is not free.
 const MEMORY_LOOK: Duration = Duration::from_millis(10);
 
+/// Steps of a [`Pace`] between two looks at its budget.
+const STEPS_PER_LOOK: u32 = 4096;
+
 /// What is left of the time and the memory of one call of [`check`](crate::check()), shared by its threads.
 #[derive(Debug)]
 pub struct Budget {
@@ -56,6 +59,26 @@ impl Budget {
             begun,
             memory_look: AtomicU64::new(0),
         }
+    }
+
+    /// One that never ends.
+    pub fn endless() -> Budget {
+        Budget {
+            deadline: None,
+            limit: Duration::MAX,
+            cancel: Cancel::default(),
+            states_max: usize::MAX,
+            states: AtomicUsize::new(0),
+            memory_max: None,
+            memory_more: u64::MAX,
+            begun: Instant::now(),
+            memory_look: AtomicU64::new(0),
+        }
+    }
+
+    /// For a loop whose steps take no more than some microseconds each. It looks at its first step.
+    pub fn pace(&self) -> Pace<'_> {
+        Pace { budget: self, left: 0 }
     }
 
     /// A part of the time that is left, for work that is welcome but not needed.
@@ -140,6 +163,42 @@ impl Budget {
             Stop::States => Why::StateLimit { limit: self.states_max as u64, reached },
             Stop::Cancelled => Why::Cancelled { reached },
             Stop::Ambiguous => Why::Ambiguous { reached },
+        }
+    }
+}
+
+/// Looks at a budget once in many steps of a loop.
+#[derive(Debug)]
+pub struct Pace<'a> {
+    budget: &'a Budget,
+    left: u32,
+}
+
+impl Pace<'_> {
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// [`Stop`] if work may not go on.
+    #[inline]
+    pub fn step(&mut self) -> Result<(), Stop> {
+        self.steps(1)
+    }
+
+    /// Takes so many steps at once.
+    ///
+    /// # Errors
+    /// [`Stop`] if work may not go on.
+    #[inline]
+    pub fn steps(&mut self, steps: usize) -> Result<(), Stop> {
+        match u32::try_from(steps).ok().and_then(|steps| self.left.checked_sub(steps)) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                self.left = STEPS_PER_LOOK;
+                self.budget.go_on()
+            }
         }
     }
 }

@@ -62,11 +62,23 @@ fn decide<S: SequentialSpec>(spec: &S, calls: Vec<Call<S::Op>>) -> Answer {
     Answer { answer, by: by.to_owned() }
 }
 
-fn register(name: &str, load: Load, rival: Rival) {
+fn register(name: &str, load: Load, rival: Rival) -> f64 {
     let calls = registers::make(load, 7);
     let Load { operations, clients, .. } = load;
     let name = format!("{name}, {clients} clients{}", if load.bad { ", one bad read" } else { "" });
-    line(&name, operations, rival, || decide(&Register::default(), calls));
+    line(&name, operations, rival, || decide(&Register::default(), calls))
+}
+
+/// Sizes that show how the cost grows.
+const SIZES: [usize; 4] = [1000, 10_000, 100_000, 1_000_000];
+
+/// Tells what an operation costs at each size, and over the logarithm of it.
+fn growth(ms: [f64; SIZES.len()]) {
+    let each = SIZES.iter().zip(ms).map(|(size, ms)| {
+        let us = ms * 1e3 / *size as f64;
+        format!("{size}: {us:.3} us ({:.4} us over log2 n)", us / (*size as f64).log2())
+    });
+    println!("an operation of {}", each.collect::<Vec<_>>().join(", "));
 }
 
 fn unique() {
@@ -84,7 +96,7 @@ fn unique() {
     }
     register("unique", load(10_000, 10, 0), took("Porcupine", 2100.0));
     register("unique", load(100_000, 10, 0), Rival { name: "Porcupine", ms: None, said: "out of 13 GB" });
-    register("unique", load(1_000_000, 50, 1000), table::NONE);
+    growth(SIZES.map(|size| register("unique", load(size, 50, 1000), table::NONE)));
     register("unique", Load { bad: true, ..load(1_000_000, 50, 1000) }, table::NONE);
 }
 
@@ -110,11 +122,10 @@ fn few_values() {
 
 fn revisions() {
     head("Stores with revisions: puts, deletes, ranges, transactions; 2 % of the writes without an answer");
-    let sizes = [(1000, 100), (10_000, 100), (100_000, 100), (1_000_000, 100)];
-    for (operations, clients) in sizes {
-        let calls = stores::make(operations, clients, 2, 7);
-        line(&format!("store, {clients} clients"), operations, table::NONE, || by_revision(&calls));
-    }
+    growth(SIZES.map(|operations| {
+        let calls = stores::make(operations, 100, 2, 7);
+        line("store, 100 clients", operations, table::NONE, || by_revision(&calls))
+    }));
 }
 
 /// What a check of a store does, from typed operations on.

@@ -27,6 +27,9 @@ pub fn all() {
     {
         strings(&folder.join("porcupine/kv"), name, theirs);
     }
+    for (name, theirs) in [("c10-ok", 4292.0), ("c10-bad", 4191.0)] {
+        undivided(&folder.join("porcupine/kv"), name, theirs);
+    }
     witness(&folder.join("porcupine/kv/c50-bad.txt"));
 }
 
@@ -61,6 +64,25 @@ fn strings(folder: &Path, name: &str, theirs: f64) {
     let calls = decode::strings(&history).calls;
     let spec = Strings::of(calls.iter().map(|call| &call.op));
     line(name, calls.len(), took("Porcupine", theirs), || decide(&spec, calls));
+}
+
+/// A history that is given without its partition, which is found here, and the same with it.
+fn undivided(folder: &Path, name: &str, theirs: f64) {
+    let (_, history) = file::read(&folder.join(format!("{name}.txt"))).expect("reads");
+    let calls = decode::strings(&history).calls;
+    let spec = Strings::of(calls.iter().map(|call| &call.op));
+    let parts = split(&spec, calls.clone());
+    let name = |how: &str| format!("{name}, {how}");
+    let budget = budget();
+    let divided = line(&name("partition given"), calls.len(), crate::table::NONE, || {
+        let wrong = parts
+            .iter()
+            .filter(|part| !matches!(decide_part(&spec, &part.calls, &budget).decision, Decision::Legal));
+        let answer = if wrong.count() == 0 { "valid" } else { "anomaly" };
+        Answer { answer: answer.to_owned(), by: format!("{} parts", parts.len()) }
+    });
+    let whole = line(&name("no partition"), calls.len(), took("Porcupine", theirs), || decide(&spec, calls));
+    println!("without / with: {:.2} (target: 2)", whole / divided);
 }
 
 /// The smallest witness, from an illegal history on.

@@ -1,7 +1,8 @@
-//! Elections: a term has one leader, whoever looks; terms never go back.
+//! Elections: a term has one leader, whoever looks; terms never go back; who leads has campaigned, and wins but once.
 //!
 //! A term is the revision at which a leader's record was made. `campaign` and `observe` answer with the term and
-//! the leader that they saw, by linearizable requests, or with null where there is none.
+//! the leader that they saw, by linearizable requests, or with null where there is none. Each campaign has a candidate of
+//! its own; one that is answered with another leader has lost.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::witness::{circumstances, witness};
 pub(super) fn check(context: Context<'_>) -> Result<CheckResult, Vec<Problem>> {
     let mut running = Running::new("election");
     let mut seen: BTreeMap<String, Vec<(OpId, Leader)>> = BTreeMap::new();
+    let mut campaigns: BTreeMap<String, BTreeMap<i64, Campaign>> = BTreeMap::new();
     for operation in context.history.operations() {
         let wrong = |why: String| {
             vec![Problem { line: None, kind: ProblemKind::WrongValue { op: operation.id, why } }]
@@ -27,8 +29,18 @@ pub(super) fn check(context: Context<'_>) -> Result<CheckResult, Vec<Problem>> {
             return Err(vec![Problem { line: None, kind }]);
         }
         let election = operation.key.clone().ok_or_else(|| wrong("the election has no name".to_owned()))?;
-        let Some(answer) = operation.answer() else { continue };
-        let leader: Option<Leader> = Option::deserialize(answer).map_err(|error| wrong(error.to_string()))?;
+        let answer = operation.answer();
+        let leader: Option<Option<Leader>> =
+            answer.map(Option::deserialize).transpose().map_err(|e| wrong(e.to_string()))?;
+        if operation.f == "campaign" {
+            let candidate = operation.value.as_i64();
+            let candidate = candidate.ok_or_else(|| wrong("a candidate is a whole number".to_owned()))?;
+            let lost = operation.is_fail()
+                || leader.is_some_and(|leader| leader.is_none_or(|leader| leader.leader != candidate));
+            let campaign = Campaign { id: operation.id, lost };
+            campaigns.entry(election.clone()).or_default().insert(candidate, campaign);
+        }
+        let leader = leader.flatten();
         seen.entry(election).or_default().extend(leader.map(|leader| (operation.id, leader)));
     }
     running.count("observations", seen.values().map(Vec::len).sum());
@@ -38,10 +50,20 @@ pub(super) fn check(context: Context<'_>) -> Result<CheckResult, Vec<Problem>> {
     let mut anomalies = Vec::new();
     let mut terms = 0;
     for (election, seen) in &seen {
-        terms += judge(context, election, seen, &mut anomalies);
+        let none = BTreeMap::new();
+        let campaigns = campaigns.get(election).unwrap_or(&none);
+        terms += judge(context, election, seen, campaigns, &mut anomalies);
     }
     running.count("terms", terms);
     Ok(running.end("terms", Verdict::of(anomalies)))
+}
+
+/// Somebody's attempt to become the leader.
+#[derive(Clone, Copy)]
+struct Campaign {
+    id: OpId,
+    /// Whether it surely had no effect.
+    lost: bool,
 }
 
 /// Judges one election, and gives how many terms it had.
@@ -49,6 +71,7 @@ fn judge(
     context: Context<'_>,
     election: &str,
     seen: &[(OpId, Leader)],
+    campaigns: &BTreeMap<i64, Campaign>,
     anomalies: &mut Vec<Anomaly>,
 ) -> usize {
     let by = |id: OpId| {
@@ -74,6 +97,43 @@ fn judge(
                 by(*id)
             );
             report(AnomalyKind::TwoLeaders, sentence, &[first, *id]);
+        }
+    }
+    let mut terms: BTreeMap<i64, (OpId, i64)> = BTreeMap::new();
+    for (id, Leader { term, leader }) in seen {
+        let returned = context.operation(*id).returned().map_or(u64::MAX, |returned| returned.i);
+        let campaign =
+            campaigns.get(leader).filter(|campaign| context.operation(campaign.id).invoked.i < returned);
+        match campaign {
+            None => {
+                let sentence = format!(
+                    "who leads has campaigned, but {} saw {leader} lead {election}, who had not",
+                    by(*id)
+                );
+                report(AnomalyKind::PhantomValue, sentence, &[*id]);
+            }
+            Some(Campaign { id: campaign, lost: true }) => {
+                let sentence = format!(
+                    "who lost an election does not lead, but {} saw {leader} lead {election}, whose campaign {} had no \
+                     effect",
+                    by(*id),
+                    by(*campaign)
+                );
+                report(AnomalyKind::FailedOpObserved, sentence, &[*campaign, *id]);
+            }
+            Some(Campaign { id: campaign, lost: false }) => {
+                let (first, known) = *terms.entry(*leader).or_insert((*id, *term));
+                if known != *term {
+                    let sentence = format!(
+                        "a campaign wins one term, but that of {leader} for {election}, {}, won {known}, as seen by {}, \
+                         and {term}, as seen by {}",
+                        by(*campaign),
+                        by(first),
+                        by(*id)
+                    );
+                    report(AnomalyKind::AppliedTwice, sentence, &[*campaign, first, *id]);
+                }
+            }
         }
     }
     // By real time: the newest term that had been answered before each invocation.

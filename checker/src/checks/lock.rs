@@ -20,8 +20,8 @@ use crate::witness::{circumstances, witness};
 struct Holds {
     /// By lock: who held it, and what it added.
     held: BTreeMap<String, Vec<(OpId, i64, Held)>>,
-    /// By lock: what may not be in the list, since its holder failed for certain.
-    failed: BTreeMap<String, BTreeMap<i64, OpId>>,
+    /// By lock: who was to add what.
+    asked: BTreeMap<String, BTreeMap<i64, OpId>>,
     /// By lock: reads of the list.
     reads: BTreeMap<String, Vec<(OpId, Vec<i64>)>>,
 }
@@ -45,7 +45,7 @@ pub(super) fn check(context: Context<'_>, fenced: bool) -> Result<CheckResult, V
     for (lock, reads) in &holds.reads {
         let held = holds.held.get(lock).map(Vec::as_slice).unwrap_or_default();
         for read in reads {
-            judge.list(lock, held, holds.failed.get(lock), read);
+            judge.list(lock, held, holds.asked.get(lock), read);
         }
     }
     let overlaps = holds.held.values().map(|held| overlapping(held).len()).sum();
@@ -54,7 +54,7 @@ pub(super) fn check(context: Context<'_>, fenced: bool) -> Result<CheckResult, V
 }
 
 fn read(context: Context<'_>) -> Result<Holds, Vec<Problem>> {
-    let mut holds = Holds { held: BTreeMap::new(), failed: BTreeMap::new(), reads: BTreeMap::new() };
+    let mut holds = Holds { held: BTreeMap::new(), asked: BTreeMap::new(), reads: BTreeMap::new() };
     for operation in context.history.operations() {
         let wrong = |why: String| {
             vec![Problem { line: None, kind: ProblemKind::WrongValue { op: operation.id, why } }]
@@ -64,11 +64,10 @@ fn read(context: Context<'_>) -> Result<Holds, Vec<Problem>> {
             "hold" => {
                 let element = operation.value.as_i64();
                 let element = element.ok_or_else(|| wrong("an element is a whole number".to_owned()))?;
+                holds.asked.entry(lock.clone()).or_default().insert(element, operation.id);
                 if let Some(answer) = operation.answer() {
                     let held = Held::deserialize(answer).map_err(|error| wrong(error.to_string()))?;
                     holds.held.entry(lock).or_default().push((operation.id, element, held));
-                } else if operation.is_fail() {
-                    holds.failed.entry(lock).or_default().insert(element, operation.id);
                 }
             }
             "read" => {
@@ -166,7 +165,7 @@ impl Judge<'_> {
         &mut self,
         lock: &str,
         held: &[(OpId, i64, Held)],
-        failed: Option<&BTreeMap<i64, OpId>>,
+        asked: Option<&BTreeMap<i64, OpId>>,
         (reader, found): &(OpId, Vec<i64>),
     ) {
         let set: BTreeSet<i64> = found.iter().copied().collect();
@@ -185,13 +184,29 @@ impl Judge<'_> {
             let sentence = format!("{lock}'s list holds an element twice for {}", self.by(*reader));
             self.report(AnomalyKind::DuplicateElement, sentence, &[*reader]);
         }
-        let observed = failed.into_iter().flatten().find(|(element, _)| set.contains(element));
+        let returned = self.context.operation(*reader).returned().map_or(u64::MAX, |returned| returned.i);
+        let by = |element: &i64| asked.and_then(|asked| asked.get(element)).copied();
+        let nobody = |element: &&i64| {
+            by(element).is_none_or(|holder| self.context.operation(holder).invoked.i > returned)
+        };
+        if let Some(element) = set.iter().find(nobody) {
+            let sentence = format!(
+                "a list has what was added to it, but {element} is in what {} read, which nobody had added",
+                self.by(*reader)
+            );
+            self.report(AnomalyKind::PhantomElement, sentence, &[*reader]);
+        }
+        let observed = set.iter().find_map(|element| {
+            by(element)
+                .filter(|holder| self.context.operation(*holder).is_fail())
+                .map(|holder| (*element, holder))
+        });
         if let Some((element, failed)) = observed {
             let sentence = format!(
                 "what failed for certain has no effect, but {element} of {} is in what {reader} read",
-                self.by(*failed)
+                self.by(failed)
             );
-            self.report(AnomalyKind::FailedOpObserved, sentence, &[*failed, *reader]);
+            self.report(AnomalyKind::FailedOpObserved, sentence, &[failed, *reader]);
         }
     }
 }

@@ -59,6 +59,7 @@ impl<'a> Context<'a> {
 }
 
 /// A check under way: its result so far.
+#[derive(Clone)]
 pub(crate) struct Running {
     check: &'static str,
     started: Instant,
@@ -100,8 +101,7 @@ pub(crate) fn all(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>
         "counter" => vec![counter::check(context, &sound(decode::counter(history))?)],
         "unique-ids" => vec![unique_ids::check(context)],
         "watch" => watch_checks(context)?,
-        "lock" => vec![lock::check(context, true)?],
-        "lock-unfenced" => vec![lock::check(context, false)?],
+        scenario @ ("lock" | "lock-unfenced") => lock_checks(context, scenario == "lock")?,
         "lease" => vec![lease::check(context)?],
         "election" => vec![election::check(context)?],
         scenario if objects::NAMES.contains(&scenario) => {
@@ -132,6 +132,12 @@ fn cannot(context: Context<'_>) -> Option<String> {
     let levels = matches!(scenario, "append" | "list-append" | "txn" | "rw-register");
     let model = context.options.model.filter(|_| !levels)?;
     Some(format!("a level as {model} is asked of transactions (append, rw-register, txn), not of {scenario}"))
+}
+
+fn lock_checks(context: Context<'_>, fenced: bool) -> Result<Vec<CheckResult>, Vec<Problem>> {
+    let mut results = vec![lock::check(context, fenced)?];
+    results.extend(order_checks(context, |operation| operation.f == "hold"));
+    Ok(results)
 }
 
 fn watch_checks(context: Context<'_>) -> Result<Vec<CheckResult>, Vec<Problem>> {

@@ -1,6 +1,7 @@
 //! Strongly connected components, by Tarjan's algorithm without recursion.
 
 use super::graph::{Graph, LINK, Mask, Node, RW};
+use crate::budget::{Pace, Stop};
 
 const UNSEEN: u32 = u32::MAX;
 
@@ -83,18 +84,22 @@ impl<'a> Components<'a> {
 
     /// Components of more than one place over edges of `mask`, each in ascending order, the smallest first.
     /// Only nodes of `among` are looked at, all of which `inside` accepts and nothing else.
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget of `pace` ends before.
     pub fn find(
         &mut self,
         among: impl Iterator<Item = Node> + Clone,
         mask: Mask,
         inside: impl Fn(Node) -> bool,
-    ) -> Vec<Vec<u32>> {
+        pace: &mut Pace<'_>,
+    ) -> Result<Vec<Vec<u32>>, Stop> {
         let mut found = Vec::new();
         let mut counter = 0;
         let walks = self.walks;
         for root in among.clone().map(|node| walks.start(node)) {
             if self.index[root as usize] == UNSEEN {
-                self.visit(root, mask | LINK, &inside, &mut counter, &mut found);
+                self.visit(root, mask | LINK, &inside, (&mut counter, &mut found), pace)?;
             }
         }
         for place in among.map(|node| self.walks.start(node) as usize) {
@@ -102,7 +107,7 @@ impl<'a> Components<'a> {
             self.index[place..=last].fill(UNSEEN);
         }
         found.sort_by_key(|component: &Vec<u32>| (component.len(), component[0]));
-        found
+        Ok(found)
     }
 
     fn visit(
@@ -110,11 +115,12 @@ impl<'a> Components<'a> {
         root: u32,
         mask: Mask,
         inside: &impl Fn(Node) -> bool,
-        counter: &mut u32,
-        found: &mut Vec<Vec<u32>>,
-    ) {
+        (counter, found): (&mut u32, &mut Vec<Vec<u32>>),
+        pace: &mut Pace<'_>,
+    ) -> Result<(), Stop> {
         self.enter(root, counter);
         while let Some((place, next)) = self.frames.last_mut() {
+            pace.step()?;
             let (place, number) = (*place, *next as usize);
             if number < self.graph.range(self.walks.node(place)).end {
                 *next += 1;
@@ -139,6 +145,7 @@ impl<'a> Components<'a> {
                 self.leave(place, found);
             }
         }
+        Ok(())
     }
 
     fn enter(&mut self, place: u32, counter: &mut u32) {

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use super::components::{Components, Walks};
 use super::graph::{Graph, LINK, Mask, Node, PR, RT, RW, WR, WW};
+use crate::budget::{Budget, Pace, Stop};
 
 /// Edges that all searches for short cycles may look at together, for each edge of the graph, and at least.
 const STEPS_PER_EDGE: usize = 2;
@@ -70,6 +71,9 @@ pub struct Found {
 /// An edge: from where, why, and to where.
 type Edge = (Node, Mask, Node);
 
+/// A cycle, if there is one: nodes, each with the reason why it comes before the next.
+type Way = Option<Vec<(Node, Mask)>>;
+
 const ORDERS: [Order; 3] = [Order::Data, Order::Process, Order::Realtime];
 
 const SHAPES: [Shape; 5] = [Shape::G0, Shape::G1c, Shape::GSingle, Shape::GNonadjacent, Shape::G2Item];
@@ -96,21 +100,29 @@ impl Shape {
 
 /// The cycles of a graph. In each component, for each [`Order`], those of the weakest level that is broken,
 /// unless a weaker order shows that level already.
-pub fn cycles(graph: &Graph) -> Found {
+///
+/// # Errors
+/// [`Stop`] if the budget ends before.
+pub fn cycles(graph: &Graph, budget: &Budget) -> Result<Found, Stop> {
     let nodes = 0..graph.nodes() as Node;
-    let top = Components::new(graph, Walks::All).find(nodes, WW | WR | RW | PR | RT, |_| true);
+    let mask = WW | WR | RW | PR | RT;
+    let top = Components::new(graph, Walks::All).find(nodes, mask, |_| true, &mut budget.pace())?;
     let mut found = Found { components: top.len(), ..Found::default() };
     if top.is_empty() {
-        return found;
+        return Ok(found);
     }
-    let mut search = Search::new(graph);
+    let mut search = Search::new(graph, budget);
     for component in &top {
         search.mark(component, 1);
         let mut weakest: Option<Shape> = None;
         for order in ORDERS {
             let below = SHAPES.into_iter().take_while(|shape| weakest.is_none_or(|weakest| *shape < weakest));
-            let here = below.into_iter().find_map(|shape| search.of(component, shape, order, &mut found));
-            weakest = here.or(weakest);
+            for shape in below {
+                if search.of(component, shape, order, &mut found)? {
+                    weakest = Some(shape);
+                    break;
+                }
+            }
         }
         search.mark(component, 0);
     }
@@ -132,20 +144,22 @@ pub fn cycles(graph: &Graph) -> Found {
         same.1 <= REPORTED_MAX
     });
     found.cut_short = search.cut_short;
-    found
+    Ok(found)
 }
 
 /// A short cycle over edges of `mask`, whatever its shape; empty if there is none.
-pub fn shortest_cycle(graph: &Graph, mask: Mask) -> Vec<(Node, Mask)> {
+///
+/// # Errors
+/// [`Stop`] if the budget ends before.
+pub fn shortest_cycle(graph: &Graph, mask: Mask, budget: &Budget) -> Result<Vec<(Node, Mask)>, Stop> {
     let nodes = 0..graph.nodes() as Node;
-    let Some(component) = Components::new(graph, Walks::All).find(nodes, mask, |_| true).into_iter().next()
-    else {
-        return Vec::new();
-    };
-    let mut search = Search::new(graph);
+    let found = Components::new(graph, Walks::All).find(nodes, mask, |_| true, &mut budget.pace())?;
+    let Some(component) = found.into_iter().next() else { return Ok(Vec::new()) };
+    let mut search = Search::new(graph, budget);
     search.inner = 1;
     search.mark(&component, 1);
-    search.shortest(&component, mask, mask, Walks::All).expect("a component holds a cycle")
+    let cycle = search.shortest(&component, mask, mask, Walks::All)?;
+    Ok(cycle.expect("a component holds a cycle"))
 }
 
 /// Searches inside components.
@@ -163,10 +177,11 @@ struct Search<'a> {
     walks: u32,
     steps: usize,
     cut_short: bool,
+    pace: Pace<'a>,
 }
 
 impl<'a> Search<'a> {
-    fn new(graph: &'a Graph) -> Search<'a> {
+    fn new(graph: &'a Graph, budget: &'a Budget) -> Search<'a> {
         let nodes = graph.nodes();
         Search {
             graph,
@@ -180,6 +195,7 @@ impl<'a> Search<'a> {
             walks: 0,
             steps: (STEPS_PER_EDGE * graph.edges()).max(STEPS_MIN),
             cut_short: false,
+            pace: budget.pace(),
         }
     }
 
@@ -189,8 +205,14 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Reports cycles of a kind in a component, if there are any.
-    fn of(&mut self, component: &[Node], shape: Shape, order: Order, found: &mut Found) -> Option<Shape> {
+    /// Reports cycles of a kind in a component; whether there are any.
+    fn of(
+        &mut self,
+        component: &[Node],
+        shape: Shape,
+        order: Order,
+        found: &mut Found,
+    ) -> Result<bool, Stop> {
         let mask = shape.mask() | order.mask();
         let walks = match shape {
             Shape::G0 | Shape::G1c | Shape::G2Item => Walks::All,
@@ -203,27 +225,28 @@ impl<'a> Search<'a> {
             }
         };
         let inside = &self.inside;
-        let inner = components.find(component.iter().copied(), mask, |node| inside[node as usize] == 1);
-        let mut any = None;
+        let among = component.iter().copied();
+        let inner = components.find(among, mask, |node| inside[node as usize] == 1, &mut self.pace)?;
+        let mut any = false;
         for places in inner.iter().take(REPORTED_MAX) {
             let mut nodes: Vec<Node> = places.iter().map(|place| walks.node(*place)).collect();
             nodes.dedup();
             self.inner += 1;
             self.mark(&nodes, self.inner);
             let edges = match shape {
-                Shape::G0 => self.shortest(&nodes, WW, mask, Walks::All),
-                Shape::G1c => self.shortest(&nodes, WR, mask, Walks::All),
-                Shape::GSingle => self.single(&nodes, mask),
-                Shape::GNonadjacent => self.shortest(&nodes, RW, mask, Walks::NoAdjacent),
-                Shape::G2Item => self.shortest(&nodes, RW, mask, Walks::All),
+                Shape::G0 => self.shortest(&nodes, WW, mask, Walks::All)?,
+                Shape::G1c => self.shortest(&nodes, WR, mask, Walks::All)?,
+                Shape::GSingle => self.single(&nodes, mask)?,
+                Shape::GNonadjacent => self.shortest(&nodes, RW, mask, Walks::NoAdjacent)?,
+                Shape::G2Item => self.shortest(&nodes, RW, mask, Walks::All)?,
             };
             self.mark(&nodes, 1);
             if let Some(edges) = edges {
-                any = Some(shape);
+                any = true;
                 found.cycles.push(Cycle { shape, order, edges });
             }
         }
-        any
+        Ok(any)
     }
 
     fn is_inner(&self, node: Node) -> bool {
@@ -238,53 +261,43 @@ impl<'a> Search<'a> {
     }
 
     /// A short cycle that begins with an edge of `first`: the shortest, if the budget suffices to try all.
-    fn shortest(
-        &mut self,
-        nodes: &[Node],
-        first: Mask,
-        mask: Mask,
-        walks: Walks,
-    ) -> Option<Vec<(Node, Mask)>> {
+    fn shortest(&mut self, nodes: &[Node], first: Mask, mask: Mask, walks: Walks) -> Result<Way, Stop> {
         let firsts = self.edges(nodes, first);
         self.best(&firsts, mask, walks)
     }
 
-    fn best(&mut self, firsts: &[Edge], mask: Mask, walks: Walks) -> Option<Vec<(Node, Mask)>> {
+    fn best(&mut self, firsts: &[Edge], mask: Mask, walks: Walks) -> Result<Way, Stop> {
         let mut best: Option<Vec<(Node, Mask)>> = None;
         for first in firsts {
             let most = best.as_ref().map_or(usize::MAX, |edges| edges.len() - 1);
-            if let Some(back) = self.way(*first, mask, walks, most) {
+            self.pace.step()?;
+            if let Some(back) = self.way(*first, mask, walks, most)? {
                 best = Some(back);
             }
             if best.as_ref().is_some_and(|edges| edges.len() <= 2 || self.steps == 0) {
                 break;
             }
         }
-        best
+        Ok(best)
     }
 
     /// A shortest cycle of at most `most` edges through a first edge. Links cost nothing.
-    fn way(
-        &mut self,
-        (start, first, to): Edge,
-        mask: Mask,
-        walks: Walks,
-        most: usize,
-    ) -> Option<Vec<(Node, Mask)>> {
+    fn way(&mut self, (start, first, to): Edge, mask: Mask, walks: Walks, most: usize) -> Result<Way, Stop> {
         self.walks += 1;
         let goal = walks.start(start);
-        let origin = walks.step(goal, (to, first))?;
+        let Some(origin) = walks.step(goal, (to, first)) else { return Ok(None) };
         (self.reached[origin as usize], self.lengths[origin as usize]) = (self.walks, 1);
         let mut queue = VecDeque::from([(origin, 1)]);
         while let Some((place, length)) = queue.pop_front() {
             if place == goal {
-                return Some(self.walk_back(origin, goal, (start, first), walks));
+                return Ok(Some(self.walk_back(origin, goal, (start, first), walks)));
             }
             if length > self.lengths[place as usize] {
                 continue;
             }
             for number in self.graph.range(walks.node(place)) {
                 let (to, why) = self.graph.edge(number);
+                self.pace.step()?;
                 self.steps = self.steps.saturating_sub(1);
                 if why & (mask | LINK) == 0 || !self.is_inner(to) {
                     continue;
@@ -299,7 +312,7 @@ impl<'a> Search<'a> {
                 if why == LINK { queue.push_front((next, longer)) } else { queue.push_back((next, longer)) }
             }
         }
-        None
+        Ok(None)
     }
 
     /// The cycle of the last walk, without joints: what leads into a joint is the reason.
@@ -318,15 +331,15 @@ impl<'a> Search<'a> {
     }
 
     /// A short cycle with one anti-dependency.
-    fn single(&mut self, nodes: &[Node], mask: Mask) -> Option<Vec<(Node, Mask)>> {
+    fn single(&mut self, nodes: &[Node], mask: Mask) -> Result<Way, Stop> {
         let rest = mask & !RW;
         let candidates = self.edges(nodes, RW);
-        let closing = self.closing(nodes, &candidates, rest);
+        let closing = self.closing(nodes, &candidates, rest)?;
         self.best(&closing, rest, Walks::All)
     }
 
     /// Those edges whose end reaches their beginning over `rest`, among which there is no cycle.
-    fn closing(&mut self, nodes: &[Node], edges: &[Edge], rest: Mask) -> Vec<Edge> {
+    fn closing(&mut self, nodes: &[Node], edges: &[Edge], rest: Mask) -> Result<Vec<Edge>, Stop> {
         let order = self.topological(nodes, rest);
         let mut closing = Vec::new();
         let mut bits: Vec<u64> = vec![0; nodes.len()];
@@ -352,6 +365,7 @@ impl<'a> Search<'a> {
                 break;
             }
             self.steps -= cost;
+            self.pace.steps(cost)?;
             bits.fill(0);
             for (bit, (_, _, to)) in chunk.iter().enumerate() {
                 bits[local(*to)] |= 1 << bit;
@@ -364,7 +378,7 @@ impl<'a> Search<'a> {
                 chunk.iter().enumerate().filter(|(bit, (from, _, _))| bits[local(*from)] >> bit & 1 == 1);
             closing.extend(closed.map(|(_, edge)| *edge));
         }
-        closing
+        Ok(closing)
     }
 
     /// The places of the inner nodes in an order that all edges over `rest` follow.

@@ -4,6 +4,7 @@ use super::graph::{Builder, Graph, Mask, RW, WR, WW};
 use super::lists::{self, ListVersions, NOBODY};
 use super::registers::{self, Registers, Written};
 use super::txns::{Key, Lists, OnList, Txn, number};
+use crate::budget::{Budget, Stop};
 
 /// What connects two transactions, for a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +18,19 @@ pub struct Reason {
 }
 
 /// The graph of transactions on lists.
-pub fn of_lists(lists: &Lists, versions: &lists::Versions) -> Graph {
+///
+/// # Errors
+/// [`Stop`] if the budget ends before.
+pub fn of_lists(lists: &Lists, versions: &lists::Versions, budget: &Budget) -> Result<Graph, Stop> {
+    let mut pace = budget.pace();
     let mut builder = Builder::new(lists.txns.len());
     for key in 0..number(lists.txns.keys.len()) {
-        list(&versions.list(lists, key), &mut builder);
+        let one = versions.list(lists, key);
+        pace.steps(1 + one.writers.len() + one.reads.len())?;
+        list(&one, &mut builder);
     }
-    builder.time(&lists.txns, &versions.happened);
-    builder.build()
+    builder.time(&lists.txns, &versions.happened, budget)?;
+    builder.build(budget)
 }
 
 /// The dependencies that one list shows.
@@ -109,9 +116,18 @@ pub fn list_reason(
 }
 
 /// The graph of transactions on registers.
-pub fn of_registers(registers: &Registers, versions: &registers::Versions) -> Graph {
+///
+/// # Errors
+/// [`Stop`] if the budget ends before.
+pub fn of_registers(
+    registers: &Registers,
+    versions: &registers::Versions,
+    budget: &Budget,
+) -> Result<Graph, Stop> {
+    let mut pace = budget.pace();
     let mut builder = Builder::new(registers.txns.len());
     for version in &versions.versions {
+        pace.steps(1 + version.readers.len() + version.next.len())?;
         let next: Vec<Txn> = next_writers(versions, version);
         if let Some(writer) = version.writer {
             version.readers.iter().for_each(|reader| builder.edge(writer, *reader, WR));
@@ -120,11 +136,11 @@ pub fn of_registers(registers: &Registers, versions: &registers::Versions) -> Gr
         builder.all_before(&version.readers, &next, RW);
     }
     if registers.sessions_only {
-        builder.sessions(&registers.txns, &versions.happened);
+        builder.sessions(&registers.txns, &versions.happened, budget)?;
     } else {
-        builder.time(&registers.txns, &versions.happened);
+        builder.time(&registers.txns, &versions.happened, budget)?;
     }
-    builder.build()
+    builder.build(budget)
 }
 
 /// Who wrote the versions that are known to come next.

@@ -8,6 +8,7 @@
 use rustc_hash::FxHashMap;
 
 use super::txns::{NEVER, Txn, Txns, number};
+use crate::budget::{Budget, Stop};
 
 /// Why one node comes before another: a set of bits.
 pub type Mask = u8;
@@ -144,15 +145,22 @@ impl Builder {
     }
 
     /// The order of each process, among transactions that surely took effect.
-    pub fn sessions<S>(&mut self, txns: &Txns<S>, happened: &[bool]) {
-        self.processes(txns, &begins(txns, happened));
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    pub fn sessions<S>(&mut self, txns: &Txns<S>, happened: &[bool], budget: &Budget) -> Result<(), Stop> {
+        self.processes(txns, &begins(txns, happened), budget)
     }
 
     /// The order of real time and of processes, among transactions that surely took effect. A return points to
     /// the next joint, a joint to the next one and to what begins after it.
-    pub fn time<S>(&mut self, txns: &Txns<S>, happened: &[bool]) {
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    pub fn time<S>(&mut self, txns: &Txns<S>, happened: &[bool], budget: &Budget) -> Result<(), Stop> {
         let begins = begins(txns, happened);
-        self.processes(txns, &begins);
+        self.processes(txns, &begins, budget)?;
+        let mut pace = budget.pace();
         let mut returns: Vec<(u64, Txn)> =
             begins.iter().map(|txn| (txns.span(*txn).returned, *txn)).collect();
         returns.retain(|(returned, _)| *returned != NEVER);
@@ -160,6 +168,7 @@ impl Builder {
         let mut returned = 0;
         let mut newest: Option<Node> = None;
         for txn in begins {
+            pace.step()?;
             let invoked = txns.span(txn).invoked;
             let first = returned;
             while returned < returns.len() && returns[returned].0 < invoked {
@@ -179,11 +188,14 @@ impl Builder {
                 self.edge(joint, txn, LINK);
             }
         }
+        Ok(())
     }
 
-    fn processes<S>(&mut self, txns: &Txns<S>, begins: &[Txn]) {
+    fn processes<S>(&mut self, txns: &Txns<S>, begins: &[Txn], budget: &Budget) -> Result<(), Stop> {
+        let mut pace = budget.pace();
         let mut last_of: FxHashMap<u64, Txn> = FxHashMap::default();
         for txn in begins {
+            pace.step()?;
             let span = txns.span(*txn);
             // A process that acts before its last answer is no process; only real time orders its acts.
             if let Some(before) = last_of.insert(span.process, *txn)
@@ -192,13 +204,19 @@ impl Builder {
                 self.edge(before, *txn, PR);
             }
         }
+        Ok(())
     }
 
     /// The graph of what was gathered.
-    pub fn build(self) -> Graph {
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    pub fn build(self, budget: &Budget) -> Result<Graph, Stop> {
+        let mut pace = budget.pace();
         let nodes = self.nodes as usize;
         let mut starts = vec![0_u32; nodes + 1];
         for (from, _) in self.edges.iter().flatten() {
+            pace.step()?;
             starts[*from as usize + 1] += 1;
         }
         for at in 0..nodes {
@@ -209,12 +227,13 @@ impl Builder {
         let (mut targets, mut masks) = (vec![0; edges], vec![0; edges]);
         for (why, edges) in ALL.into_iter().zip(self.edges) {
             for (from, to) in edges {
+                pace.step()?;
                 let at = &mut next[from as usize];
                 (targets[*at as usize], masks[*at as usize]) = (to, why);
                 *at += 1;
             }
         }
-        Graph { txns: self.txns, starts, targets, masks }
+        Ok(Graph { txns: self.txns, starts, targets, masks })
     }
 }
 

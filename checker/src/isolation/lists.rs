@@ -4,6 +4,7 @@ use rustc_hash::FxHashSet;
 
 use super::txns::{Key, Lists, OnList, Txn, number};
 use super::wrong::Wrong;
+use crate::budget::{Budget, Stop};
 use crate::history::OpId;
 
 /// No transaction.
@@ -57,14 +58,17 @@ pub struct Versions {
 
 impl Versions {
     /// Reads the histories of all lists.
-    pub fn new(lists: &Lists) -> Versions {
-        let table = Table::new(lists);
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    pub fn new(lists: &Lists, budget: &Budget) -> Result<Versions, Stop> {
+        let table = Table::new(lists, budget)?;
         let mut versions = Versions { ambiguous: table.ambiguous, ..Versions::default() };
         versions.happened = lists.txns.all().map(|txn| lists.txns.span(txn).committed()).collect();
-        versions.gather(lists);
-        let seen = versions.orders(lists, &table);
-        versions.unseen(lists, &table, &seen);
-        versions
+        versions.gather(lists, budget)?;
+        let seen = versions.orders(lists, &table, budget)?;
+        versions.unseen(lists, &table, &seen, budget)?;
+        Ok(versions)
     }
 
     /// The history of a list.
@@ -82,13 +86,15 @@ impl Versions {
     }
 
     /// Compares each transaction's reads with its own appends, and groups what they saw of others by key.
-    fn gather(&mut self, lists: &Lists) {
+    fn gather(&mut self, lists: &Lists, budget: &Budget) -> Result<(), Stop> {
+        let mut pace = budget.pace();
         let keys = lists.txns.keys.len();
         let mut rows: Vec<(Key, ExternalRead)> = Vec::new();
         let mut known = Known::new(keys);
         for txn in lists.txns.all() {
             known.next(rows.len());
             for step in lists.txns.steps(txn) {
+                pace.step()?;
                 match *step {
                     OnList::Append { key, element } => known.append(key, element, &mut rows),
                     OnList::Read { key, from, len } => {
@@ -115,10 +121,12 @@ impl Versions {
             *at += 1;
         }
         self.reads_of = starts.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        Ok(())
     }
 
     /// The order of each list, and the reads that fit it. Gives which appends any read has.
-    fn orders(&mut self, lists: &Lists, table: &Table) -> Vec<bool> {
+    fn orders(&mut self, lists: &Lists, table: &Table, budget: &Budget) -> Result<Vec<bool>, Stop> {
+        let mut pace = budget.pace();
         let mut seen = vec![false; table.rows.len()];
         self.writers_of.push(0);
         for key in 0..number(lists.txns.keys.len()) {
@@ -140,6 +148,7 @@ impl Versions {
             for at in reads {
                 let read = self.reads[at];
                 let found = lists.found(read.from, read.len);
+                pace.steps(1 + found.len() / 16)?;
                 if !order.starts_with(found) {
                     inspect.elements(read.txn, found, &mut self.wrong);
                     for element in found {
@@ -162,15 +171,17 @@ impl Versions {
                 *happened = true;
             }
         }
-        seen
+        Ok(seen)
     }
 
     /// Appends that happened and that no read has. A read that began afterwards shows them lost.
-    fn unseen(&mut self, lists: &Lists, table: &Table, seen: &[bool]) {
+    fn unseen(&mut self, lists: &Lists, table: &Table, seen: &[bool], budget: &Budget) -> Result<(), Stop> {
+        let mut pace = budget.pace();
         self.unseen_of.push(0);
         for key in 0..number(lists.txns.keys.len()) {
             let at = key as usize;
             let (first, last) = self.reads_of[at];
+            pace.steps(1 + (last - first) as usize + table.range(key).len())?;
             let latest = self.reads[first as usize..last as usize].iter().map(|read| read.txn).max();
             let mut rows: Vec<&Appended> = table
                 .range(key)
@@ -193,6 +204,7 @@ impl Versions {
             }
             self.unseen_of.push(number(self.unseen.len()));
         }
+        Ok(())
     }
 }
 
@@ -295,7 +307,8 @@ struct Table {
 }
 
 impl Table {
-    fn new(lists: &Lists) -> Table {
+    fn new(lists: &Lists, budget: &Budget) -> Result<Table, Stop> {
+        let mut pace = budget.pace();
         let keys = lists.txns.keys.len();
         let mut starts = vec![0_u32; keys + 1];
         let appends = |txn| {
@@ -315,6 +328,7 @@ impl Table {
         let mut rows = vec![blank; starts[keys] as usize];
         for txn in lists.txns.all() {
             for (key, element) in appends(txn) {
+                pace.step()?;
                 let at = next[key as usize] as usize;
                 next[key as usize] += 1;
                 rows[at] = Appended { element, txn, last: true };
@@ -326,6 +340,7 @@ impl Table {
         let mut ambiguous = None;
         for key in 0..keys {
             let rows = &mut rows[starts[key] as usize..starts[key + 1] as usize];
+            pace.steps(1 + rows.len())?;
             if !rows.is_sorted_by_key(|row| row.element) {
                 rows.sort_unstable_by_key(|row| (row.element, row.txn));
             }
@@ -336,7 +351,7 @@ impl Table {
         }
         let mut aborted = lists.aborted.clone();
         aborted.sort_unstable();
-        Table { starts, rows, aborted, ambiguous }
+        Ok(Table { starts, rows, aborted, ambiguous })
     }
 
     fn range(&self, key: Key) -> std::ops::Range<usize> {

@@ -14,6 +14,7 @@ use super::graph::{Builder, WW};
 use super::txns::{Key, Span, Txn, Txns, number};
 use super::weak::Demand;
 use super::wrong::Wrong;
+use crate::budget::{Budget, Stop};
 use crate::history::OpId;
 
 /// A version of a register: a place in [`Versions::versions`].
@@ -99,18 +100,26 @@ pub struct Versions {
 
 impl Versions {
     /// Reads the versions of all registers.
-    pub fn new(registers: &Registers) -> Versions {
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    pub fn new(registers: &Registers, budget: &Budget) -> Result<Versions, Stop> {
+        let mut pace = budget.pace();
         let mut gather = Gather::new(registers);
-        gather.writes();
         for txn in registers.txns.all() {
+            pace.steps(1 + registers.txns.steps(txn).len())?;
+            gather.writes(txn);
+        }
+        for txn in registers.txns.all() {
+            pace.steps(1 + registers.txns.steps(txn).len())?;
             gather.read_txn(txn);
         }
         gather.by_revision();
         gather.first();
         gather.lost_updates();
         let mut versions = gather.versions;
-        versions.cyclic(registers);
-        versions
+        versions.cyclic(registers, budget)?;
+        Ok(versions)
     }
 
     /// Whether the order of all versions that were read or acknowledged is known.
@@ -132,18 +141,23 @@ impl Versions {
     }
 
     /// Adds what a level demands of the order of versions: who wrote a key before whom.
-    pub fn learn(&mut self, registers: &Registers, demands: &[Demand]) {
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    pub fn learn(&mut self, registers: &Registers, demands: &[Demand], budget: &Budget) -> Result<(), Stop> {
+        let mut pace = budget.pace();
         let mut last: FxHashMap<(Key, Txn), Version> = FxHashMap::default();
         for (version, written) in self.versions.iter().enumerate().filter(|(_, written)| written.last) {
             last.extend(written.writer.map(|writer| ((written.key, writer), number(version))));
         }
         for demand in demands {
+            pace.step()?;
             let of = |txn| last.get(&(demand.key, txn));
             if let (Some(before), Some(after)) = (of(demand.before), of(demand.after)) {
                 self.versions[*before as usize].next.push(*after);
             }
         }
-        self.cyclic(registers);
+        self.cyclic(registers, budget)
     }
 
     /// Whether more is known of the order of versions here than there.
@@ -152,15 +166,16 @@ impl Versions {
     }
 
     /// A circle of versions is an anomaly, and orders nothing.
-    fn cyclic(&mut self, registers: &Registers) {
+    fn cyclic(&mut self, registers: &Registers, budget: &Budget) -> Result<(), Stop> {
         let mut builder = Builder::new(self.versions.len());
         for (from, version) in self.versions.iter_mut().enumerate() {
             version.next.sort_unstable();
             version.next.dedup();
             version.next.iter().for_each(|to| builder.edge(number(from), *to, WW));
         }
-        let graph = builder.build();
-        let circles = Components::new(&graph, Walks::All).find(0..number(self.versions.len()), WW, |_| true);
+        let graph = builder.build(budget)?;
+        let all = 0..number(self.versions.len());
+        let circles = Components::new(&graph, Walks::All).find(all, WW, |_| true, &mut budget.pace())?;
         let mut inside = vec![0; self.versions.len()];
         for (circle, versions) in circles.iter().enumerate() {
             let of = |version: &Version| &self.versions[*version as usize];
@@ -175,6 +190,7 @@ impl Versions {
         for (from, version) in self.versions.iter_mut().enumerate() {
             version.next.retain(|to| inside[from] == 0 || inside[from] != inside[*to as usize]);
         }
+        Ok(())
     }
 }
 
@@ -205,30 +221,28 @@ impl<'a> Gather<'a> {
         Gather { registers, versions, by_value: FxHashMap::default(), aborted, updates: Vec::new() }
     }
 
-    fn writes(&mut self) {
-        for txn in self.registers.txns.all() {
-            let mut last: FxHashMap<Key, Version> = FxHashMap::default();
-            for step in self.registers.txns.steps(txn) {
-                let OnRegister::Write { key, value } = *step else { continue };
-                let version = number(self.versions.versions.len());
-                if self.by_value.insert((key, value), version).is_some() {
-                    self.versions.ambiguous.get_or_insert((key, value));
-                }
-                if let Some(before) = last.insert(key, version) {
-                    let before = &mut self.versions.versions[before as usize];
-                    before.last = false;
-                    before.next.push(version);
-                }
-                self.versions.versions.push(Written {
-                    key,
-                    value: Some(value),
-                    writer: Some(txn),
-                    last: true,
-                    rev: self.registers.revs[txn as usize],
-                    readers: Vec::new(),
-                    next: Vec::new(),
-                });
+    fn writes(&mut self, txn: Txn) {
+        let mut last: FxHashMap<Key, Version> = FxHashMap::default();
+        for step in self.registers.txns.steps(txn) {
+            let OnRegister::Write { key, value } = *step else { continue };
+            let version = number(self.versions.versions.len());
+            if self.by_value.insert((key, value), version).is_some() {
+                self.versions.ambiguous.get_or_insert((key, value));
             }
+            if let Some(before) = last.insert(key, version) {
+                let before = &mut self.versions.versions[before as usize];
+                before.last = false;
+                before.next.push(version);
+            }
+            self.versions.versions.push(Written {
+                key,
+                value: Some(value),
+                writer: Some(txn),
+                last: true,
+                rev: self.registers.revs[txn as usize],
+                readers: Vec::new(),
+                next: Vec::new(),
+            });
         }
     }
 

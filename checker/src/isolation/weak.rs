@@ -14,6 +14,7 @@ use super::cycles::shortest_cycle;
 use super::graph::{Builder, Graph, Mask, Node, PR, WR, WW};
 use super::registers::{OnRegister, Registers, Versions};
 use super::txns::{Key, Txn, number};
+use crate::budget::{Budget, Pace, Stop};
 
 /// A level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,25 +174,31 @@ impl Sessions {
     }
 
     /// Judges a level.
-    pub fn judge(&self, level: Weak) -> Judged {
-        let known = self.graph(&[]);
-        let cycle = shortest_cycle(&known, PR | WR);
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    pub fn judge(&self, level: Weak, budget: &Budget) -> Result<Judged, Stop> {
+        let known = self.graph(&[], budget)?;
+        let cycle = shortest_cycle(&known, PR | WR, budget)?;
         if !cycle.is_empty() {
-            return Judged { demands: Vec::new(), cycle };
+            return Ok(Judged { demands: Vec::new(), cycle });
         }
+        drop(known);
+        let mut pace = budget.pace();
         let mut demands = match level {
-            Weak::ReadCommitted => self.read_committed(),
-            Weak::ReadAtomic => self.read_atomic(),
-            Weak::Causal => self.causal(),
+            Weak::ReadCommitted => self.read_committed(&mut pace)?,
+            Weak::ReadAtomic => self.read_atomic(&mut pace)?,
+            Weak::Causal => self.causal(&mut pace)?,
         };
         demands.sort_unstable();
         demands.dedup_by_key(|demand| (demand.before, demand.after));
-        let cycle = shortest_cycle(&self.graph(&demands), PR | WR | WW);
-        Judged { demands, cycle }
+        let cycle = shortest_cycle(&self.graph(&demands, budget)?, PR | WR | WW, budget)?;
+        Ok(Judged { demands, cycle })
     }
 
     /// The order of sessions, of reads of writes, and of demands.
-    fn graph(&self, demands: &[Demand]) -> Graph {
+    fn graph(&self, demands: &[Demand], budget: &Budget) -> Result<Graph, Stop> {
+        let mut pace = budget.pace();
         let mut builder = Builder::new(self.txns.len() + 1);
         for session in &self.sessions {
             session.first().iter().for_each(|first| builder.edge(self.initial(), **first, PR));
@@ -199,6 +206,7 @@ impl Sessions {
         }
         for txn in 0..self.initial() {
             let mut last = None;
+            pace.steps(1 + self.reads(txn).len())?;
             for (_, writer) in self.reads(txn) {
                 if last != Some(*writer) {
                     builder.edge(*writer, txn, WR);
@@ -207,17 +215,18 @@ impl Sessions {
             }
         }
         demands.iter().for_each(|demand| builder.edge(demand.before, demand.after, WW));
-        builder.build()
+        builder.build(budget)
     }
 
     /// What was read first of a transaction comes before what was read of its keys later.
-    fn read_committed(&self) -> Vec<Demand> {
+    fn read_committed(&self, pace: &mut Pace<'_>) -> Result<Vec<Demand>, Stop> {
         let mut demands = Vec::new();
         // The next read of each key, from behind, and the next of another writer than that.
         let mut next: Reads = Reads::default();
         let mut first: FxHashMap<Txn, usize> = FxHashMap::default();
         for reader in 0..self.initial() {
             let reads = self.reads(reader);
+            pace.steps(1 + reads.len())?;
             next.clear();
             first.clear();
             for (at, (_, writer)) in reads.iter().enumerate() {
@@ -233,7 +242,7 @@ impl Sessions {
                 }
             }
         }
-        demands
+        Ok(demands)
     }
 
     /// Demands for the keys that a writer wrote and that others' values were read of.
@@ -252,13 +261,14 @@ impl Sessions {
     }
 
     /// Whatever a transaction read of, or follows in its session, comes before what it read instead.
-    fn read_atomic(&self) -> Vec<Demand> {
+    fn read_atomic(&self, pace: &mut Pace<'_>) -> Result<Vec<Demand>, Stop> {
         let mut demands = Vec::new();
         let mut last_write: FxHashMap<Key, Txn> = FxHashMap::default();
         let mut read: Reads = Reads::default();
         for session in &self.sessions {
             last_write.clear();
             for &reader in session {
+                pace.steps(1 + self.reads(reader).len())?;
                 read.clear();
                 for &(key, writer) in self.reads(reader) {
                     // A key read of two writers: each comes before the other.
@@ -284,12 +294,12 @@ impl Sessions {
                 last_write.extend(self.writes(reader).iter().map(|key| (*key, reader)));
             }
         }
-        demands
+        Ok(demands)
     }
 
     /// Whatever happened before a transaction comes before what it read instead. Clocks count, for each
     /// session, how many of its transactions happened before; they are dropped once nobody follows.
-    fn causal(&self) -> Vec<Demand> {
+    fn causal(&self, pace: &mut Pace<'_>) -> Result<Vec<Demand>, Stop> {
         let places = self.places();
         let by_key = self.writers_by_key();
         let (order, mut waiting) = self.in_order(&places);
@@ -297,6 +307,8 @@ impl Sessions {
         let mut demands = Vec::new();
         for reader in order {
             let before = self.before(reader, &places);
+            // A step for each eight numbers of a clock.
+            pace.steps(1 + (1 + before.len()) * self.sessions.len() / 8)?;
             let mut clock: Box<[u32]> = vec![0; self.sessions.len()].into();
             for known in &before {
                 let theirs =
@@ -307,6 +319,7 @@ impl Sessions {
             }
             for &(key, after) in self.reads(reader) {
                 let implied = clocks.get(after as usize).and_then(Option::as_ref);
+                pace.steps(by_key[key as usize].len())?;
                 for (session, writers) in &by_key[key as usize] {
                     let seen = clock[*session as usize];
                     let newest = writers.partition_point(|place| *place < seen);
@@ -329,7 +342,7 @@ impl Sessions {
                 clocks[reader as usize] = None;
             }
         }
-        demands
+        Ok(demands)
     }
 
     /// The session and the place in it of each transaction.

@@ -51,10 +51,11 @@ pub struct Decided<State> {
 
 /// Decides one part, by the first layer that can.
 pub fn decide_part<S: SequentialSpec>(spec: &S, calls: &[Call<S::Op>], budget: &Budget) -> Decided<S::State> {
-    let decision = match spec.shortcut(calls) {
-        None => return Decided { decision: search(spec, calls, budget), by: Layer::Search },
-        Some(unique::Answer::Legal) => Decision::Legal,
-        Some(unique::Answer::Illegal(conflict)) => {
+    let decision = match spec.shortcut(calls, budget) {
+        Ok(None) => return Decided { decision: search(spec, calls, budget), by: Layer::Search },
+        Err(stop) => Decision::Undecided { stop, done: 0 },
+        Ok(Some(unique::Answer::Legal)) => Decision::Legal,
+        Ok(Some(unique::Answer::Illegal(conflict))) => {
             Decision::Illegal(Stuck { id: conflict.culprit, states: Vec::new(), shown_by: conflict.ids })
         }
     };
@@ -162,7 +163,11 @@ pub fn decide_parts<S: SequentialSpec>(
             let index = next.fetch_add(1, Ordering::Relaxed);
             parts.get(index).zip(answers.get(index))
         } {
-            let decision = decide_part(spec, &part.calls, budget);
+            // Parts may be many, and too small for their searches to look.
+            let decision = match budget.go_on() {
+                Ok(()) => decide_part(spec, &part.calls, budget),
+                Err(stop) => Decided { decision: Decision::Undecided { stop, done: 0 }, by: Layer::Search },
+            };
             *answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(decision);
         }
     };

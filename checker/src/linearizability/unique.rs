@@ -20,6 +20,7 @@ use std::collections::BinaryHeap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::budget::{Budget, Stop};
 use crate::history::OpId;
 
 /// What an operation did to a register; `None` is the register before any write.
@@ -67,16 +68,46 @@ pub enum Answer {
 }
 
 /// Decides whether operations on one register are linearizable; `None` where their values do not tell.
-pub fn decide(accesses: &[Access]) -> Option<Answer> {
-    let writers = Writers::new(accesses)?;
-    let blocks = match Blocks::new(accesses, &writers) {
-        Ok(blocks) => blocks,
-        Err(conflict) => return Some(Answer::Illegal(conflict)),
-    };
-    match blocks.order() {
-        Err(conflict) => Some(Answer::Illegal(conflict)),
-        Ok(order) => blocks.fit_refused(&order).then_some(Answer::Legal),
+///
+/// # Errors
+/// [`Stop`] if the budget ends before.
+pub fn decide(accesses: &[Access], budget: &Budget) -> Result<Option<Answer>, Stop> {
+    let Some(writers) = Writers::new(accesses, budget)? else { return Ok(None) };
+    match order(accesses, &writers, budget) {
+        Ok((blocks, order)) => Ok(blocks.fit_refused(&order, budget)?.then_some(Answer::Legal)),
+        Err(End::Conflict(conflict)) => Ok(Some(Answer::Illegal(conflict))),
+        Err(End::Stop(stop)) => Err(stop),
     }
+}
+
+/// Why there is no order.
+enum End {
+    /// There can be none.
+    Conflict(Conflict),
+    /// It is not known.
+    Stop(Stop),
+}
+
+impl From<Stop> for End {
+    fn from(stop: Stop) -> End {
+        End::Stop(stop)
+    }
+}
+
+impl From<Conflict> for End {
+    fn from(conflict: Conflict) -> End {
+        End::Conflict(conflict)
+    }
+}
+
+fn order<'a>(
+    accesses: &'a [Access],
+    writers: &'a Writers,
+    budget: &Budget,
+) -> Result<(Blocks<'a>, Vec<usize>), End> {
+    let blocks = Blocks::new(accesses, writers, budget)?;
+    let order = blocks.order()?;
+    Ok((blocks, order))
 }
 
 /// A group of operations that share a value: its write and its reads.
@@ -132,10 +163,12 @@ struct Writers {
 
 impl Writers {
     /// `None` if some value that was found may have more than one writer.
-    fn new(accesses: &[Access]) -> Option<Writers> {
+    fn new(accesses: &[Access], budget: &Budget) -> Result<Option<Writers>, Stop> {
+        let mut pace = budget.pace();
         let mut of: FxHashMap<i64, usize> = FxHashMap::default();
         let mut twice: Vec<i64> = Vec::new();
         for (index, access) in accesses.iter().enumerate() {
+            pace.step()?;
             if let Did::Wrote(value) | Did::Swapped(_, value) = access.did
                 && of.insert(value, index).is_some()
             {
@@ -148,13 +181,14 @@ impl Writers {
         let twice: FxHashSet<i64> = twice.into_iter().collect();
         let mut found_by = FxHashMap::default();
         while let Some(index) = seen.pop() {
+            pace.step()?;
             let (value, found) = match accesses[index].did {
                 Did::Read(Some(value)) | Did::Swapped(Some(value), _) => (value, true),
                 Did::Refused(Some(value)) => (value, false),
                 Did::Read(None) | Did::Swapped(None, _) | Did::Refused(None) | Did::Wrote(_) => continue,
             };
             if twice.contains(&value) {
-                return None;
+                return Ok(None);
             }
             if let Some(&writer) = of.get(&value).filter(|_| found)
                 && !effective[writer]
@@ -164,7 +198,7 @@ impl Writers {
                 seen.push(writer);
             }
         }
-        Some(Writers { of, effective, found_by })
+        Ok(Some(Writers { of, effective, found_by }))
     }
 }
 
@@ -179,7 +213,8 @@ struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    fn new(accesses: &'a [Access], writers: &'a Writers) -> Result<Blocks<'a>, Conflict> {
+    fn new(accesses: &'a [Access], writers: &'a Writers, budget: &Budget) -> Result<Blocks<'a>, End> {
+        let mut pace = budget.pace();
         let none = Cluster { writer: None, reads: Bounds::NONE, before: None, after: None };
         let cluster_of = vec![None; accesses.len()];
         let mut all = Blocks { accesses, clusters: vec![none], cluster_of, blocks: Vec::new(), writers };
@@ -191,6 +226,7 @@ impl<'a> Blocks<'a> {
             }
         }
         for (index, access) in accesses.iter().enumerate() {
+            pace.step()?;
             match access.did {
                 Did::Read(found) if writers.effective[index] => {
                     let cluster = all.cluster_of_value(found, index)?;
@@ -202,14 +238,14 @@ impl<'a> Blocks<'a> {
                     let before = all.cluster_of_value(found, index)?;
                     let cluster = all.cluster_of[index].expect("an effective write has a cluster");
                     if let Some(other) = all.clusters[before].after.replace(cluster) {
-                        return Err(all.conflict(&[cluster, other], &[]));
+                        return Err(all.conflict(&[cluster, other], &[]).into());
                     }
                     all.clusters[cluster].before = Some(before);
                 }
                 Did::Read(_) | Did::Swapped(..) | Did::Wrote(_) | Did::Refused(_) => {}
             }
         }
-        all.walk()?;
+        all.walk(budget)?;
         Ok(all)
     }
 
@@ -220,7 +256,8 @@ impl<'a> Blocks<'a> {
     }
 
     /// Checks the order within each block, and gathers its bounds.
-    fn walk(&mut self) -> Result<(), Conflict> {
+    fn walk(&mut self, budget: &Budget) -> Result<(), End> {
+        let mut pace = budget.pace();
         let mut walked = 0;
         for root in (0..self.clusters.len()).filter(|cluster| self.clusters[*cluster].before.is_none()) {
             // The value before any write was there before everything.
@@ -229,12 +266,13 @@ impl<'a> Blocks<'a> {
             let mut next = Some(root);
             while let Some(cluster) = next {
                 walked += 1;
+                pace.step()?;
                 let Cluster { writer, reads, after, .. } = self.clusters[cluster];
                 let written = writer.map(|index| Bounds::of(index, &self.accesses[index]));
                 for group in written.into_iter().chain([reads]) {
                     if group.first_return.0 < bounds.last_invocation.0 {
                         let (sooner, later) = (group.first_return.1, bounds.last_invocation.1);
-                        return Err(self.conflict(&[cluster], &[sooner, later]));
+                        return Err(self.conflict(&[cluster], &[sooner, later]).into());
                     }
                     bounds = bounds.with(group);
                 }
@@ -253,7 +291,7 @@ impl<'a> Blocks<'a> {
                 }
             }
             let first = walked.iter().position(|walked| !walked).unwrap_or(0);
-            return Err(self.conflict(&[first], &[]));
+            return Err(self.conflict(&[first], &[]).into());
         }
         Ok(())
     }
@@ -317,15 +355,16 @@ impl<'a> Blocks<'a> {
     }
 
     /// Whether every operation that found something else than its value fits into the order of blocks.
-    fn fit_refused(&self, order: &[usize]) -> bool {
+    fn fit_refused(&self, order: &[usize], budget: &Budget) -> Result<bool, Stop> {
         let refused: Vec<usize> = (0..self.accesses.len())
             .filter(|index| matches!(self.accesses[*index].did, Did::Refused(_)))
             .filter(|index| self.accesses[*index].returned.is_some())
             .collect();
         if refused.is_empty() {
-            return true;
+            return Ok(true);
         }
-        Fit::new(self, order).all(self, &refused)
+        budget.go_on()?;
+        Fit::new(self, order).all(self, &refused, budget)
     }
 }
 
@@ -383,7 +422,8 @@ impl Fit {
     }
 
     /// Puts each into the first place that it can have, in order of invocation.
-    fn all(&self, blocks: &Blocks<'_>, refused: &[usize]) -> bool {
+    fn all(&self, blocks: &Blocks<'_>, refused: &[usize], budget: &Budget) -> Result<bool, Stop> {
+        let mut pace = budget.pace();
         let mut by_invocation = refused.to_vec();
         by_invocation.sort_by_key(|index| blocks.accesses[*index].invoked);
         // Those that were placed, by return; what returned before the current one raises `least`.
@@ -391,6 +431,7 @@ impl Fit {
         let mut least = 0;
         let writes: FxHashMap<i64, usize> = self.values(blocks);
         for index in by_invocation {
+            pace.step()?;
             let access = &blocks.accesses[index];
             let (Did::Refused(not), Some(returned)) = (access.did, access.returned) else { continue };
             while open.peek().is_some_and(|entry| entry.0.0 < access.invoked) {
@@ -407,11 +448,11 @@ impl Fit {
             // No two places hold one value.
             place += usize::from(forbidden == Some(place));
             if place > most {
-                return false;
+                return Ok(false);
             }
             open.push(Reverse((returned, place)));
         }
-        true
+        Ok(true)
     }
 
     /// The place of each value. One that was written more than once has been read from none.

@@ -7,11 +7,13 @@ mod intervals;
 mod key_values;
 mod pairing;
 mod registers;
+mod sets;
 
 use std::collections::BTreeSet;
 
 pub use key_values::KeyValues;
 pub use registers::Registers;
+pub use sets::Sets;
 
 use crate::history::event::Event;
 

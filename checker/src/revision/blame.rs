@@ -5,9 +5,11 @@
 //! answer between the two has shown all of the key: whatever was chosen before had to lead to that. Where the
 //! choice itself did not write the key, only what does is worth trying instead ([`Wanted`]).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::makers::{Maker, Makers, Used};
 use super::step::{Expect, Step};
@@ -22,13 +24,41 @@ pub(super) struct Made {
     pub(super) position: usize,
 }
 
+/// Keys and ranges of keys, for many questions about what they have in common with others.
+#[derive(Debug)]
+struct Keys {
+    one: FxHashSet<String>,
+    wide: Vec<KeyRange>,
+}
+
+impl Keys {
+    fn of(keys: &[KeyRange]) -> Keys {
+        let (one, wide): (Vec<&KeyRange>, Vec<&KeyRange>) = keys.iter().partition(|keys| is_one_key(keys));
+        let one = one.into_iter().map(|keys| keys.key.clone()).collect();
+        Keys { one, wide: wide.into_iter().cloned().collect() }
+    }
+
+    fn overlap(&self, keys: &KeyRange) -> bool {
+        let one = if is_one_key(keys) {
+            self.one.contains(&keys.key)
+        } else {
+            self.one.iter().any(|key| covers(keys, key))
+        };
+        one || self.wide.iter().any(|wide| overlap(wide, keys))
+    }
+
+    fn includes_all(&self, other: &Keys) -> bool {
+        self.one.is_superset(&other.one) && other.wide.iter().all(|keys| self.wide.contains(keys))
+    }
+}
+
 /// What is wanted of a choice instead of what was chosen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     /// Anything else may help.
     anything: bool,
     /// What writes one of these keys may help.
-    keys: Vec<KeyRange>,
+    keys: Vec<Rc<Keys>>,
 }
 
 impl Wanted {
@@ -42,7 +72,7 @@ impl Wanted {
 
     /// Whether something that writes these keys may help.
     pub(super) fn includes(&self, written: &[KeyRange]) -> bool {
-        self.anything || written.iter().any(|written| self.keys.iter().any(|keys| overlap(written, keys)))
+        self.anything || written.iter().any(|written| self.keys.iter().any(|keys| keys.overlap(written)))
     }
 
     /// Wants more; whether that is new.
@@ -50,7 +80,7 @@ impl Wanted {
         let mut grown = more.anything && !self.anything;
         self.anything |= more.anything;
         for keys in more.keys {
-            if !self.keys.contains(&keys) {
+            if !self.keys.iter().any(|known| Rc::ptr_eq(known, &keys) || known.includes_all(&keys)) {
                 self.keys.push(keys);
                 grown |= !self.anything;
             }
@@ -84,12 +114,29 @@ impl Blamed {
 pub(super) struct Blame<'a> {
     /// Keys whose state an answer shows in full, with the revision of that state; by position.
     shown: Vec<Vec<(&'a KeyRange, i64)>>,
+    /// What was found out about keys.
+    found: RefCell<FxHashMap<String, Found>>,
+}
+
+/// Where a key was last shown in full, before a position that was asked for.
+#[derive(Clone, Copy)]
+struct Found {
+    /// What is at this position and after it was not looked at.
+    before: usize,
+    /// The position of the answer, and the revision; none for never.
+    shown: Option<(usize, i64)>,
+}
+
+/// Something that may write keys that are asked for, and the newest revision at which that key was shown in full.
+struct Writer {
+    index: usize,
+    shown: i64,
 }
 
 impl<'a> Blame<'a> {
     pub(super) fn new(steps: &'a [Step], order: &[usize]) -> Blame<'a> {
         let shown = order.iter().map(|index| shown_in_full(&steps[*index])).collect();
-        Blame { shown }
+        Blame { shown, found: RefCell::default() }
     }
 
     /// The choices, by index, that may matter for what `keys` hold at a position.
@@ -105,34 +152,37 @@ impl<'a> Blame<'a> {
         if made.is_empty() || keys.is_empty() {
             return blamed;
         }
-        // What may write the keys, and the newest revision at which that key was shown in full.
-        let mut shown = FxHashMap::default();
-        let writers: Vec<(usize, i64)> = makers
-            .writing(keys)
+        let writing = makers.writing(keys);
+        let keys = Rc::new(Keys::of(keys));
+        let writers: Vec<Writer> = writing
             .into_iter()
+            // What begins later has no part in it.
+            .filter(|index| makers.had_begun(*index, position))
             .filter_map(|index| {
-                let written = makers.written(index);
-                Some((index, self.last_shown(written, keys, position, &mut shown)?))
+                Some(Writer { index, shown: self.last_shown(makers.written(index), &keys, position)? })
             })
             .collect();
-        let Some(oldest) = writers.iter().map(|(_, shown)| *shown).min() else { return blamed };
-        for (index, _) in &writers {
+        let Some(oldest) = writers.iter().map(|writer| writer.shown).min() else { return blamed };
+        for writer in &writers {
             // It wrote them; or it was used where it need not have been, and is missing elsewhere.
-            if let Some(choice) = used.get(index).filter(|choice| **choice < made.len()) {
+            if let Some(choice) = used.get(&writer.index).filter(|choice| **choice < made.len()) {
                 blamed.add(*choice, Wanted::anything());
             }
         }
+        let shown: FxHashMap<usize, i64> =
+            writers.iter().map(|writer| (writer.index, writer.shown)).collect();
+        let first_begun = FirstBegun::new(&writers, makers);
         // Choices are made in the order of their revisions.
         for (choice, made) in made.iter().enumerate().rev().take_while(|(_, made)| made.revision > oldest) {
-            if writers.iter().any(|(index, _)| made.by == Maker::Step(*index)) {
+            if matches!(made.by, Maker::Step(index) if shown.contains_key(&index)) {
                 continue;
             }
-            if writers.iter().any(|(index, shown)| {
-                made.revision > *shown
+            let pinned = makers.pinned_to(made.revision).filter(|index| {
+                shown.get(index).is_some_and(|shown| made.revision > *shown)
                     && makers.had_begun(*index, made.position)
-                    && !makers.pinned_elsewhere(*index, made.revision)
-            }) {
-                blamed.add(choice, Wanted { anything: false, keys: keys.to_vec() });
+            });
+            if pinned.is_some() || first_begun.any(made, makers) {
+                blamed.add(choice, Wanted { anything: false, keys: vec![Rc::clone(&keys)] });
             }
         }
         blamed
@@ -140,33 +190,60 @@ impl<'a> Blame<'a> {
 
     /// If one of the keys is written: the least revision, of those keys, at which the key was last shown in
     /// full; 0 for never.
-    fn last_shown(
-        &self,
-        written: &[KeyRange],
-        keys: &[KeyRange],
-        position: usize,
-        shown: &mut FxHashMap<String, i64>,
-    ) -> Option<i64> {
-        let common = written.iter().filter(|written| keys.iter().any(|keys| overlap(written, keys)));
+    fn last_shown(&self, written: &[KeyRange], keys: &Keys, position: usize) -> Option<i64> {
+        let common = written.iter().filter(|written| keys.overlap(written));
         let last = |written: &KeyRange| {
-            if !is_one_key(written) {
-                return 0;
-            }
-            match shown.get(&written.key) {
-                Some(revision) => *revision,
-                None => {
-                    let revision = self.shown_at(&written.key, position);
-                    shown.insert(written.key.clone(), revision);
-                    revision
-                }
-            }
+            if is_one_key(written) { self.shown_at(&written.key, position) } else { 0 }
         };
         common.map(last).min()
     }
 
+    /// The revision at which a key was last shown in full before a position; 0 for never. Questions come from places
+    /// near each other, so most of the way back has been gone before.
     fn shown_at(&self, key: &str, position: usize) -> i64 {
-        let before = self.shown[..position].iter().rev().flatten();
-        before.filter(|(keys, _)| covers(keys, key)).map(|(_, revision)| *revision).next().unwrap_or(0)
+        let mut all = self.found.borrow_mut();
+        let known = all.get(key).copied();
+        let look = |from: usize| {
+            let before = (from..position).rev();
+            let mut shown = before.flat_map(|at| self.shown[at].iter().rev().map(move |shown| (at, shown)));
+            shown.find(|(_, (keys, _))| covers(keys, key)).map(|(at, (_, revision))| (at, *revision))
+        };
+        let shown = match known {
+            Some(known) if position >= known.before => look(known.before).or(known.shown),
+            Some(Found { shown, .. }) if shown.is_none_or(|(at, _)| at < position) => shown,
+            Some(_) | None => look(0),
+        };
+        let before = known.map_or(position, |known| known.before.max(position));
+        // What was found for a later position says more.
+        if known.is_none_or(|known| position >= known.before) {
+            all.insert(key.to_owned(), Found { before, shown });
+        }
+        shown.map_or(0, |(_, revision)| revision)
+    }
+}
+
+/// Of writers that are not known to have made a revision: by the revision at which their keys were last shown, when the
+/// first of them began.
+struct FirstBegun(Vec<(i64, u64)>);
+
+impl FirstBegun {
+    fn new(writers: &[Writer], makers: &Makers<'_>) -> FirstBegun {
+        let free = writers.iter().filter(|writer| !makers.is_pinned(writer.index));
+        let mut begun: Vec<(i64, u64)> =
+            free.map(|writer| (writer.shown, makers.invoked(writer.index))).collect();
+        begun.sort_unstable();
+        let mut first = u64::MAX;
+        for (_, invoked) in &mut begun {
+            first = first.min(*invoked);
+            *invoked = first;
+        }
+        FirstBegun(begun)
+    }
+
+    /// Whether one of them could have been chosen, and its key has not been shown since.
+    fn any(&self, made: &Made, makers: &Makers<'_>) -> bool {
+        let older = self.0.partition_point(|(shown, _)| *shown < made.revision);
+        older.checked_sub(1).is_some_and(|last| self.0[last].1 < makers.first_return(made.position))
     }
 }
 

@@ -1,12 +1,20 @@
 //! What answers say of writes that they do not show: a key's version counts its puts, so two answers tell
-//! how many puts lie between them, and, where none is missing, which value each of them found.
+//! how many puts lie between them, and, where none is missing, which value each of them found. A key that was there and
+//! is not there any more was deleted.
 
-use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 
-use super::evidence::{Evidence, Seen};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::blame::is_one_key;
+use super::evidence::{Evidence, STEPS_OF_AN_ANSWER, Seen};
 use super::step::{Expect, Step};
-use crate::spec::kv::{Pair, Store, may_mutate};
-use crate::spec::kv_types::{CompareOp, CompareTarget, KeyRange, Request, Response};
+use crate::budget::{Pace, Stop};
+use crate::spec::kv::{Pair, Store, covers, may_mutate};
+use crate::spec::kv_types::{Compare, CompareOp, CompareTarget, KeyRange, KeyValue, Request, Response};
+
+/// Keys that one answer shows to be absent, beyond which the others are left out.
+const ABSENT_MAX: usize = 256;
 
 /// What is known of one key.
 #[derive(Debug, Default)]
@@ -22,6 +30,8 @@ struct Facts<'a> {
     deletes: Vec<i64>,
     /// Revisions at which it surely was absent.
     absent: Vec<i64>,
+    /// And at which it surely was there, of those that do not show it.
+    present: Vec<i64>,
 }
 
 /// A put of a key: what it must find, and what it leaves.
@@ -85,19 +95,66 @@ impl<'a> Facts<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Demand<'a> {
     keys: FxHashMap<String, Facts<'a>>,
-    /// Deletions of ranges, which may be any key's.
+    /// Deletions of ranges, which may be any key's, by revision.
     range_deletes: Vec<(i64, KeyRange)>,
+    /// What steps of unknown outcome may delete.
+    deleters: Deleters,
+    /// Revisions of which answers tell all that was written.
+    made: Vec<i64>,
+}
+
+/// Keys that may have been deleted without an answer.
+#[derive(Debug, Default)]
+struct Deleters {
+    one: BTreeSet<String>,
+    wide: Vec<KeyRange>,
+}
+
+impl Deleters {
+    fn add(&mut self, request: &Request) {
+        match request {
+            Request::Delete(delete) if is_one_key(&delete.keys) => {
+                self.one.insert(delete.keys.key.clone());
+            }
+            Request::Delete(delete) => self.wide.push(delete.keys.clone()),
+            Request::Txn(txn) => txn.success.iter().chain(&txn.failure).for_each(|request| self.add(request)),
+            Request::Put(_) | Request::Range(_) | Request::Compact { .. } => {}
+        }
+    }
+
+    fn include(&self, key: &str) -> bool {
+        self.one.contains(key) || self.wide.iter().any(|keys| covers(keys, key))
+    }
+
+    /// Those of a range that are deleted alone.
+    fn within<'s>(&'s self, keys: &'s KeyRange) -> impl Iterator<Item = &'s str> {
+        let from = self.one.range(keys.key.clone()..);
+        from.map(String::as_str).take_while(|key| covers(keys, key))
+    }
 }
 
 impl<'a> Demand<'a> {
     /// `pinned`: the only revision that a step of unknown outcome can have made, since its values were seen there.
-    pub(super) fn new(steps: &'a [Step], evidence: &Evidence, pinned: &FxHashMap<usize, i64>) -> Demand<'a> {
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget of `pace` ends before.
+    pub(super) fn new(
+        steps: &'a [Step],
+        evidence: &Evidence,
+        pinned: &FxHashMap<usize, i64>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Demand<'a>, Stop> {
         let mut demand = Demand::default();
+        let unknown = steps.iter().filter(|step| step.may_have_written());
+        unknown.for_each(|step| demand.deleters.add(&step.request));
         for (index, step) in steps.iter().enumerate() {
+            pace.steps(STEPS_OF_AN_ANSWER)?;
             let made = if step.is_write() { Some(step.rev) } else { pinned.get(&index).copied() };
             if let (Some(revision), Some((key, link))) = (made, Link::of(&step.request)) {
                 demand.facts(key).links.push((revision, link));
             }
+            // Of a step without an answer only what was seen is known.
+            demand.made.extend(made.filter(|_| step.is_write() || Link::of(&step.request).is_some()));
             match &step.expect {
                 Expect::Response(response) => demand.response(&step.request, response, step),
                 Expect::Written => demand.put(&step.request, step.rev),
@@ -116,6 +173,7 @@ impl<'a> Demand<'a> {
         }
         for (revision, seen) in evidence.all() {
             let Seen { key, create_revision, version, .. } = seen;
+            pace.step()?;
             let facts = demand.facts(key);
             facts.puts.push(revision);
             if let Some(version) = version {
@@ -125,17 +183,24 @@ impl<'a> Demand<'a> {
         for facts in demand.keys.values_mut() {
             facts.shown.sort_unstable();
             facts.links.sort_unstable_by_key(|(revision, _)| *revision);
-            for revisions in [&mut facts.puts, &mut facts.deletes, &mut facts.absent] {
+            for revisions in [&mut facts.puts, &mut facts.deletes, &mut facts.absent, &mut facts.present] {
                 revisions.sort_unstable();
                 revisions.dedup();
             }
         }
         demand.range_deletes.sort_by_key(|(revision, _)| *revision);
-        demand
+        demand.made.sort_unstable();
+        demand.made.dedup();
+        Ok(demand)
+    }
+
+    /// How many revisions in `[from, to)` something may have written that no answer tells.
+    fn unnamed(&self, from: i64, to: i64) -> i64 {
+        to.saturating_sub(from).saturating_sub(count(&self.made, from, to))
     }
 
     /// How many puts of a key are missing between a revision, at which it holds `pair`, and the next answer
-    /// that shows it; less than 0 for too many. `None` if nothing is known.
+    /// that shows it; less than 0 for too many, or for more than there can have been. `None` if nothing is known.
     fn balance(&self, key: &str, pair: &Pair, revision: i64) -> Option<i64> {
         let facts = self.keys.get(key)?;
         let next = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
@@ -144,19 +209,30 @@ impl<'a> Demand<'a> {
             return None;
         }
         let known = count(&facts.puts, revision + 1, modified.saturating_add(1));
-        Some(version.saturating_sub(pair.version).saturating_sub(known))
+        let missing = version.saturating_sub(pair.version).saturating_sub(known);
+        Some(if missing > self.unnamed(revision + 1, modified) { -1 } else { missing })
     }
 
-    /// Whether a store that has just made its revision by a put of a key cannot come to the next answer that shows
-    /// the key: the put is one too many, or the last that was missing, and the puts after it do not find what they
-    /// must.
-    pub(super) fn leads_nowhere(&self, store: &Store, key: &str) -> bool {
-        let Some(pair) = store.get(key).filter(|pair| pair.mod_revision == store.rev()) else { return false };
-        match self.balance(key, pair, store.rev()) {
-            Some(0) => self.breaks_chain(key, pair, store.rev()),
+    /// Whether a store whose newest revision is that of a put of a key, which holds `pair` since, cannot come to the
+    /// next answer that shows the key: the put is one too many, or the last that was missing, and the puts after it do
+    /// not find what they must. Or the key was not there later, and nobody can have deleted it.
+    pub(super) fn leads_nowhere(&self, key: &str, pair: &Pair) -> bool {
+        if let Some(limit) = self.lacks_delete(key, pair.mod_revision)
+            && (self.unnamed(pair.mod_revision + 1, limit) == 0 || !self.deleters.include(key))
+        {
+            return true;
+        }
+        match self.balance(key, pair, pair.mod_revision) {
+            Some(0) => self.breaks_chain(key, pair, pair.mod_revision),
             Some(missing) => missing < 0,
             None => false,
         }
+    }
+
+    /// Whether a store that has just deleted a key, at a revision, cannot come to the next answer that tells that it is
+    /// there: nobody can have put it in between.
+    pub(super) fn absence_leads_nowhere(&self, key: &str, revision: i64) -> bool {
+        self.lacks_put(key, revision).is_some_and(|limit| self.unnamed(revision + 1, limit) == 0)
     }
 
     /// Whether, of the puts of a key after a revision at which it holds `pair`, and up to the next answer that shows
@@ -222,24 +298,38 @@ impl<'a> Demand<'a> {
     }
 
     fn demands_put(&self, store: &Store, key: &str) -> bool {
-        let pair = store.get(key);
-        pair.and_then(|pair| self.balance(key, pair, store.rev())).is_some_and(|missing| missing > 0)
+        match store.get(key) {
+            Some(pair) => self.balance(key, pair, store.rev()).is_some_and(|missing| missing > 0),
+            None => self.lacks_put(key, store.rev()).is_some(),
+        }
     }
 
     fn demands_delete(&self, store: &Store, key: &str) -> bool {
-        let (Some(facts), true) = (self.keys.get(key), store.get(key).is_some()) else { return false };
-        let revision = store.rev();
+        store.get(key).is_some() && self.lacks_delete(key, store.rev()).is_some()
+    }
+
+    /// If no answer names the put of a key that is absent at a revision and surely is there later: before which revision
+    /// it must have been put.
+    fn lacks_put(&self, key: &str, revision: i64) -> Option<i64> {
+        let facts = self.keys.get(key)?;
+        let there = *facts.present.get(facts.present.partition_point(|at| *at < revision))?;
+        let limit = there.saturating_add(1);
+        (count(&facts.puts, revision + 1, limit) == 0).then_some(limit)
+    }
+
+    /// If no answer names the deletion of a key that is there at a revision and surely is not there later: before which
+    /// revision it must have been deleted.
+    fn lacks_delete(&self, key: &str, revision: i64) -> Option<i64> {
+        let facts = self.keys.get(key)?;
         let gone = facts.absent.get(facts.absent.partition_point(|at| *at <= revision)).copied();
         let next = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
         let born =
             facts.shown.get(next).and_then(|(_, create, _)| *create).filter(|create| *create > revision);
-        let Some(limit) = gone.map(|at| at.saturating_add(1)).into_iter().chain(born).min() else {
-            return false;
-        };
-        let covered = |(at, keys): &(i64, KeyRange)| {
-            (revision + 1..limit).contains(at) && crate::spec::kv::covers(keys, key)
-        };
-        count(&facts.deletes, revision + 1, limit) == 0 && !self.range_deletes.iter().any(covered)
+        let limit = gone.map(|at| at.saturating_add(1)).into_iter().chain(born).min()?;
+        let since = self.range_deletes.partition_point(|(at, _)| *at <= revision);
+        let mut wide = self.range_deletes[since..].iter().take_while(|(at, _)| *at < limit);
+        let named = count(&facts.deletes, revision + 1, limit) > 0 || wide.any(|(_, keys)| covers(keys, key));
+        (!named).then_some(limit)
     }
 
     fn facts(&mut self, key: &str) -> &mut Facts<'a> {
@@ -255,23 +345,57 @@ impl<'a> Demand<'a> {
         }
     }
 
+    /// Notes keys of a range that an answer shows none of, where that matters.
+    fn absent_from(&mut self, keys: &KeyRange, found: &[KeyValue], at: i64) {
+        let found: FxHashSet<&str> = found.iter().map(|pair| pair.key.as_str()).collect();
+        let absent = self.deleters.within(keys).filter(|key| !found.contains(key));
+        let absent: Vec<String> = absent.take(ABSENT_MAX).map(str::to_owned).collect();
+        absent.iter().for_each(|key| self.facts(key).absent.push(at));
+    }
+
     fn response(&mut self, request: &Request, response: &Response, step: &Step) {
         match (request, response) {
             (Request::Put(_), _) => self.put(request, step.rev),
             (Request::Delete(delete), Response::Delete { deleted, .. }) if *deleted > 0 => {
-                if delete.keys.end.is_none() {
+                if is_one_key(&delete.keys) {
                     self.facts(&delete.keys.key).deletes.push(step.rev);
+                    // In a transaction it may have been put just before.
+                    if std::ptr::eq(request, &step.request) {
+                        self.facts(&delete.keys.key).present.push(step.rev - 1);
+                    }
                 } else {
                     self.range_deletes.push((step.rev, delete.keys.clone()));
                 }
             }
-            (Request::Range(range), Response::Range { count: 0, .. })
-                if range.keys.end.is_none() && !step.is_write() =>
+            (Request::Delete(delete), Response::Delete { .. })
+                if is_one_key(&delete.keys) && !step.is_write() =>
             {
+                self.facts(&delete.keys.key).absent.push(step.rev);
+            }
+            (Request::Range(range), Response::Range { kvs, count, more }) if !step.is_write() => {
                 let at = if range.revision > 0 { range.revision } else { step.rev };
-                self.facts(&range.keys.key).absent.push(at);
+                if is_one_key(&range.keys) {
+                    if *count == 0 {
+                        self.facts(&range.keys.key).absent.push(at);
+                    }
+                } else if !more && !range.count_only {
+                    self.absent_from(&range.keys, kvs, at);
+                }
             }
             (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
+                // What is nested may be looked at after other writes of the same transaction.
+                let compares = if std::ptr::eq(request, &step.request) { &txn.compare[..] } else { &[] };
+                let before = step.rev - i64::from(step.is_write());
+                // All of them held, or one did not.
+                let known = if *succeeded || compares.len() == 1 { compares } else { &[] };
+                for compare in known.iter().filter(|compare| is_one_key(&compare.keys)) {
+                    let facts = self.facts(&compare.keys.key);
+                    match tells_presence(compare, *succeeded) {
+                        Some(true) => facts.present.push(before),
+                        Some(false) => facts.absent.push(before),
+                        None => {}
+                    }
+                }
                 let branch = if *succeeded { &txn.success } else { &txn.failure };
                 for (request, response) in branch.iter().zip(responses) {
                     self.response(request, response, step);
@@ -280,6 +404,26 @@ impl<'a> Demand<'a> {
             (Request::Range(_) | Request::Delete(_) | Request::Txn(_) | Request::Compact { .. }, _) => {}
         }
     }
+}
+
+/// Whether a condition that held, or did not, shows that its key was there, or that it was absent.
+fn tells_presence(compare: &Compare, held: bool) -> Option<bool> {
+    let number = match compare.target {
+        CompareTarget::Version(number)
+        | CompareTarget::CreateRevision(number)
+        | CompareTarget::ModRevision(number) => number,
+        CompareTarget::Value(_) | CompareTarget::Lease(_) => return None,
+    };
+    // All three are 0 for an absent key, and at least 1 for any other.
+    let (absent, there) = match (compare.op, held) {
+        (CompareOp::Equal, true) | (CompareOp::NotEqual, false) => (number == 0, number >= 1),
+        (CompareOp::Equal, false) | (CompareOp::NotEqual, true) => (false, number == 0),
+        (CompareOp::Greater, true) => (false, number >= 0),
+        (CompareOp::Greater, false) => (number == 0, false),
+        (CompareOp::Less, true) => (number == 1, false),
+        (CompareOp::Less, false) => (false, number >= 1),
+    };
+    (absent || there).then_some(there)
 }
 
 /// How many of the sorted numbers are in `[from, to)`.

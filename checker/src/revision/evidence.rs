@@ -3,8 +3,12 @@
 use rustc_hash::FxHashMap;
 
 use super::step::{Expect, Step};
-use crate::spec::kv::Store;
+use crate::budget::{Budget, Pace, Stop};
+use crate::spec::kv::{Pair, Store};
 use crate::spec::kv_types::{KeyRange, KeyValue, RangeRequest, Request, Response};
+
+/// What a look at one answer counts for a [`Pace`].
+pub(super) const STEPS_OF_AN_ANSWER: usize = 8;
 
 /// What some answer showed of the write that made a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,16 @@ pub struct Seen {
     pub version: Option<i64>,
 }
 
+impl Seen {
+    /// Whether it is a pair that was put at a revision.
+    pub(super) fn fits(&self, pair: &Pair, revision: i64) -> bool {
+        pair.mod_revision == revision
+            && self.value.as_ref().is_none_or(|value| **value == *pair.value)
+            && self.create_revision.is_none_or(|create| create == pair.create_revision)
+            && self.version.is_none_or(|version| version == pair.version)
+    }
+}
+
 /// All that the answers of a history show of writes.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
@@ -31,9 +45,12 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    pub(super) fn gather(steps: &[Step]) -> Evidence {
+    /// # Errors
+    /// [`Stop`] if the budget of `pace` ends before.
+    pub(super) fn gather(steps: &[Step], pace: &mut Pace<'_>) -> Result<Evidence, Stop> {
         let mut evidence = Evidence::default();
         for step in steps {
+            pace.steps(STEPS_OF_AN_ANSWER)?;
             match &step.expect {
                 Expect::Response(response) => evidence.response(&step.request, response, step),
                 Expect::Found(Some(found)) => {
@@ -57,21 +74,16 @@ impl Evidence {
                 least = least.min(*from);
                 *from = least;
             }
+            pace.steps(spans.len())?;
         }
-        evidence
+        Ok(evidence)
     }
 
     /// Whether a store that has just made `revision` holds what was seen of it.
     pub(super) fn fits(&self, store: &Store, revision: i64) -> bool {
-        self.of(revision).iter().all(|seen| match store.get(&seen.key) {
-            None => false,
-            Some(pair) => {
-                pair.mod_revision == revision
-                    && seen.value.as_ref().is_none_or(|value| **value == *pair.value)
-                    && seen.create_revision.is_none_or(|create| create == pair.create_revision)
-                    && seen.version.is_none_or(|version| version == pair.version)
-            }
-        })
+        let all = self.of(revision).iter();
+        all.map(|seen| (seen, store.get(&seen.key)))
+            .all(|(seen, pair)| pair.is_some_and(|pair| seen.fits(pair, revision)))
     }
 
     /// What was seen of the write that made a revision.
@@ -177,7 +189,8 @@ impl Evidence {
 
 /// What one answer shows of writes, each with the revision that made it.
 pub fn seen(step: &Step) -> Vec<(i64, Seen)> {
-    let evidence = Evidence::gather(std::slice::from_ref(step));
+    let evidence = Evidence::gather(std::slice::from_ref(step), &mut Budget::endless().pace());
+    let evidence = evidence.unwrap_or_default();
     let mut all: Vec<(i64, Seen)> = evidence
         .by_revision
         .into_iter()

@@ -1,7 +1,7 @@
 //! Who can have made a revision that no answer names.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Bound;
 
 use rustc_hash::FxHashMap;
@@ -11,8 +11,12 @@ use super::demand::{Demand, Link};
 use super::evidence::{Evidence, may_put, may_write};
 use super::plan::{Candidate, Places, Plan};
 use super::step::Step;
+use crate::budget::{Pace, Stop};
 use crate::spec::kv::{Store, covers};
 use crate::spec::kv_types::{KeyRange, Request};
+
+/// What one try of a step on a copy of the store counts for a [`Pace`].
+const STEPS_OF_A_TRY: usize = 64;
 
 /// Revisions that are looked at for a place between two puts of a key.
 const ROOM_LOOK: usize = 4096;
@@ -41,8 +45,8 @@ pub(super) struct Cursor {
     other: bool,
     /// Free steps before this one had begun.
     begun: usize,
-    /// Those of them that are still to be tried at the last stage, once they are known; the newest last.
-    any: Option<Vec<usize>>,
+    /// Those of them that are still to be tried at the last stage, once they are known.
+    any: Option<Newest>,
     /// Free steps that are demanded and still to be tried, once they are known; the newest last.
     demanded: Option<Vec<usize>>,
     /// Steps that were tried: equal requests can stand in for each other.
@@ -61,6 +65,22 @@ impl Cursor {
         self.other &= !may;
         may
     }
+}
+
+/// The list of steps that write ranges, among those of single keys.
+const WIDE: usize = usize::MAX;
+
+/// Lists of steps, each in order of invocation, that are gone through together from the newest on.
+#[derive(Clone, Debug, Default)]
+struct Newest(BinaryHeap<Place>);
+
+/// Where to go on in one of the lists. The derived order is right: the newest is the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    invoked: u64,
+    index: usize,
+    list: usize,
+    place: usize,
 }
 
 /// The likeliest makers first.
@@ -92,6 +112,8 @@ pub(super) struct Makers<'a> {
     written: FxHashMap<usize, Vec<KeyRange>>,
     /// Of those, the ones that may write a single key.
     by_key: BTreeMap<String, Vec<usize>>,
+    /// The same lists, in the order of the keys.
+    lists: Vec<Vec<usize>>,
     /// And the ones that may write a range.
     wide: Vec<usize>,
     /// Of all, in order of invocation, the ones that are not pinned.
@@ -107,7 +129,9 @@ pub(super) struct Makers<'a> {
 }
 
 impl<'a> Makers<'a> {
-    pub(super) fn new(steps: &'a [Step], shared: bool) -> Makers<'a> {
+    /// # Errors
+    /// [`Stop`] if the budget of `pace` ends before.
+    pub(super) fn new(steps: &'a [Step], shared: bool, pace: &mut Pace<'_>) -> Result<Makers<'a>, Stop> {
         let mut order: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].rev > 0).collect();
         order.sort_by_cached_key(|index| {
             let step = &steps[*index];
@@ -137,11 +161,11 @@ impl<'a> Makers<'a> {
                 }
             }
         }
-        let evidence = Evidence::gather(steps);
-        let pinned = pin(steps, &unknown, &evidence);
+        let evidence = Evidence::gather(steps, pace)?;
+        let pinned = pin(steps, &unknown, &evidence, pace)?;
         let free = unknown.iter().copied().filter(|index| !pinned.contains_key(index)).collect();
         let pinned_at = pinned.iter().map(|(index, revision)| (*revision, *index)).collect();
-        let demand = Demand::new(steps, &evidence, &pinned);
+        let demand = Demand::new(steps, &evidence, &pinned, pace)?;
         let mut seen: Vec<i64> = evidence.all().map(|(revision, _)| revision).collect();
         seen.sort_unstable();
         let mut makers = Makers {
@@ -151,6 +175,7 @@ impl<'a> Makers<'a> {
             order,
             first_return,
             written,
+            lists: by_key.values().cloned().collect(),
             by_key,
             wide,
             free,
@@ -160,15 +185,15 @@ impl<'a> Makers<'a> {
             plan: Plan::default(),
             seen,
         };
-        makers.plan = makers.planned();
-        makers
+        makers.plan = makers.planned(pace)?;
+        Ok(makers)
     }
 
     /// A plan for the keys that are only written one at a time.
-    fn planned(&self) -> Plan {
+    fn planned(&self, pace: &mut Pace<'_>) -> Result<Plan, Stop> {
         let mut plan = Plan::default();
         if !self.wide.is_empty() {
-            return plan;
+            return Ok(plan);
         }
         let mut made: Vec<i64> = self.pinned_at.keys().copied().collect();
         let answered = self.order.iter().map(|index| &self.steps[*index]).filter(|step| step.is_write());
@@ -185,10 +210,11 @@ impl<'a> Makers<'a> {
                 })
                 .collect();
             if let Some(candidates) = candidates {
+                pace.steps(STEPS_OF_A_TRY * (1 + candidates.len()))?;
                 plan.add(key, &candidates, &self.demand, &places);
             }
         }
-        plan
+        Ok(plan)
     }
 
     /// Answered steps, in the order of their revisions.
@@ -224,20 +250,56 @@ impl<'a> Makers<'a> {
         self.steps[index].invoked < self.first_return[position]
     }
 
-    /// Whether a step is known to have made another revision, if any.
-    pub(super) fn pinned_elsewhere(&self, index: usize, revision: i64) -> bool {
-        self.pinned.get(&index).is_some_and(|only| *only != revision)
+    /// Whether a step is known to have made a revision.
+    pub(super) fn is_pinned(&self, index: usize) -> bool {
+        self.pinned.contains_key(&index)
+    }
+
+    /// The step that is known to have made a revision.
+    pub(super) fn pinned_to(&self, revision: i64) -> Option<usize> {
+        self.pinned_at.get(&revision).copied()
+    }
+
+    /// When a step began.
+    pub(super) fn invoked(&self, index: usize) -> u64 {
+        self.steps[index].invoked
+    }
+
+    /// The earliest return from a position on: what began later has its place after that position.
+    pub(super) fn first_return(&self, position: usize) -> u64 {
+        self.first_return[position]
     }
 
     /// Steps that can have made a revision by what does not depend on the state.
-    pub(super) fn possible(&self, revision: i64, position: usize) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn possible(&self, revision: i64, position: usize) -> Vec<usize> {
         let seen = self.evidence.of(revision);
-        let begun = self.free[..self.begun(position)].iter().copied();
-        let pinned = self.pinned_at.get(&revision).copied();
-        begun.chain(pinned.filter(|index| self.had_begun(*index, position))).filter(move |index| {
+        let mut possible: Vec<usize> = Vec::new();
+        let mut add = |key: &str, steps: &[usize]| {
+            let (written, deleted) =
+                (!self.evidence.excludes_write(key, revision), !self.evidence.excludes_delete(key, revision));
+            // In order of invocation.
+            let begun = steps.partition_point(|index| self.had_begun(*index, position));
+            possible.extend(steps[..begun].iter().filter(|index| match self.steps[**index].request {
+                Request::Put(_) => written,
+                Request::Delete(_) => deleted,
+                Request::Txn(_) => written || deleted,
+                Request::Range(_) | Request::Compact { .. } => false,
+            }));
+        };
+        match seen.first() {
+            // Who made it wrote that key.
+            Some(seen) => add(&seen.key, self.by_key.get(&seen.key).map_or(&[][..], Vec::as_slice)),
+            None => self.by_key.iter().for_each(|(key, steps)| add(key, steps)),
+        }
+        possible.extend(self.wide.iter().filter(|index| self.had_begun(**index, position)));
+        possible.sort_unstable();
+        possible.dedup();
+        possible.retain(|index| {
             let written = self.written(*index);
-            seen.iter().all(|seen| written.iter().any(|keys| keys.key == seen.key))
-        })
+            self.pinned.get(index).is_none_or(|only| *only == revision)
+                && seen.iter().all(|seen| written.iter().any(|keys| keys.key == seen.key))
+        });
+        possible
     }
 
     /// Whether only others can have made a revision, without a look at the state.
@@ -262,15 +324,19 @@ impl<'a> Makers<'a> {
     }
 
     /// The next that can have made a revision; at each stage, who began last comes first.
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget of `pace` ends before.
     pub(super) fn next(
         &self,
         store: &Store,
         revision: i64,
         cursor: &mut Cursor,
-        used: &Used,
-        wanted: &Wanted,
-    ) -> Option<Maker> {
+        (used, wanted): (&Used, &Wanted),
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Maker>, Stop> {
         loop {
+            pace.steps(STEPS_OF_A_TRY)?;
             let found = match cursor.stage {
                 Stage::Pinned => {
                     cursor.stage = Stage::Last;
@@ -280,7 +346,7 @@ impl<'a> Makers<'a> {
                     cursor.stage = Stage::Demanded;
                     let last = cursor.last;
                     match last {
-                        Some(Maker::Other) if cursor.may_be_other(wanted) => return Some(Maker::Other),
+                        Some(Maker::Other) if cursor.may_be_other(wanted) => return Ok(Some(Maker::Other)),
                         Some(Maker::Step(index)) if self.had_begun_before(index, cursor) => {
                             self.fits(index, store, revision, cursor, used, wanted).then_some(index)
                         }
@@ -290,7 +356,7 @@ impl<'a> Makers<'a> {
                 Stage::Other => {
                     cursor.stage = Stage::Any;
                     if cursor.may_be_other(wanted) {
-                        return Some(Maker::Other);
+                        return Ok(Some(Maker::Other));
                     }
                     None
                 }
@@ -308,13 +374,18 @@ impl<'a> Makers<'a> {
                 }
                 Stage::Any => {
                     let begun = cursor.begun;
-                    let index = cursor.any.get_or_insert_with(|| self.any(revision, begun)).pop()?;
-                    self.fits(index, store, revision, cursor, used, wanted).then_some(index)
+                    let any = cursor.any.get_or_insert_with(|| self.any(revision, begun));
+                    match self.newest(any) {
+                        Some(index) => {
+                            self.fits(index, store, revision, cursor, used, wanted).then_some(index)
+                        }
+                        None => return Ok(None),
+                    }
                 }
             };
             if let Some(index) = found {
                 cursor.tried.push(index);
-                return Some(Maker::Step(index));
+                return Ok(Some(Maker::Step(index)));
             }
         }
     }
@@ -338,14 +409,34 @@ impl<'a> Makers<'a> {
     }
 
     /// Free steps, of the first that had begun, that write some key of which no answer shows that it was not written
-    /// at a revision; the newest last. By key, since most keys are shown by some answer, and unknown steps are many.
-    fn any(&self, revision: i64, begun: usize) -> Vec<usize> {
-        let keys = self.by_key.iter().filter(|(key, _)| !self.evidence.excludes_write(key, revision));
-        let steps = keys.flat_map(|(_, steps)| steps).chain(&self.wide);
-        let mut any: Vec<usize> = self.begun_free(steps.copied(), begun).collect();
-        any.sort_by_key(|index| (self.steps[*index].invoked, *index));
-        any.dedup();
-        any
+    /// at a revision. By key, since most keys are shown by some answer, and unknown steps are many.
+    fn any(&self, revision: i64, begun: usize) -> Newest {
+        let Some(last) = begun.checked_sub(1).map(|at| self.steps[self.free[at]].invoked) else {
+            return Newest::default();
+        };
+        let keys = self.by_key.iter().enumerate();
+        let keys = keys.filter(|(_, (key, _))| !self.evidence.excludes_write(key, revision));
+        let lists = keys.map(|(number, (_, steps))| (number, steps)).chain([(WIDE, &self.wide)]);
+        let newest = lists.filter_map(|(list, steps)| {
+            let place = steps.partition_point(|index| self.steps[*index].invoked <= last).checked_sub(1)?;
+            Some(Place { invoked: self.steps[steps[place]].invoked, index: steps[place], list, place })
+        });
+        Newest(newest.collect())
+    }
+
+    /// Takes out the one that began last.
+    fn newest(&self, newest: &mut Newest) -> Option<usize> {
+        loop {
+            let Place { index, list, place, .. } = newest.0.pop()?;
+            if let Some(place) = place.checked_sub(1) {
+                let steps = if list == WIDE { &self.wide } else { &self.lists[list] };
+                let index = steps[place];
+                newest.0.push(Place { invoked: self.steps[index].invoked, index, list, place });
+            }
+            if !self.pinned.contains_key(&index) {
+                return Some(index);
+            }
+        }
     }
 
     /// Those that are free and among the first that had begun.
@@ -385,13 +476,28 @@ impl<'a> Makers<'a> {
 
     fn can_make(&self, store: &Store, revision: i64, index: usize) -> bool {
         let (request, keys) = (&self.steps[index].request, self.written(index));
-        // The common reason first: it needs no copy of the store.
-        if let Request::Put(put) = request
-            && self.evidence.excludes_write(&put.key, revision)
-        {
-            return false;
-        }
         let seen = self.evidence.of(revision);
+        // The common requests first: they need no copy of the store.
+        match request {
+            Request::Put(put) => {
+                if self.evidence.excludes_write(&put.key, revision) {
+                    return false;
+                }
+                let pair = store.after_put(put);
+                return pair.mod_revision == revision
+                    && seen.iter().all(|seen| seen.key == put.key && seen.fits(&pair, revision))
+                    && !self.demand.leads_nowhere(&put.key, &pair);
+            }
+            Request::Delete(delete) if is_one_key(&delete.keys) => {
+                let key = &delete.keys.key;
+                return store.rev() + 1 == revision
+                    && store.get(key).is_some()
+                    && seen.is_empty()
+                    && !self.evidence.excludes_delete(key, revision)
+                    && !self.demand.absence_leads_nowhere(key, revision);
+            }
+            Request::Delete(_) | Request::Txn(_) | Request::Range(_) | Request::Compact { .. } => {}
+        }
         if !seen.iter().all(|seen| keys.iter().any(|keys| keys.key == seen.key)) {
             return false;
         }
@@ -406,16 +512,15 @@ impl<'a> Makers<'a> {
     /// Whether some answer shows that what was done to these keys was not done.
     fn excluded(&self, before: &Store, after: &Store, keys: &KeyRange) -> bool {
         let revision = after.rev();
-        let put = after.get(&keys.key).is_some_and(|pair| pair.mod_revision == revision);
-        if put
-            && (self.evidence.excludes_write(&keys.key, revision)
-                || self.demand.leads_nowhere(after, &keys.key))
-        {
+        let put = after.get(&keys.key).filter(|pair| pair.mod_revision == revision);
+        if put.is_some_and(|pair| {
+            self.evidence.excludes_write(&keys.key, revision) || self.demand.leads_nowhere(&keys.key, pair)
+        }) {
             return true;
         }
-        before
-            .range_at(keys, before.rev())
-            .any(|(key, _)| after.get(key).is_none() && self.evidence.excludes_delete(key, revision))
+        before.range_at(keys, before.rev()).filter(|(key, _)| after.get(key).is_none()).any(|(key, _)| {
+            self.evidence.excludes_delete(key, revision) || self.demand.absence_leads_nowhere(key, revision)
+        })
     }
 }
 
@@ -445,10 +550,16 @@ impl Places for Known<'_> {
 
 /// For each step of unknown outcome with a pair that nobody else can have put: the revision at which some
 /// answer shows it.
-fn pin(steps: &[Step], unknown: &[usize], evidence: &Evidence) -> FxHashMap<usize, i64> {
+fn pin(
+    steps: &[Step],
+    unknown: &[usize],
+    evidence: &Evidence,
+    pace: &mut Pace<'_>,
+) -> Result<FxHashMap<usize, i64>, Stop> {
     let mut putters: FxHashMap<(&str, &str), u32> = FxHashMap::default();
     let mut pairs = Vec::new();
     for step in steps {
+        pace.step()?;
         pairs.clear();
         may_put(&step.request, &mut pairs);
         for pair in &pairs {
@@ -468,5 +579,5 @@ fn pin(steps: &[Step], unknown: &[usize], evidence: &Evidence) -> FxHashMap<usiz
             }
         }
     }
-    pinned
+    Ok(pinned)
 }

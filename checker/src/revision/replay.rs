@@ -11,12 +11,12 @@ use rustc_hash::FxHashMap;
 use super::blame::{Blame, Blamed, Made, Wanted, mentioned};
 use super::makers::{Cursor, Maker, Makers, Used};
 use super::step::Step;
-use crate::budget::{Budget, Stop};
+use crate::budget::{Budget, Pace, Stop};
 use crate::history::OpId;
 use crate::spec::kv::{Refused, Reply, Store, may_mutate};
 
-/// Steps of the replay between two looks at the clock.
-const STEPS_PER_LOOK: u64 = 256;
+/// What a turn of the replay counts for a [`Pace`].
+const STEPS_OF_A_TURN: usize = 16;
 /// Choices that are open at once before the replay gives up.
 const CHOICES_MAX: usize = 1 << 20;
 /// Choices that are taken back before the replay gives up.
@@ -77,7 +77,10 @@ pub enum Wrong {
 
 /// Replays `steps`. Of compactions among them, only that their revision was there is checked.
 pub fn replay(steps: &[Step], beginning: Beginning, budget: &Budget) -> Outcome {
-    Replayer::new(steps, beginning, budget).run()
+    match Replayer::new(steps, beginning, budget) {
+        Ok(replayer) => replayer.run(),
+        Err(stop) => Outcome::Undecided(stop, 0),
+    }
 }
 
 /// One decision about who made a revision.
@@ -98,7 +101,7 @@ struct Choice {
 struct Replayer<'a> {
     steps: &'a [Step],
     beginning: Beginning,
-    budget: &'a Budget,
+    pace: Pace<'a>,
     makers: Makers<'a>,
     blame: Blame<'a>,
     used: Used,
@@ -108,7 +111,6 @@ struct Replayer<'a> {
     /// Who was last chosen for each revision.
     last: FxHashMap<i64, Maker>,
     taken_back: u64,
-    turns: u64,
     furthest: Option<(usize, Wrong, Replay)>,
 }
 
@@ -119,14 +121,27 @@ enum Done {
     Step,
 }
 
+/// Why nothing was done.
+enum End {
+    Wrong(Wrong),
+    Stop(Stop),
+}
+
+impl From<Stop> for End {
+    fn from(stop: Stop) -> End {
+        End::Stop(stop)
+    }
+}
+
 impl<'a> Replayer<'a> {
-    fn new(steps: &'a [Step], beginning: Beginning, budget: &'a Budget) -> Replayer<'a> {
-        let makers = Makers::new(steps, beginning.shared);
+    fn new(steps: &'a [Step], beginning: Beginning, budget: &'a Budget) -> Result<Replayer<'a>, Stop> {
+        let mut pace = budget.pace();
+        let makers = Makers::new(steps, beginning.shared, &mut pace)?;
         let blame = Blame::new(steps, makers.order());
-        Replayer {
+        Ok(Replayer {
             steps,
             beginning,
-            budget,
+            pace,
             makers,
             blame,
             used: Used::default(),
@@ -134,26 +149,23 @@ impl<'a> Replayer<'a> {
             last: FxHashMap::default(),
             choices: Vec::new(),
             taken_back: 0,
-            turns: 0,
             furthest: None,
-        }
+        })
     }
 
     fn run(mut self) -> Outcome {
         let mut store = self.empty_store();
         let mut position = 0;
         while position < self.makers.order().len() {
-            if let Err(stop) = self.look() {
-                let done = self.furthest.as_ref().map_or(position, |furthest| furthest.0.max(position));
-                return Outcome::Undecided(stop, done as u64);
-            }
-            let wrong = match self.do_next(&mut store, position) {
+            let done = self.look().map_err(End::Stop).and_then(|()| self.do_next(&mut store, position));
+            let wrong = match done {
                 Ok(Done::Gap) => continue,
                 Ok(Done::Step) => {
                     position += 1;
                     continue;
                 }
-                Err(wrong) => wrong,
+                Err(End::Wrong(wrong)) => wrong,
+                Err(End::Stop(stop)) => return self.undecided(stop, position),
             };
             let blamed = self.blamed(&wrong, position);
             if self.furthest.as_ref().is_none_or(|furthest| furthest.0 < position) {
@@ -161,23 +173,28 @@ impl<'a> Replayer<'a> {
                 self.furthest = Some((position, wrong, replay));
             }
             match self.take_back(blamed) {
-                Some((at, before)) => (position, store) = (at, before),
-                None => {
+                Ok(Some((at, before))) => (position, store) = (at, before),
+                Ok(None) => {
                     let (_, wrong, replay) = self.furthest.expect("a contradiction was just found");
                     return Outcome::Wrong(wrong, replay);
                 }
+                Err(stop) => return self.undecided(stop, position),
             }
         }
         let replay = self.so_far(store, position);
         Outcome::Fits(replay)
     }
 
+    fn undecided(&self, stop: Stop, position: usize) -> Outcome {
+        let done = self.furthest.as_ref().map_or(position, |furthest| furthest.0.max(position));
+        Outcome::Undecided(stop, done as u64)
+    }
+
     fn look(&mut self) -> Result<(), Stop> {
-        self.turns += 1;
         if self.taken_back > TAKEN_BACK_MAX || self.choices.len() > CHOICES_MAX {
             return Err(Stop::Ambiguous);
         }
-        if self.turns.is_multiple_of(STEPS_PER_LOOK) { self.budget.go_on() } else { Ok(()) }
+        self.pace.steps(STEPS_OF_A_TURN)
     }
 
     fn empty_store(&self) -> Store {
@@ -195,7 +212,7 @@ impl<'a> Replayer<'a> {
     }
 
     /// Does the step at a position, or a revision that is missing before it.
-    fn do_next(&mut self, store: &mut Store, position: usize) -> Result<Done, Wrong> {
+    fn do_next(&mut self, store: &mut Store, position: usize) -> Result<Done, End> {
         let index = self.makers.order()[position];
         let step = &self.steps[index];
         let writes = step.is_write();
@@ -217,11 +234,11 @@ impl<'a> Replayer<'a> {
         };
         match &given {
             Ok(reply) if reply.rev == step.rev && step.fits(reply) => Ok(Done::Step),
-            Ok(_) | Err(_) => Err(Wrong::Answer { step: index, given: Box::new(given) }),
+            Ok(_) | Err(_) => Err(End::Wrong(Wrong::Answer { step: index, given: Box::new(given) })),
         }
     }
 
-    fn fill_gap(&mut self, store: &mut Store, position: usize) -> Result<Done, Wrong> {
+    fn fill_gap(&mut self, store: &mut Store, position: usize) -> Result<Done, End> {
         let revision = store.rev() + 1;
         if self.makers.surely_other(revision, position) {
             let step = &self.steps[self.makers.order()[position]];
@@ -230,10 +247,10 @@ impl<'a> Replayer<'a> {
             return Ok(Done::Gap);
         }
         let mut rest = self.makers.cursor(revision, position, self.last.get(&revision).copied());
-        let Some(chosen) = self.makers.next(store, revision, &mut rest, &self.used, &Wanted::anything())
-        else {
+        let wanted = (&self.used, &Wanted::anything());
+        let Some(chosen) = self.makers.next(store, revision, &mut rest, wanted, &mut self.pace)? else {
             let shown_by = self.steps[self.makers.order()[position]].id;
-            return Err(Wrong::Unexplained { revision, shown_by });
+            return Err(End::Wrong(Wrong::Unexplained { revision, shown_by }));
         };
         let before = store.clone();
         let (wanted, blamed) = (Wanted::default(), Blamed::default());
@@ -282,7 +299,7 @@ impl<'a> Replayer<'a> {
         let mut blamed = Blamed::default();
         let mut keys = Vec::new();
         let possible = self.makers.possible(revision, position);
-        for index in possible.filter(|index| wanted.includes(self.makers.written(*index))) {
+        for index in possible.into_iter().filter(|index| wanted.includes(self.makers.written(*index))) {
             match self.used.get(&index) {
                 Some(choice) => blamed.add(*choice, Wanted::anything()),
                 None => keys.extend(mentioned(&self.steps[index].request)),
@@ -295,9 +312,9 @@ impl<'a> Replayer<'a> {
     }
 
     /// Takes back choices up to the newest of the blamed that leaves another, and makes that.
-    fn take_back(&mut self, mut blamed: Blamed) -> Option<(usize, Store)> {
+    fn take_back(&mut self, mut blamed: Blamed) -> Result<Option<(usize, Store)>, Stop> {
         loop {
-            let (newest, wanted) = blamed.pop_newest()?;
+            let Some((newest, wanted)) = blamed.pop_newest() else { return Ok(None) };
             while self.choices.len() > newest + 1 {
                 self.unchoose();
             }
@@ -308,12 +325,13 @@ impl<'a> Replayer<'a> {
                 choice.rest.restart();
             }
             let Choice { store, revision, rest, wanted, .. } = &mut choice;
-            if let Some(next) = self.makers.next(store, *revision, rest, &self.used, wanted) {
+            let wanted = (&self.used, &*wanted);
+            if let Some(next) = self.makers.next(store, *revision, rest, wanted, &mut self.pace)? {
                 let mut store = choice.store.clone();
                 let position = choice.position;
                 choice.chosen = next;
                 self.choose(&mut store, choice);
-                return Some((position, store));
+                return Ok(Some((position, store)));
             }
             blamed = choice.blamed;
             blamed.extend(self.dead_end(choice.revision, choice.position, &choice.wanted));

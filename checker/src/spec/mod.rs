@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use crate::budget::{Budget, Stop};
 use crate::linearizability::{Call, unique};
 
 pub mod append;
@@ -61,8 +62,11 @@ pub trait SequentialSpec: Sync {
     }
 
     /// Decides the calls on one part by a faster way than a search, where they allow one: `None` where not.
-    fn shortcut(&self, _calls: &[Call<Self::Op>]) -> Option<unique::Answer> {
-        None
+    ///
+    /// # Errors
+    /// [`Stop`] if the budget ends before.
+    fn shortcut(&self, _calls: &[Call<Self::Op>], _budget: &Budget) -> Result<Option<unique::Answer>, Stop> {
+        Ok(None)
     }
 
     /// The state in a few words, for a witness.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::SequentialSpec;
+use crate::budget::{Budget, Stop};
 use crate::linearizability::Call;
 use crate::linearizability::unique::{self, Access, Did};
 
@@ -208,9 +209,9 @@ impl SequentialSpec for Register {
         RegisterOp { key: op.key.clone(), action }
     }
 
-    fn shortcut(&self, calls: &[Call<RegisterOp>]) -> Option<unique::Answer> {
+    fn shortcut(&self, calls: &[Call<RegisterOp>], budget: &Budget) -> Result<Option<unique::Answer>, Stop> {
         let accesses: Option<Vec<Access>> = calls.iter().map(access).collect();
-        unique::decide(&accesses?)
+        accesses.map_or(Ok(None), |accesses| unique::decide(&accesses, budget))
     }
 
     fn describe(&self, state: &RegisterState) -> String {

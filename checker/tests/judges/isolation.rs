@@ -1,9 +1,10 @@
 //! The isolation engine against brute force: small random histories under a store that isolates badly.
 
-use checker::budget::Budget;
+use checker::budget::{Budget, Stop};
 use checker::history::OpId;
-use checker::isolation::cycles::{Order, Shape, cycles};
+use checker::isolation::cycles::{Found, Order, Shape, cycles};
 use checker::isolation::dependencies::{of_lists, of_registers};
+use checker::isolation::graph::Graph;
 use checker::isolation::levels::{Levels, levels};
 use checker::isolation::registers::{self, OnRegister, Registers};
 use checker::isolation::serial::{Serial, serial as any_order};
@@ -99,6 +100,10 @@ fn kind(shape: Shape, order: Order) -> AnomalyKind {
     table[shape as usize][order as usize]
 }
 
+fn graph_cycles(graph: Result<Graph, Stop>) -> Found {
+    cycles(&graph.expect("no end"), &Budget::endless()).expect("no end")
+}
+
 fn by_graph(txns: &[Txn]) -> Levels {
     let mut lists = Lists::default();
     for (at, txn) in txns.iter().enumerate() {
@@ -116,8 +121,8 @@ fn by_graph(txns: &[Txn]) -> Levels {
             }
         }
     }
-    let versions = lists::Versions::new(&lists);
-    let found = cycles(&of_lists(&lists, &versions));
+    let versions = lists::Versions::new(&lists, &Budget::endless()).expect("no end");
+    let found = graph_cycles(of_lists(&lists, &versions, &Budget::endless()));
     assert!(!found.cut_short, "the budget suffices for small histories");
     let kinds = found.cycles.iter().map(|cycle| kind(cycle.shape, cycle.order));
     levels(kinds.chain(versions.wrong.iter().map(Wrong::kind)))
@@ -252,7 +257,7 @@ fn any_order_of_registers_is_found_if_there_is_one() {
         let count = rng.random_range(2..8);
         let txns = make_registers(&mut rng, count);
         let registers = registers(&txns, false);
-        let versions = registers::Versions::new(&registers);
+        let versions = registers::Versions::new(&registers, &Budget::endless()).expect("no end");
         if !versions.wrong.iter().all(|wrong| matches!(wrong, Wrong::LostUpdate { .. })) {
             continue;
         }
@@ -369,8 +374,8 @@ fn serializability_of_registers_with_revisions_agrees_with_brute_force() {
         let count = rng.random_range(2..7);
         let txns = make_registers(&mut rng, count);
         let registers = registers(&txns, true);
-        let versions = registers::Versions::new(&registers);
-        let found = cycles(&of_registers(&registers, &versions));
+        let versions = registers::Versions::new(&registers, &Budget::endless()).expect("no end");
+        let found = graph_cycles(of_registers(&registers, &versions, &Budget::endless()));
         let data = found.cycles.iter().filter(|cycle| cycle.order == Order::Data);
         let kinds =
             data.map(|cycle| kind(cycle.shape, cycle.order)).chain(versions.wrong.iter().map(Wrong::kind));
@@ -390,11 +395,11 @@ fn without_revisions_registers_are_never_accused_of_what_some_order_explains() {
         let count = rng.random_range(2..7);
         let txns = make_registers(&mut rng, count);
         let registers = registers(&txns, false);
-        let mut versions = registers::Versions::new(&registers);
+        let mut versions = registers::Versions::new(&registers, &Budget::endless()).expect("no end");
         let sessions = Sessions::of(&registers, &versions);
-        let causal = sessions.judge(Weak::Causal);
-        versions.learn(&registers, &causal.demands);
-        let found = cycles(&of_registers(&registers, &versions));
+        let causal = sessions.judge(Weak::Causal, &Budget::endless()).expect("no end");
+        versions.learn(&registers, &causal.demands, &Budget::endless()).expect("no end");
+        let found = graph_cycles(of_registers(&registers, &versions, &Budget::endless()));
         let data = found.cycles.iter().any(|cycle| cycle.order == Order::Data);
         let ruled_out = data || !versions.wrong.is_empty();
         let legal = serial(&txns, false, &mut Vec::new(), [None; KEYS.len()]);
@@ -495,10 +500,10 @@ fn the_weak_levels_agree_with_their_definition() {
         let count = rng.random_range(2..9);
         let txns = make_registers(&mut rng, count);
         let registers = registers(&txns, false);
-        let versions = registers::Versions::new(&registers);
+        let versions = registers::Versions::new(&registers, &Budget::endless()).expect("no end");
         let sessions = Sessions::of(&registers, &versions);
         for level in [Weak::ReadCommitted, Weak::ReadAtomic, Weak::Causal] {
-            let holds = sessions.judge(level).cycle.is_empty();
+            let holds = sessions.judge(level, &Budget::endless()).expect("no end").cycle.is_empty();
             assert_eq!(holds, weak_by_brute_force(&txns, level), "seed {seed}: {level:?} of {txns:?}");
             broken[level as usize] += u64::from(!holds);
         }

@@ -4,6 +4,7 @@
 //! `ASSAY_ROUNDS=50 cargo test --release -p assay-checker --test judges` makes fifty times as many random
 //! histories; `ASSAY_HISTORIES=FOLDER` adds published histories.
 mod brute;
+mod budgets;
 mod by_hand;
 mod engines;
 mod isolation;
@@ -12,11 +13,13 @@ mod malformed;
 mod models;
 mod objects;
 mod online;
+mod online_sets;
 mod promises;
 mod published;
 mod revisions;
 mod rivals;
 mod script;
+mod soundness;
 mod spoilt;
 mod stores;
 mod synthetic;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use checker::budget::Budget;
 use checker::history::OpId;
 use checker::linearizability::Call;
 use checker::linearizability::unique::Answer;
@@ -257,7 +258,9 @@ fn a_piece_that_is_written_again_is_told_from_the_first() {
             let invoked = u64::from(2 * at);
             Call { id: OpId(at), op, invoked, returned: Some(invoked + 1) }
         });
-        spec.shortcut(&calls.collect::<Vec<_>>()).map(|answer| matches!(answer, Answer::Legal))
+        spec.shortcut(&calls.collect::<Vec<_>>(), &Budget::endless())
+            .expect("no end")
+            .map(|answer| matches!(answer, Answer::Legal))
     };
     assert_eq!(decided(vec![append("a;"), append("b;"), append("a;"), get("a;b;a;")]), Some(true));
     assert_eq!(decided(vec![append("a;"), get("a;"), append("b;"), append("a;"), get("a;b;a;")]), Some(true));

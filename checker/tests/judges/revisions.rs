@@ -6,9 +6,12 @@ use checker::history::OpId;
 use checker::linearizability::Call;
 use checker::revision::{self, Beginning, Outcome, Stamp, Step};
 use checker::spec::kv::{Kv, KvOp};
-use checker::spec::kv_types::Response;
+use checker::spec::kv_types::{
+    DeleteRequest, KeyRange, PutRequest, RangeRequest, Request, Response, TxnRequest,
+};
 use checker::spec::register::{Action, Found, RegisterOp};
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 
 use crate::brute;
 use crate::engines::{answer_kv, ask_kv};
@@ -74,6 +77,62 @@ fn the_order_of_revisions_agrees_with_brute_force() {
                     {
                         pair.version += 1;
                     }
+                }
+                _ => {}
+            }
+        }
+        let brute = brute::linearizable(&Kv::default(), &calls);
+        illegal += u64::from(!brute);
+        assert_eq!(by_revision(&calls), Some(brute), "seed {seed}: {calls:#?}");
+    }
+    assert!(illegal > rounds / 10 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
+}
+
+/// A request of a burst: deletions of ranges above all, alone and in transactions, between puts and looks at all keys.
+fn ask_burst(rng: &mut ChaCha8Rng) -> Request {
+    let key = ["a", "b", "c"][rng.random_range(0..3)].to_owned();
+    let all = || KeyRange { key: "a".to_owned(), end: Some("\0".to_owned()) };
+    let some = KeyRange { key: key.clone(), end: Some(["b", "c", "d"][rng.random_range(0..3)].to_owned()) };
+    let put = |value: i64| PutRequest { key: key.clone(), value: value.to_string(), prev_kv: false };
+    let delete = |keys| Request::Delete(DeleteRequest { keys, prev_kv: true });
+    match rng.random_range(0..8) {
+        0..2 => Request::Put(put(rng.random_range(0..3))),
+        2..4 => delete(some),
+        4 => delete(all()),
+        5 => {
+            let success = vec![delete(some), Request::Put(put(rng.random_range(0..3)))];
+            Request::Txn(TxnRequest { compare: Vec::new(), success, failure: Vec::new() })
+        }
+        _ => Request::Range(RangeRequest { keys: all(), ..RangeRequest::default() }),
+    }
+}
+
+#[test]
+fn bursts_of_range_deletions_without_an_answer_agree_with_brute_force() {
+    let shapes = [
+        Shape { calls: 7, processes: 6, info_percent: 60 },
+        Shape { calls: 8, processes: 7, info_percent: 80 },
+        Shape { calls: 7, processes: 3, info_percent: 40 },
+    ];
+    let (rounds, mut illegal) = (made::rounds(3000), 0);
+    for seed in 0..rounds {
+        let mut rng = made::rng(seed);
+        let shape = &shapes[seed as usize % shapes.len()];
+        let ask = |rng: &mut _| KvOp { request: ask_burst(rng), answer: None };
+        let mut calls = made::linearizable(&Kv::default(), shape, &mut rng, ask, answer_kv);
+        assert_eq!(by_revision(&calls), Some(true), "seed {seed} was made legal: {calls:#?}");
+        for call in &mut calls {
+            let Some(answer) = &mut call.op.answer else { continue };
+            match (rng.random_range(0..5), &mut answer.response) {
+                (0, _) => answer.rev = answer.rev.map(|rev| rev + 1),
+                (1, _) => answer.rev = answer.rev.map(|rev| (rev - 1).max(1)),
+                (2, Response::Range { kvs, count, .. }) if !kvs.is_empty() => {
+                    kvs.remove(rng.random_range(0..kvs.len()));
+                    *count -= 1;
+                }
+                (3, Response::Delete { deleted, prevs }) if *deleted > 0 => {
+                    prevs.pop();
+                    *deleted -= 1;
                 }
                 _ => {}
             }

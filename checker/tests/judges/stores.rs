@@ -1,5 +1,7 @@
 //! The `kv` workload as a whole: large legal histories are valid, and every way to spoil one is found.
 
+use std::time::Duration;
+
 use checker::spec::kv_types::{
     Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, PutRequest, RangeRequest, Request, TxnRequest,
 };
@@ -81,4 +83,39 @@ fn large_legal_histories_are_valid_whatever_the_number_of_clients() {
             render::report(&report)
         );
     }
+}
+
+/// As [`mixed`], with a quarter of deletions of ranges, and values that repeat.
+fn of_ranges() -> impl FnMut(&mut ChaCha8Rng, i64) -> Request {
+    let mut others = mixed(50);
+    move |rng, newest| {
+        if rng.random_ratio(3, 4) {
+            return others(rng, newest);
+        }
+        let key = |at: i32| format!("k{at:02}");
+        let from = rng.random_range(0..12);
+        let keys = KeyRange { key: key(from), end: Some(key(from + rng.random_range(2..8))) };
+        Request::Delete(DeleteRequest { keys, prev_kv: rng.random() })
+    }
+}
+
+#[test]
+fn unanswered_deletions_of_ranges_are_decided_or_said_to_be_unknown_in_time() {
+    let time_limit = Duration::from_millis(500);
+    let mut decided = 0;
+    for seed in 0..8 {
+        let info_percent = 5 + 5 * (seed as u32 % 4);
+        let history = synthetic::kv_history(synthetic::kv(800, 20, info_percent, seed, of_ranges()));
+        let report = check(&history, &Options { time_limit, ..Options::default() });
+        let text = render::report(&report);
+        assert_ne!(report.verdict.name(), "anomaly", "seed {seed}: {text}");
+        assert!(report.elapsed < 20 * time_limit, "seed {seed}: {:?}", report.elapsed);
+        decided += usize::from(report.verdict.is_valid());
+        println!(
+            "seed {seed}, {info_percent} % unanswered: {} in {:?}",
+            report.verdict.name(),
+            report.elapsed
+        );
+    }
+    assert!(decided >= 2, "{decided} of 8 were decided");
 }

@@ -20,9 +20,13 @@ use crate::made::{self, Shape};
 fn by_graph(calls: &[Call<ListTxn>]) -> bool {
     // Every transaction is a process of its own.
     let lists = ListTxns::new(calls, &[], |id| u64::from(id.0));
-    let versions = Versions::new(&lists);
+    let budget = Budget::endless();
+    let versions = Versions::new(&lists, &budget).expect("no end");
     assert_eq!(versions.ambiguous, None, "elements are unique");
-    versions.wrong.is_empty() && cycles(&of_lists(&lists, &versions)).cycles.is_empty()
+    versions.wrong.is_empty() && {
+        let graph = of_lists(&lists, &versions, &budget).expect("no end");
+        cycles(&graph, &budget).expect("no end").cycles.is_empty()
+    }
 }
 
 fn by_search(calls: &[Call<ListTxn>]) -> bool {

@@ -10,7 +10,7 @@ use crate::{
 };
 use checker::{
     Cancel, Options,
-    online::{Check as Judge, KeyValues, Registers, Seen},
+    online::{Check as Judge, KeyValues, Registers, Seen, Sets},
 };
 use std::{
     io,
@@ -66,13 +66,13 @@ impl Online {
         let (mut judge, decided_by): (Box<dyn Judge>, _) = match workload {
             WorkloadName::Register => (Box::new(Registers::new(&options)), "windows between moments of rest"),
             WorkloadName::Kv => (Box::new(KeyValues::new(base)), "order of revisions"),
+            WorkloadName::Set => (Box::new(Sets::new()), "chain of reads"),
             WorkloadName::Append
             | WorkloadName::Bank
             | WorkloadName::Election
             | WorkloadName::Lease
             | WorkloadName::Lock
             | WorkloadName::LockUnfenced
-            | WorkloadName::Set
             | WorkloadName::Txn
             | WorkloadName::Watch => return Ok(None),
         };

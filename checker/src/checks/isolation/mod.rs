@@ -7,6 +7,7 @@ mod explain;
 mod order;
 
 use super::{Context, Running};
+use crate::budget::{Budget, Stop};
 use crate::decode::Decoded;
 use crate::history::OpId;
 use crate::isolation::cycles::{Cycle, Order, Shape, cycles};
@@ -44,35 +45,50 @@ pub(super) fn lists(context: Context<'_>, decoded: &Decoded<ListTxn>) -> CheckRe
     let process = |id: OpId| context.operation(id).process;
     let lists = Lists::new(&decoded.calls, &decoded.failed, process);
     running.count("transactions", lists.txns.len());
-    let versions = lists::Versions::new(&lists);
+    let stopped = running.clone();
+    judge_lists(context, &lists, running)
+        .unwrap_or_else(|stop| ended(context, stopped, lists.txns.len(), stop))
+}
+
+fn judge_lists(context: Context<'_>, lists: &Lists, running: Running) -> Result<CheckResult, Stop> {
+    let budget = context.budget;
+    let versions = lists::Versions::new(lists, budget)?;
     if let Some((key, element)) = versions.ambiguous {
         let key = &lists.txns.keys[key as usize];
         let what = format!("who appended {element} to {key}: more than one transaction did");
-        return running.end("dependency graph", super::not_observed(what));
+        return Ok(running.end("dependency graph", super::not_observed(what)));
     }
-    if let Some(why) = ended(context, lists.txns.len()) {
-        return running.end("nothing", Verdict::unknown(why));
-    }
-    let graph = dependencies::of_lists(&lists, &versions);
+    let graph = dependencies::of_lists(lists, &versions, budget)?;
     let ids: Vec<OpId> = lists.txns.all().map(|txn| lists.txns.id(txn)).collect();
-    let reason = |from, to, why| dependencies::list_reason(&lists, &versions, from, to, why);
+    let reason = |from, to, why| dependencies::list_reason(lists, &versions, from, to, why);
     let explain = Explain { context, keys: &lists.txns.keys, ids: &ids, reason: &reason, lists: true };
     let mut findings = Findings::new(running, true);
     findings.anomalies = explain.all_wrong(&versions.wrong);
-    let cycles = findings.cycles(&graph, Complete::All, true);
+    let cycles = findings.cycles(&graph, Complete::All, true, budget)?;
     findings.anomalies.extend(cycles.iter().map(|cycle| explain.cycle(cycle)));
-    findings.conclude(context)
+    Ok(findings.conclude(context))
 }
 
 /// Of transactions on registers.
 pub(super) fn registers(context: Context<'_>, registers: &Registers) -> CheckResult {
     let mut running = Running::new("isolation");
     running.count("transactions", registers.txns.len());
-    let mut versions = registers::Versions::new(registers);
+    let stopped = running.clone();
+    let judged = judge_registers(context, registers, running);
+    judged.unwrap_or_else(|stop| ended(context, stopped, registers.txns.len(), stop))
+}
+
+fn judge_registers(
+    context: Context<'_>,
+    registers: &Registers,
+    mut running: Running,
+) -> Result<CheckResult, Stop> {
+    let budget = context.budget;
+    let mut versions = registers::Versions::new(registers, budget)?;
     if let Some((key, value)) = versions.ambiguous {
         let key = &registers.txns.keys[key as usize];
         let what = format!("who wrote {value} to {key}: more than one transaction did");
-        return running.end("dependency graph", super::not_observed(what));
+        return Ok(running.end("dependency graph", super::not_observed(what)));
     }
     // Elle takes a value that nobody wrote for one of a write that its history lacks; ours lack none.
     let unknown_writes = context.history.header().scenario == "rw-register";
@@ -81,12 +97,10 @@ pub(super) fn registers(context: Context<'_>, registers: &Registers) -> CheckRes
         versions.wrong.retain(|wrong| !matches!(wrong, Wrong::Unwritten { failed: None, .. }));
         running.count("reads_of_unknown_writes", known - versions.wrong.len());
     }
-    let weak = Weakest::of(registers, &versions);
-    if let Some(why) = ended(context, registers.txns.len()) {
-        return running.end("nothing", Verdict::unknown(why));
-    }
+    let weak = Weakest::of(registers, &versions, budget)?;
     // What causal consistency demands of the order of versions, first without processes.
-    let (lone, together) = (weak.lone(registers, &versions), weak.together(registers, &versions));
+    let (lone, together) =
+        (weak.lone(registers, &versions, budget)?, weak.together(registers, &versions, budget)?);
     let ids: Vec<OpId> = registers.txns.all().map(|txn| registers.txns.id(txn)).collect();
     let reason = |from, to, why| dependencies::register_reason(&together, from, to, why);
     let explain = Explain { context, keys: &registers.txns.keys, ids: &ids, reason: &reason, lists: false };
@@ -94,24 +108,24 @@ pub(super) fn registers(context: Context<'_>, registers: &Registers) -> CheckRes
     findings.anomalies = weak.anomalies(&explain);
     findings.anomalies.extend(explain.all_wrong(&versions.wrong));
     findings.complete = weak.complete();
-    findings.graph(&explain, registers, &versions, Complete::All);
+    findings.graph(&explain, registers, &versions, Complete::All)?;
     if lone.learnt(&versions) {
-        findings.learnt(&explain, registers, (&versions, &lone), Complete::All);
+        findings.learnt(&explain, registers, (&versions, &lone), Complete::All)?;
     }
     if together.learnt(&lone) {
-        findings.learnt(&explain, registers, (&lone, &together), Complete::WithSessions);
+        findings.learnt(&explain, registers, (&lone, &together), Complete::WithSessions)?;
     }
     let asked = findings.asked(context);
     if !findings.breaks(asked) && !findings.is_proved(asked) {
         order::find(&mut findings, &explain, registers, &together, unknown_writes);
     }
-    findings.conclude(context)
+    Ok(findings.conclude(context))
 }
 
-/// Why the check must end here, if it must.
-fn ended(context: Context<'_>, of: usize) -> Option<Why> {
+/// What is left of a check of so many transactions whose budget ended: nothing is half known.
+fn ended(context: Context<'_>, running: Running, of: usize, stop: Stop) -> CheckResult {
     let reached = Progress { part: String::new(), done: 0, of: of as u64 };
-    context.budget.go_on().err().map(|stop| context.budget.why(stop, reached))
+    running.end("nothing", Verdict::unknown(context.budget.why(stop, reached)))
 }
 
 impl Findings {
@@ -142,11 +156,13 @@ impl Findings {
         registers: &Registers,
         versions: &registers::Versions,
         complete: Complete,
-    ) {
-        let cycles =
-            self.cycles(&dependencies::of_registers(registers, versions), complete, versions.in_order());
+    ) -> Result<(), Stop> {
+        let budget = explain.context.budget;
+        let graph = dependencies::of_registers(registers, versions, budget)?;
+        let cycles = self.cycles(&graph, complete, versions.in_order(), budget)?;
         self.known.extend(cycles.iter().cloned());
         self.anomalies.extend(cycles.iter().map(|cycle| explain.cycle(cycle)));
+        Ok(())
     }
 
     /// Adds what is wrong once the order of versions is that of causal consistency, too. It speaks against levels
@@ -157,14 +173,15 @@ impl Findings {
         registers: &Registers,
         (before, after): (&registers::Versions, &registers::Versions),
         complete: Complete,
-    ) {
+    ) -> Result<(), Stop> {
+        let budget = explain.context.budget;
         let sessions = matches!(complete, Complete::WithSessions);
         let circular = if sessions { Kind::NotSerializableProcess } else { Kind::NotSerializable };
         let more = after.wrong.get(before.wrong.len()..).unwrap_or_default();
         let more = explain.all_wrong(more).into_iter();
         self.anomalies.extend(more.map(|anomaly| Anomaly { kind: circular, ..anomaly }));
-        let graph = dependencies::of_registers(registers, after);
-        let mut cycles = self.cycles(&graph, complete, after.in_order());
+        let graph = dependencies::of_registers(registers, after, budget)?;
+        let mut cycles = self.cycles(&graph, complete, after.in_order(), budget)?;
         cycles.retain(|cycle| !self.known.contains(cycle));
         self.known.extend(cycles.iter().cloned());
         for mut cycle in cycles {
@@ -172,12 +189,19 @@ impl Findings {
             cycle.order = cycle.order.max(if sessions { Order::Process } else { Order::Data });
             self.anomalies.push(explain.cycle(&cycle));
         }
+        Ok(())
     }
 
     /// The cycles of a graph. Where the order of versions is known (`in_order`), that there is none is a proof for
     /// the levels of `complete`.
-    fn cycles(&mut self, graph: &Graph, complete: Complete, in_order: bool) -> Vec<Cycle> {
-        let found = cycles(graph);
+    fn cycles(
+        &mut self,
+        graph: &Graph,
+        complete: Complete,
+        in_order: bool,
+        budget: &Budget,
+    ) -> Result<Vec<Cycle>, Stop> {
+        let found = cycles(graph, budget)?;
         self.running.count("edges", graph.edges());
         self.running.count("cycles", found.components);
         if found.cut_short {
@@ -189,7 +213,7 @@ impl Findings {
         let levels = levels.filter(|level| self.real_time || implies(STRONGEST_OF_SESSIONS, level));
         // A G-single that was not looked for to the end may be called G-nonadjacent.
         self.complete.extend(levels.filter(|level| !found.cut_short || *level != "consistent-view"));
-        found.cycles
+        Ok(found.cycles)
     }
 
     fn conclude(mut self, context: Context<'_>) -> CheckResult {
@@ -265,28 +289,40 @@ struct Weakest {
 }
 
 impl Weakest {
-    fn of(registers: &Registers, versions: &registers::Versions) -> Weakest {
+    fn of(registers: &Registers, versions: &registers::Versions, budget: &Budget) -> Result<Weakest, Stop> {
         let strongest = if registers.txns.len() <= APART_MAX { Weak::Causal } else { Weak::ReadAtomic };
-        Weakest {
-            sessions: weakest(&Sessions::of(registers, versions), Weak::Causal),
-            lone: weakest(&Sessions::apart(registers, versions), strongest),
-        }
+        Ok(Weakest {
+            sessions: weakest(&Sessions::of(registers, versions), Weak::Causal, budget)?,
+            lone: weakest(&Sessions::apart(registers, versions), strongest, budget)?,
+        })
     }
 
     /// With what causal consistency demands of the order of versions, where it holds without sessions.
-    fn lone(&self, registers: &Registers, versions: &registers::Versions) -> registers::Versions {
+    fn lone(
+        &self,
+        registers: &Registers,
+        versions: &registers::Versions,
+        budget: &Budget,
+    ) -> Result<registers::Versions, Stop> {
         let mut versions = versions.clone();
-        let found = self.lone.iter().filter(|found| !found.broken());
-        found.for_each(|found| versions.learn(registers, &found.judged.demands));
-        versions
+        if let Some(found) = self.lone.as_ref().filter(|found| !found.broken()) {
+            versions.learn(registers, &found.judged.demands, budget)?;
+        }
+        Ok(versions)
     }
 
     /// As [`Weakest::lone`], with sessions too.
-    fn together(&self, registers: &Registers, versions: &registers::Versions) -> registers::Versions {
-        let mut versions = self.lone(registers, versions);
-        let found = self.sessions.iter().filter(|found| !found.broken());
-        found.for_each(|found| versions.learn(registers, &found.judged.demands));
-        versions
+    fn together(
+        &self,
+        registers: &Registers,
+        versions: &registers::Versions,
+        budget: &Budget,
+    ) -> Result<registers::Versions, Stop> {
+        let mut versions = self.lone(registers, versions, budget)?;
+        if let Some(found) = self.sessions.as_ref().filter(|found| !found.broken()) {
+            versions.learn(registers, &found.judged.demands, budget)?;
+        }
+        Ok(versions)
     }
 
     fn anomalies(&self, explain: &Explain<'_>) -> Vec<Anomaly> {
@@ -320,20 +356,20 @@ impl Weakest {
     }
 }
 
-fn weakest(sessions: &Sessions, strongest: Weak) -> Option<Found> {
+fn weakest(sessions: &Sessions, strongest: Weak, budget: &Budget) -> Result<Option<Found>, Stop> {
     let mut last = None;
     for level in [Weak::ReadCommitted, Weak::ReadAtomic, Weak::Causal] {
         if level > strongest {
             break;
         }
-        let judged = sessions.judge(level);
+        let judged = sessions.judge(level, budget)?;
         if judged.demands.is_empty() && !judged.cycle.is_empty() {
-            return None;
+            return Ok(None);
         }
         let found = last.insert(Found { level, judged });
         if found.broken() {
             break;
         }
     }
-    last
+    Ok(last)
 }

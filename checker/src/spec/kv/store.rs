@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHasher;
 
-use super::super::kv_types::{KeyRange, KeyValue};
+use super::super::kv_types::{KeyRange, KeyValue, PutRequest};
 
 /// A store at its newest revision, with its history.
 ///
@@ -106,6 +106,14 @@ impl Store {
     /// The newest pair of a key.
     pub fn get(&self, key: &str) -> Option<&Pair> {
         self.keys.get(key)?.pair.as_ref()
+    }
+
+    /// What a key would hold after a put of it, the next write.
+    pub fn after_put(&self, put: &PutRequest) -> Pair {
+        let mod_revision = self.rev + 1;
+        let (create_revision, version) =
+            self.get(&put.key).map_or((mod_revision, 1), |pair| (pair.create_revision, pair.version + 1));
+        Pair { value: Arc::from(put.value.as_str()), create_revision, mod_revision, version }
     }
 
     /// The pair of a key as of a revision, whether compacted or not.

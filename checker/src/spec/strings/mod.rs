@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use super::SequentialSpec;
+use crate::budget::{Budget, Stop};
 use crate::history::OpId;
 use crate::linearizability::Call;
 use crate::linearizability::unique;
@@ -173,19 +174,23 @@ impl SequentialSpec for Strings {
         }
     }
 
-    fn shortcut(&self, calls: &[Call<StringOp>]) -> Option<unique::Answer> {
+    fn shortcut(&self, calls: &[Call<StringOp>], budget: &Budget) -> Result<Option<unique::Answer>, Stop> {
         if self.pieces.is_empty() {
-            return None;
+            return Ok(None);
         }
         let mut ids: FxHashSet<OpId> = match pieces::read(self, calls) {
-            Told::Unclear => overlooked::overlooked(self, calls)?.into_iter().collect(),
+            Told::Unclear => match overlooked::overlooked(self, calls) {
+                Some(ids) => ids.into_iter().collect(),
+                None => return Ok(None),
+            },
             Told::Contradiction(ids) => ids.into_iter().collect(),
             Told::Registers { alternatives, alone } => {
                 let mut conflicts = Vec::with_capacity(alternatives.len());
                 for accesses in &alternatives {
-                    match unique::decide(accesses)? {
-                        unique::Answer::Legal => return Some(unique::Answer::Legal),
-                        unique::Answer::Illegal(conflict) => conflicts.push(conflict.ids),
+                    match unique::decide(accesses, budget)? {
+                        None => return Ok(None),
+                        Some(unique::Answer::Legal) => return Ok(Some(unique::Answer::Legal)),
+                        Some(unique::Answer::Illegal(conflict)) => conflicts.push(conflict.ids),
                     }
                 }
                 match conflicts.as_slice() {
@@ -197,10 +202,10 @@ impl SequentialSpec for Strings {
         };
         self.close(calls, &mut ids);
         let last = calls.iter().filter(|call| ids.contains(&call.id)).max_by_key(|call| call.returned);
-        let culprit = last.map(|call| call.id)?;
+        let Some(culprit) = last.map(|call| call.id) else { return Ok(None) };
         let mut ids: Vec<OpId> = ids.into_iter().collect();
         ids.sort_unstable();
-        Some(unique::Answer::Illegal(unique::Conflict { ids, culprit }))
+        Ok(Some(unique::Answer::Illegal(unique::Conflict { ids, culprit })))
     }
 
     fn describe(&self, state: &String) -> String {

@@ -53,7 +53,7 @@ pub(in crate::cli) struct RunArgs {
     /// How long each fault lasts; default: by the length of the run, and drawn from the seed.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(super) fault_time: Option<Duration>,
-    /// Check only after the load. Else workloads that allow it (register, kv) are checked while they go on too, and
+    /// Check only after the load. Else workloads that allow it (register, kv, set) are checked while they go on too, and
     /// end at the first anomaly.
     #[arg(long)]
     pub(super) no_online: bool,
