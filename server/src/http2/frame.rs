@@ -11,7 +11,7 @@ pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const WINDOW_BYTES_DEFAULT: i64 = 65_535;
 
 /// Types of frames.
-#[allow(missing_docs, reason = "the names are those of the RFC")]
+#[expect(missing_docs, reason = "the names are those of the RFC")]
 pub mod kind {
     pub const DATA: u8 = 0;
     pub const HEADERS: u8 = 1;
@@ -25,7 +25,7 @@ pub mod kind {
 }
 
 /// Flags of frames.
-#[allow(missing_docs, reason = "the names are those of the RFC")]
+#[expect(missing_docs, reason = "the names are those of the RFC")]
 pub mod flag {
     pub const ACK: u8 = 0x1;
     pub const END_STREAM: u8 = 0x1;
@@ -35,7 +35,7 @@ pub mod flag {
 }
 
 /// Names of settings.
-#[allow(missing_docs, reason = "the names are those of the RFC")]
+#[expect(missing_docs, reason = "the names are those of the RFC")]
 pub mod setting {
     pub const HEADER_TABLE_SIZE: u16 = 1;
     pub const ENABLE_PUSH: u16 = 2;

@@ -295,8 +295,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, B: Backend> Driver<S, B> {
                 }
             }
             Some(Work::Task { task, rest: Some(rest), room }) => {
-                // A task that has ended without reading it all needs it no more.
-                if data.is_empty() || rest.send(data).is_ok() {}
+                if !data.is_empty() {
+                    // A task that has ended without reading it all needs it no more.
+                    let _ = rest.send(data);
+                }
                 let rest = (!end).then_some(rest);
                 self.work.insert(stream, Work::Task { task, rest, room });
             }
