@@ -244,9 +244,10 @@ impl Env {
             loaded.stop();
             done
         };
+        let plan = self.plan(number, duration, phase.parts.iter().map(|part| part.workload));
         let ((jobs, errors, outcomes), summary, ()) = tokio::join!(
             load,
-            self.faults(recorders, number, duration, &loaded),
+            self.faults(recorders, (number, plan), &loaded),
             observe_roles(&self.members, recorders, &loaded)
         );
         phase.proved = summary.proved().into_keys().collect();
@@ -261,12 +262,10 @@ impl Env {
     async fn faults(
         &self,
         recorders: &[Arc<Recorder>],
-        number: usize,
-        duration: Duration,
+        (number, plan): (usize, Plan),
         loaded: &Stop,
     ) -> Summary {
         let Some(cluster) = &self.cluster else { return Summary::default() };
-        let plan = self.plan(number, duration, recorders.len());
         if plan.faults.is_empty() {
             return Summary::default();
         }
@@ -303,18 +302,23 @@ impl Env {
         doubts
     }
 
-    /// What is to strike in a phase of so many workloads: the same again, or what the seed gives.
-    fn plan(&self, number: usize, duration: Duration, workloads: usize) -> Plan {
+    /// What is to strike in a phase of these workloads: the same again, or what the seed gives.
+    fn plan(
+        &self,
+        number: usize,
+        duration: Duration,
+        mut workloads: impl ExactSizeIterator<Item = WorkloadName>,
+    ) -> Plan {
         if let Some(file) = &self.config.replay {
             return Plan::again(file.of_phase(number), duration);
         }
         // Each phase has a plan of its own, all from the one seed.
         let seed = self.config.seed.wrapping_add(number as u64);
-        // A workload that is alone accounts for every revision.
-        let faults = match workloads {
-            1 => self.config.faults.without_compaction(),
-            _ => self.config.faults.clone(),
-        };
+        // A workload that is alone accounts for every revision, and watches know which of them may be gone since they
+        // asked for it themselves.
+        let counts = workloads.len() == 1 || workloads.any(|workload| workload == WorkloadName::Watch);
+        let faults = &self.config.faults;
+        let faults = if counts { faults.without_compaction() } else { faults.clone() };
         let mut options = nemesis::Options::new(seed, duration, faults);
         options.overlap = self.config.overlap;
         if let Some(time) = self.config.fault_time {
