@@ -1,7 +1,12 @@
 //! A node's server, in a container of its own that shares its machine's network and disk.
 
 use super::{
-    engine::Engine, fleet::Machine, follower::Follower, frames::Frames, images::Image, labels::PROJECT,
+    engine::{Engine, EngineError},
+    fleet::Machine,
+    follower::Follower,
+    frames::Frames,
+    images::Image,
+    labels::PROJECT,
 };
 use crate::cluster::{
     ClusterError, Crash, Ended, MemoryLimit, Node, ProcessState, System, process::Process, system::version_in,
@@ -18,6 +23,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 const MEMORY_MIN: u64 = 6 << 20;
 /// What a container whose memory is limited gets beyond what it has, in bytes: what the kernel hands out at a time.
 const MEMORY_SPARE: u64 = 256 << 10;
+/// The most that it gets beyond that: a kernel that refuses even this is out of order.
+const MEMORY_SPARE_MAX: u64 = 32 << 20;
 /// More than any machine has, in bytes: docker cannot take a limit back, only raise it.
 const MEMORY_MAX: u64 = 1 << 50;
 
@@ -204,9 +211,17 @@ impl Server {
         let Some(container) = &self.container else {
             return Err(ClusterError::io(doing())(std::io::Error::other("it does not run")));
         };
-        let in_use = self.engine.memory_in_use(container).await.map_err(|e| e.during(doing()))?;
-        let limit = (in_use + MEMORY_SPARE).max(MEMORY_MIN);
-        self.engine.limit_memory(container, limit).await.map_err(|e| e.during(doing()))?;
+        let mut spare = MEMORY_SPARE;
+        let in_use = loop {
+            let in_use = self.engine.memory_in_use(container).await.map_err(|e| e.during(doing()))?;
+            let limit = (in_use + spare).max(MEMORY_MIN);
+            match self.engine.limit_memory(container, limit).await {
+                Ok(()) => break in_use,
+                // What the kernel holds for it counts too, and cannot be told before.
+                Err(EngineError::Refused { .. }) if spare < MEMORY_SPARE_MAX => spare *= 2,
+                Err(error) => return Err(error.during(doing())),
+            }
+        };
         let limit = self.engine.inspect(container).await.map_err(|e| e.during(doing()))?.host_config.memory;
         Ok(MemoryLimit { limit, in_use })
     }
@@ -329,7 +344,7 @@ pub(super) async fn version(
     };
     let said = asking.await;
     engine.remove(&id).await.map_err(|e| e.during(doing()))?;
-    let said = Frames::default().take(&said.map_err(|e: super::engine::EngineError| e.during(doing()))?);
+    let said = Frames::default().take(&said.map_err(|e: EngineError| e.during(doing()))?);
     let text = String::from_utf8_lossy(&said);
     version_in(&text)
         .ok_or_else(|| image.fault(format!("--version says {:?} instead of a version", text.trim())))
