@@ -55,7 +55,8 @@ const CALLS: &[(&str, &str, &str, Right)] = &[
     ("Lease/LeaseGrant", "lease/grant", r#"{"TTL":10}"#, User),
     ("Lease/LeaseTimeToLive", "lease/timetolive", r#"{"ID":7,"keys":true}"#, Read),
     ("Lease/LeaseTimeToLive", "lease/timetolive", r#"{"ID":7}"#, User),
-    ("Lease/LeaseLeases", "lease/leases", "{}", User),
+    // A list of all leases is for who may read the keys of each of them, as with etcd.
+    ("Lease/LeaseLeases", "lease/leases", "{}", Read),
     ("Lease/LeaseKeepAlive", "", r#"{"ID":7}"#, Write),
     ("Lease/LeaseRevoke", "lease/revoke", r#"{"ID":7}"#, Write),
     ("Cluster/MemberAdd", "cluster/member/add", r#"{"peerURLs":["http://127.0.0.1:9"]}"#, Root),

@@ -304,7 +304,7 @@ impl Model {
             if write.mod_revision == revision {
                 let mut earlier = self.writes[..place].iter().rev();
                 let before = earlier.find(|before| before.key == write.key && before.mod_revision < revision);
-                let is_new = write.version == 1;
+                let is_new = write.version > 0 && write.create_revision == revision;
                 let prev_kv = before.filter(|before| before.version > 0 && !is_new).cloned();
                 let kind = i32::from(write.version == 0);
                 events.push(Event { r#type: kind, kv: Some(write.clone()), prev_kv });
