@@ -16,6 +16,8 @@ pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// The headers of one request may have so many octets, and so many when they are decoded.
 pub(super) const HEADER_BYTES_MAX: usize = 64 << 10;
+/// So many requests of a client may be under way at once.
+pub(super) const STREAMS_MAX: usize = 1 << 17;
 /// A buffer that a burst has grown is given back above this.
 const OUT_BYTES_KEPT: usize = 256 << 10;
 

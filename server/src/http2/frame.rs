@@ -116,6 +116,12 @@ pub fn without_padding(head: Head, payload: &[u8]) -> Option<&[u8]> {
     rest.get(..rest.len().checked_sub(usize::from(padding))?)
 }
 
+/// The header block in a HEADERS frame, without padding and the priority before it; `None` when it is cut off.
+pub fn header_block(head: Head, payload: &[u8]) -> Option<&[u8]> {
+    let priority = if head.has(flag::PRIORITY) { 5 } else { 0 };
+    without_padding(head, payload)?.get(priority..)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

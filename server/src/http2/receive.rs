@@ -4,7 +4,7 @@ use super::{
     code,
     connection::{
         Broken, CONNECTION_WINDOW_BYTES, Connection, Event, HEADER_BYTES_MAX, Known, STREAM_WINDOW_BYTES,
-        Stream, Unfinished, breach,
+        STREAMS_MAX, Stream, Unfinished, breach,
     },
     frame::{self, HEAD_BYTES, Head, PAYLOAD_BYTES_MAX, flag, kind, setting},
 };
@@ -126,9 +126,7 @@ impl<T> Connection<T> {
         payload: &[u8],
         events: &mut Vec<Event<T>>,
     ) -> Result<(), Broken> {
-        let block = frame::without_padding(head, payload).ok_or(breach("more padding than payload"))?;
-        let priority = if head.has(flag::PRIORITY) { 5 } else { 0 };
-        let block = block.get(priority..).ok_or(breach("a priority that is cut off"))?;
+        let block = frame::header_block(head, payload).ok_or(breach("a header block that is cut off"))?;
         let end = head.has(flag::END_STREAM);
         if head.has(flag::END_HEADERS) {
             return self.receive_block(head.stream, end, block, events);
@@ -169,6 +167,10 @@ impl<T> Connection<T> {
         }
         if stream <= self.newest {
             return self.receive_trailers(stream, end, block, events);
+        }
+        if self.streams.len() >= STREAMS_MAX {
+            // A client whose windows are closed can ask for more and more, and all answers would wait here.
+            return Err(Broken { code: code::ENHANCE_YOUR_CALM, why: "too many requests under way" });
         }
         self.newest = stream;
         let Some(head) = self.meaning(block)? else {

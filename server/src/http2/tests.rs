@@ -2,7 +2,7 @@
 
 use super::{
     Connection, Event, code,
-    connection::{CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES},
+    connection::{CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX},
     frame::{self, HEAD_BYTES, Head, flag, kind, setting},
     hpack::{Decoder, Encoder},
 };
@@ -440,6 +440,22 @@ fn a_request_that_is_none_ends_its_stream_alone() {
     let block = client.block(&headers);
     assert!(client.frame(kind::HEADERS, flag::END_HEADERS, 1, &block).unwrap().is_empty());
     assert_eq!(kinds(&client.said()), [(kind::RST_STREAM, 1, 0)]);
+}
+
+#[test]
+fn requests_without_end_are_stopped() {
+    let mut client = Client::new();
+    client.begin(1);
+    let block = client.block(&REQUEST);
+    let mut out = Vec::new();
+    let mut begun = 0;
+    let refused = (1..).map(|n| 1 + 2 * n).find_map(|stream| {
+        out.clear();
+        frame::write(&mut out, kind::HEADERS, flag::END_HEADERS, stream, &block);
+        begun += 1;
+        client.octets(&out).err()
+    });
+    assert_eq!((refused, begun), (Some(code::ENHANCE_YOUR_CALM), STREAMS_MAX));
 }
 
 #[test]

@@ -127,9 +127,7 @@ impl<T> Connection<T> {
         payload: &[u8],
         each: &mut impl FnMut(T, Result<Answer, Failure>),
     ) -> Result<(), Broken> {
-        let block = frame::without_padding(head, payload).ok_or(Broken("more padding than payload"))?;
-        let priority = if head.has(flag::PRIORITY) { 5 } else { 0 };
-        let block = block.get(priority..).ok_or(Broken("a priority that is cut off"))?;
+        let block = frame::header_block(head, payload).ok_or(Broken("a header block that is cut off"))?;
         let end_stream = head.has(flag::END_STREAM);
         if head.has(flag::END_HEADERS) {
             return self.receive_block(head.stream, end_stream, block, each);
