@@ -18,6 +18,8 @@ pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 pub(super) const HEADER_BYTES_MAX: usize = 64 << 10;
 /// So many requests of a client may be under way at once.
 pub(super) const STREAMS_MAX: usize = 1 << 17;
+/// While so many bytes of answers wait for a client's windows, it gets no more answers to wait for.
+pub(super) const WAITING_BYTES_MAX: usize = 64 << 20;
 /// A buffer that a burst has grown is given back above this.
 const OUT_BYTES_KEPT: usize = 256 << 10;
 
@@ -125,6 +127,8 @@ pub struct Connection<T> {
     pub(super) streams: FxHashMap<u32, Stream>,
     /// Streams with something to send and room in their window.
     pub(super) sendable: VecDeque<u32>,
+    /// Bytes of answers that wait for room.
+    pub(super) waiting: usize,
     /// The newest stream of the client; 0 before the first.
     pub(super) newest: u32,
     /// Whether the client has sent its settings.
@@ -174,6 +178,7 @@ impl<T> Connection<T> {
             known: VecDeque::new(),
             streams: FxHashMap::default(),
             sendable: VecDeque::new(),
+            waiting: 0,
             newest: 0,
             settled: false,
             unfinished: None,
@@ -236,6 +241,7 @@ impl<T> Connection<T> {
     pub(super) fn forget(&mut self, stream: u32) -> bool {
         let Some(gone) = self.streams.remove(&stream) else { return false };
         self.unannounced += gone.unread;
+        self.waiting -= gone.pending.iter().map(Bytes::len).sum::<usize>();
         true
     }
 

@@ -34,6 +34,8 @@ pub mod code {
     pub const STREAM_CLOSED: u32 = 5;
     /// A frame of a size that is not allowed.
     pub const FRAME_SIZE_ERROR: u32 = 6;
+    /// Nothing was done for a request: it may be sent again.
+    pub const REFUSED_STREAM: u32 = 7;
     /// A header block that cannot be decoded.
     pub const COMPRESSION_ERROR: u32 = 9;
     /// Too much of something.

@@ -4,7 +4,7 @@ use super::{
     code,
     connection::{
         Broken, CONNECTION_WINDOW_BYTES, Connection, Event, HEADER_BYTES_MAX, Known, STREAM_WINDOW_BYTES,
-        STREAMS_MAX, Stream, Unfinished, breach,
+        STREAMS_MAX, Stream, Unfinished, WAITING_BYTES_MAX, breach,
     },
     frame::{self, HEAD_BYTES, Head, PAYLOAD_BYTES_MAX, flag, kind, setting},
 };
@@ -178,6 +178,11 @@ impl<T> Connection<T> {
             return Ok(());
         };
         let (window, room) = (self.stream_window, i64::from(STREAM_WINDOW_BYTES));
+        if self.waiting > WAITING_BYTES_MAX {
+            // The client may ask again once it has taken what it asked for.
+            frame::write(&mut self.out, kind::RST_STREAM, 0, stream, &code::REFUSED_STREAM.to_be_bytes());
+            return Ok(());
+        }
         self.streams.insert(stream, Stream { window, room, whole: end, ..Stream::default() });
         events.push(Event::Head { stream, head, end });
         Ok(())

@@ -62,6 +62,7 @@ impl<T> Connection<T> {
     pub fn data(&mut self, stream: u32, data: Bytes) {
         let Some(at) = self.streams.get_mut(&stream) else { return };
         // Nothing to send, but somebody waits for it to be sent.
+        self.waiting += data.len();
         at.pending.push_back(data);
         self.queue(stream);
     }
@@ -107,6 +108,7 @@ impl<T> Connection<T> {
                     at.pending.pop_front();
                     sent(stream);
                 }
+                self.waiting -= octets;
                 (at.window, self.window) = (at.window - octets as i64, self.window - octets as i64);
                 let last = at.pending.is_empty() && matches!(at.end, Some(None));
                 if octets > 0 || last {

@@ -2,7 +2,9 @@
 
 use super::{
     Connection, Event, code,
-    connection::{CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX},
+    connection::{
+        CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX, WAITING_BYTES_MAX,
+    },
     frame::{self, HEAD_BYTES, Head, flag, kind, setting},
     hpack::{Decoder, Encoder},
 };
@@ -440,6 +442,37 @@ fn a_request_that_is_none_ends_its_stream_alone() {
     let block = client.block(&headers);
     assert!(client.frame(kind::HEADERS, flag::END_HEADERS, 1, &block).unwrap().is_empty());
     assert_eq!(kinds(&client.said()), [(kind::RST_STREAM, 1, 0)]);
+}
+
+#[test]
+fn who_takes_no_answers_is_refused_more_until_it_does() {
+    let mut client = Client::new();
+    let payload = [[0, setting::INITIAL_WINDOW_SIZE as u8].as_slice(), &[0; 4]].concat();
+    client.frame(kind::SETTINGS, 0, 0, &payload).unwrap();
+    let answer = vec![0; 1 << 20];
+    let mut answered = 0;
+    let refused = (0..).map(|n| 1 + 2 * n).find(|stream| {
+        let block = client.block(&REQUEST);
+        let begun = client.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, *stream, &block);
+        if begun.unwrap().is_empty() {
+            return true;
+        }
+        client.server.answer(*stream, &answer);
+        answered += 1;
+        false
+    });
+    let refused = refused.expect("an end");
+    assert_eq!(answered, (WAITING_BYTES_MAX >> 20) + 1);
+    let last = client.said().pop().expect("a refusal");
+    assert_eq!((last.0.kind, last.0.stream, &last.1[..]), (kind::RST_STREAM, refused, &[0, 0, 0, 7][..]));
+    // One answer is given up, another is taken.
+    client.frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]).unwrap();
+    client.begin(refused + 2);
+    client.frame(kind::WINDOW_UPDATE, 0, 0, &(8_u32 << 20).to_be_bytes()).unwrap();
+    client.frame(kind::WINDOW_UPDATE, 0, 3, &(8_u32 << 20).to_be_bytes()).unwrap();
+    client.server.send_pending(usize::MAX, |_| {});
+    assert_eq!(client.server.streams(), answered - 2 + 1);
+    assert_eq!(client.server.waiting, (answered - 2) << 20);
 }
 
 #[test]
