@@ -28,6 +28,11 @@ const CLIENTS: [usize; 4] = [1, 16, 100, 1000];
 /// How long each is measured, and warmed up.
 pub(super) const MEASURED: Duration = Duration::from_secs(4);
 pub(super) const WARMUP: Duration = Duration::from_secs(1);
+/// Keys with values of 256 B that every cluster is given first: its memory, size on disk and restart are compared at
+/// equal data.
+const WRITTEN: u64 = 200_000;
+/// Fewer clients than this to a worker, and the worker is never what is waited for.
+const CLIENTS_A_WORKER: usize = 16;
 /// How long a cluster may take to serve again after all of it was killed.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
 
@@ -48,7 +53,7 @@ pub(super) struct Cell {
     invalid: Vec<String>,
 }
 
-/// What a cluster is once it has been under load.
+/// What a cluster is once it holds [`WRITTEN`] keys.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Footprint {
     nodes: usize,
@@ -96,6 +101,15 @@ pub(super) fn closed(
     Ok(Bench { plan, warmup: WARMUP, client, watched: Vec::new() })
 }
 
+/// The same from as many threads as have work, a core each at most: one cannot load what takes more requests than it
+/// can send.
+fn spread(endpoints: Vec<Endpoint>, workload: &str, clients: usize) -> Result<Bench, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut bench = closed(endpoints, workload, clients, Client::Raw)?;
+    bench.plan.workers = (clients / CLIENTS_A_WORKER).clamp(1, cores);
+    Ok(bench)
+}
+
 /// Both systems run at the same time, and are measured in turns: what else the machine does changes with time, and
 /// strikes both alike. The one that is not measured has nothing to do but heartbeats.
 fn etcd(
@@ -114,11 +128,12 @@ fn etcd(
                 let place_dir = dir.join(format!("{system}-{nodes}"));
                 places.push(runtime.block_on(Place::make(&target, &place_dir, None, stop))?);
             }
-            measure(runtime, &places, nodes, systems, stop, &mut cells)?;
             for (place, system) in places.iter().zip(systems) {
+                let _ = writeln!(std::io::stderr(), "{system:>6} x{nodes}  {WRITTEN} keys, then a restart");
+                write(runtime, place, stop)?;
                 footprints.push(footprint(runtime, place, nodes, system)?);
             }
-            Ok(())
+            measure(runtime, &places, nodes, systems, stop, &mut cells)
         })();
         let mut crashes = Vec::new();
         for place in places {
@@ -188,20 +203,13 @@ fn cell(
     stop: &AtomicBool,
 ) -> Result<Cell, Failure> {
     let endpoints = runtime.block_on(place.endpoints(false))?;
-    let mut bench = closed(endpoints, what, clients, Client::Raw)?;
-    // The keys that are read are written once, by the first read.
-    bench.plan.workload = Arc::new(Workload {
-        preload: what == "range" && clients == CLIENTS[0],
-        ..(*bench.plan.workload).clone()
-    });
+    let mut bench = spread(endpoints, what, clients)?;
     bench.watched = runtime.block_on(place.watched());
     let base = BenchResults { machine: Machine::here(), ..BenchResults::default() };
     let (results, _) = bench
         .run(None, base, stop, |_| {})
         .map_err(|error| Failure::Unknown(format!("{system}, {nodes} node(s), {what}: {error}")))?;
-    if stop.load(Ordering::Relaxed) {
-        return Err(Failure::Unknown("told to stop before the suite was over".into()));
-    }
+    stopped(stop)?;
     Ok(Cell {
         nodes,
         what: what.to_owned(),
@@ -217,7 +225,24 @@ fn cell(
     })
 }
 
-/// Looks at the cluster after the load, kills all of it, and sees how long it takes to serve again.
+/// Gives a cluster its first puts: [`WRITTEN`] keys.
+fn write(runtime: &tokio::runtime::Runtime, place: &Place, stop: &AtomicBool) -> Result<(), Failure> {
+    let mut bench = spread(runtime.block_on(place.endpoints(false))?, "put", CLIENTS[CLIENTS.len() - 1])?;
+    bench.plan.workload =
+        Arc::new(Workload { preload: true, key_count: WRITTEN, ..(*bench.plan.workload).clone() });
+    bench.prepare(stop).map_err(|error| Failure::Unknown(error.to_string()))?;
+    stopped(stop)
+}
+
+/// An error if the suite was told to stop.
+fn stopped(stop: &AtomicBool) -> Result<(), Failure> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err(Failure::Unknown("told to stop before the suite was over".into())),
+        false => Ok(()),
+    }
+}
+
+/// Looks at the cluster after the first puts, kills all of it, and sees how long it takes to serve again.
 fn footprint(
     runtime: &tokio::runtime::Runtime,
     place: &Place,
@@ -283,7 +308,8 @@ fn table(cells: &[Cell], footprints: &[Footprint]) -> String {
     }
     let _ = writeln!(
         out,
-        "\n| nodes | system | memory of all nodes MiB | data of all nodes MiB | restart s |\n|---|---|---|---|---|"
+        "\n{WRITTEN} keys with values of 256 B, before the operations above:\n\n\
+         | nodes | system | memory of all nodes MiB | data of all nodes MiB | restart s |\n|---|---|---|---|---|"
     );
     for one in footprints {
         let _ = writeln!(
