@@ -135,6 +135,8 @@ impl Plan {
         };
         // What takes part must stay, or most of the time there is no majority.
         self.faults.retain(|fault| rng.random_bool(0.3) || fault.kind.concerns_membership());
+        // What a leader began must often reach nobody before it ends.
+        self.loss_percent = rng.random_range(10..=60);
         let (after_us, down_us) = (rng.random_range(1_000..=120_000), rng.random_range(10_000..=600_000));
         let kind = FaultKind::Struck { moment: Moment::Leads, after_us, down_us };
         self.faults.push(Fault { at_us: 0, for_us: self.safety_us, kind });
@@ -143,6 +145,8 @@ impl Plan {
 
     fn draw_faults(&mut self, rng: &mut ChaCha8Rng) {
         const KINDS: usize = 11;
+        const ROT: usize = 7;
+        const MISDIRECTED: usize = 8;
         // Each kind is on or off for the whole run, so that a run may be all crashes, or none.
         let on: Vec<bool> = (0..KINDS).map(|_| rng.random_bool(0.5)).collect();
         let gap = rng.random_range(SECOND / 2..=4 * SECOND);
@@ -150,12 +154,14 @@ impl Plan {
         // A disk that holds what nobody wrote is one that may be lost for good, and so is a member that is
         // replaced: a quorum of the others is all that Raft promises to survive with.
         let changes = rng.random_bool(0.35);
-        let mut rotten = changes;
+        let mut rotten = None;
         let mut at_us = SECOND + rng.random_range(0..gap);
         while at_us < self.safety_us {
-            let node = rng.random_range(0..nodes);
-            let other = (node + rng.random_range(1..nodes)) % nodes;
             let which = rng.random_range(0..KINDS);
+            let node = rng.random_range(0..nodes);
+            // What one strike did not show, another on the same disk may.
+            let node = if [ROT, MISDIRECTED].contains(&which) { *rotten.get_or_insert(node) } else { node };
+            let other = (node + rng.random_range(1..nodes)) % nodes;
             let kind = match which {
                 0 => FaultKind::Crash(node),
                 1 => FaultKind::Pause(node),
@@ -167,8 +173,8 @@ impl Plan {
                 4 => FaultKind::Clog(rng.random_range(20_000..=400_000)),
                 5 => FaultKind::FlushFails(node),
                 6 => FaultKind::DiskFull(node),
-                7 => FaultKind::Rot(node),
-                8 => FaultKind::Misdirected(node),
+                ROT => FaultKind::Rot(node),
+                MISDIRECTED => FaultKind::Misdirected(node),
                 9 => FaultKind::SlowFlush(node),
                 _ => FaultKind::Struck {
                     moment: Moment::ALL[rng.random_range(0..Moment::ALL.len())],
@@ -177,9 +183,7 @@ impl Plan {
                 },
             };
             let for_us = rng.random_range(SECOND / 10..=4 * SECOND);
-            let spoils = kind.spoils().is_some();
-            if on[which] && !(spoils && rotten) {
-                rotten |= spoils;
+            if on[which] && !(kind.spoils().is_some() && changes) {
                 self.faults.push(Fault { at_us, for_us, kind });
             }
             at_us += rng.random_range(1..=2 * gap);
@@ -297,6 +301,7 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn plans_make_sense_and_options_meet() {
@@ -307,8 +312,9 @@ mod tests {
             assert!(plan.faults.iter().all(|fault| fault.at_us < plan.safety_us), "{plan}");
             // Who was removed must not depose those who stay.
             assert!(!plan.changes_membership() || plan.core.check_quorum, "{plan}");
-            let spoilt = plan.faults.iter().filter(|fault| fault.kind.spoils().is_some()).count();
-            assert!(spoilt <= 1 && (spoilt == 0 || !plan.changes_membership()), "{plan}");
+            let spoilt: BTreeSet<usize> =
+                plan.faults.iter().filter_map(|fault| fault.kind.spoils()).collect();
+            assert!(spoilt.len() <= 1 && (spoilt.is_empty() || !plan.changes_membership()), "{plan}");
             changes += usize::from(plan.changes_membership());
             hurries += usize::from(plan.rate >= 100);
             let leads = |fault: &Fault| {
