@@ -53,6 +53,9 @@ pub struct Plan {
     pub torn: bool,
     /// Whether the ticks of all members come at the same moments.
     pub in_step: bool,
+    /// How long clients wait for an answer while faults strike: who waits for a write that cannot be has no time to
+    /// read what is old.
+    pub deadline_us: Micros,
     /// How the core is set up; each member adds its id and a seed.
     pub core: raft::Config,
     /// The faults, in the order in which they begin.
@@ -93,6 +96,7 @@ impl Plan {
             segment_bytes: [1, 500, 2_000, 20_000, 1 << 20][rng.random_range(0..5)],
             torn: rng.random_bool(0.8),
             in_step: rng.random_bool(0.2),
+            deadline_us: [SECOND * 3 / 10, SECOND, 3 * SECOND][rng.random_range(0..3)],
             core: draw_core(&mut rng),
             faults: Vec::new(),
             #[cfg(feature = "plant")]
@@ -266,6 +270,7 @@ impl fmt::Display for Plan {
             self.rate,
             self.safety_us / SECOND
         )?;
+        writeln!(f, "  clients wait {} ms for an answer", self.deadline_us / 1000)?;
         writeln!(
             f,
             "  messages take {} us, {}% lost, {}% twice, {}% late; flushes take {} us; image every {} entries, {} \

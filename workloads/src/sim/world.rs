@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-/// An operation that is not answered by then has an unknown outcome.
+/// An operation on a healed cluster that is not answered by then has an unknown outcome.
 const DEADLINE_US: Micros = 3 * SECOND;
 /// A message that is late is so by at most this.
 const LATE_US: Micros = 2 * SECOND;
@@ -145,7 +145,7 @@ impl<W: Workload> World<W> {
         let time = SimTime::new();
         let members: Vec<Member> =
             (1..=plan.members_max() as u64).map(|id| Member::new(NodeId(id), plan, &time)).collect();
-        let deadline = Duration::from_micros(DEADLINE_US);
+        let deadline = Duration::from_micros(plan.deadline_us);
         let processes = (0..plan.clients).map(|number| {
             let member = (number % plan.nodes) as usize;
             Process::new(number, member, &members[member].front, &time, deadline)
