@@ -223,6 +223,7 @@ fn combine<F: Files>(
     if first > image.index.next() {
         return Err(OpenError::Gap { image: image.index, first });
     }
+    images.set_aside_after(image.index)?;
     let behind = (image.index.0 + 1 - first.0) as usize;
     // The log goes on from the image where it begins right after it, or holds the image's last entry.
     let continues = match behind.checked_sub(1) {

@@ -25,6 +25,8 @@ use std::{
 const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"ASSAYIMG";
 const SUFFIX: &str = ".img";
+/// Behind the name of an image that was passed over.
+const DAMAGED_SUFFIX: &str = ".damaged";
 const FOOTER: u32 = u32::MAX;
 /// Largest chunk that is read.
 pub const CHUNK_BYTES_MAX: usize = 64 << 20;
@@ -148,6 +150,36 @@ impl<F: Files> Images<F> {
         }
         let what = "the snapshot image".into();
         Err(fault.unwrap_or(OpenError::Missing { place: self.dir.clone(), what }))
+    }
+
+    /// Takes images that end after `index` out of the way: they were passed over, since they are damaged, and if they
+    /// counted among those that are kept, intact ones would go for them. They stay for who wants to look at them, with
+    /// `.damaged` behind their names; earlier ones go.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn set_aside_after(&self, index: LogIndex) -> Result<(), OpenError> {
+        let passed_over: Vec<PathBuf> = self
+            .list()
+            .doing("list", &self.dir)?
+            .into_iter()
+            .filter_map(|(at, path)| (at > index).then_some(path))
+            .collect();
+        if passed_over.is_empty() {
+            return Ok(());
+        }
+        for name in self.files.list(&self.dir).doing("list", &self.dir)? {
+            if name.ends_with(DAMAGED_SUFFIX) {
+                let path = self.dir.join(name);
+                self.files.remove(&path).doing("remove", &path)?;
+            }
+        }
+        for path in passed_over {
+            let mut aside = path.clone().into_os_string();
+            aside.push(DAMAGED_SUFFIX);
+            self.files.rename(&path, Path::new(&aside)).doing("rename", &path)?;
+        }
+        self.files.sync_dir(&self.dir).doing("flush", &self.dir)
     }
 
     /// Removes all but the newest images, and gives the index of the oldest that is kept: the log may let

@@ -110,6 +110,12 @@ fn a_damaged_image_falls_back_to_the_older_one_if_the_log_reaches_back_to_it() {
     files.edit(&newest, |bytes| bytes[20] ^= 1);
     let opened = dir.open(OWNER, birth()).unwrap();
     assert_eq!((opened.image, opened.entries.len()), (meta(2, 1), 4));
+    // The damaged one is none of those that are kept, however new it is.
+    opened.images.write(meta(4, 1), "own").unwrap().finish().unwrap();
+    assert_eq!(opened.images.remove_older().unwrap(), LogIndex(2));
+    let names = files.names();
+    let aside = names.iter().filter(|path| path.to_str().unwrap().ends_with(".img.damaged"));
+    assert_eq!(aside.count(), 1);
 }
 
 #[test]
