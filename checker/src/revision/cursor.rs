@@ -11,7 +11,7 @@ use super::demand::Due;
 use super::makers::{Makers, STEPS_OF_A_TRY, Used};
 use crate::budget::{Pace, Stop};
 use crate::spec::kv::Store;
-use crate::spec::kv_types::{KeyRange, Request, TxnRequest};
+use crate::spec::kv_types::{KeyRange, PutRequest, Request, TxnRequest};
 
 /// Who made a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +167,8 @@ impl Makers<'_> {
                     None
                 }
                 Stage::Any => {
-                    let rest = cursor.rest.get_or_insert_with(|| self.any(revision, cursor.begun, left));
+                    let rest =
+                        cursor.rest.get_or_insert_with(|| self.any(store, revision, cursor.begun, left));
                     let next = self.newest(rest);
                     if next.is_none() {
                         return Ok(None);
@@ -216,17 +217,40 @@ impl Makers<'_> {
         Newest(places)
     }
 
-    /// Free steps, of the first that had begun, that write some key of which no answer shows that it was not written
-    /// at a revision. By key, since most keys are shown by some answer, and unknown steps are many.
-    fn any(&self, revision: i64, begun: usize, left: &Left) -> Newest {
-        let keys = self.by_key.iter().enumerate();
-        let keys =
-            keys.filter(|(_, (key, _))| left.concerns(key) && !self.evidence.excludes_write(key, revision));
-        let lists = keys.map(|(number, (_, steps))| (number, steps)).chain([(WIDE, &self.wide)]);
-        let newest = lists.filter_map(|(list, steps)| {
-            Some(self.place((Reverse((0, 0)), Kind::Either), steps, list, self.last_begun(steps, begun)?))
-        });
-        Newest(newest.collect())
+    /// Free steps, of the first that had begun, that write some key in a way that can have made a revision. By key, since
+    /// most keys are shown by some answer, and unknown steps are many.
+    fn any(&self, store: &Store, revision: i64, begun: usize, left: &Left) -> Newest {
+        let mut places = BinaryHeap::new();
+        for (list, (key, steps)) in self.by_key.iter().enumerate() {
+            if left.concerns(key)
+                && let Some(kind) = self.possible_kind(store, key, revision)
+                && let Some(last) = self.last_begun(steps, begun)
+            {
+                places.push(self.place((Reverse((0, 0)), kind), steps, list, last));
+            }
+        }
+        let wide = self.last_begun(&self.wide, begun);
+        places.extend(wide.map(|last| self.place((Reverse((0, 0)), Kind::Either), &self.wide, WIDE, last)));
+        Newest(places)
+    }
+
+    /// The ways in which a key can have been written at a revision, whatever the value; `None` if in neither. What
+    /// writes several keys is found with another one.
+    fn possible_kind(&self, store: &Store, key: &str, revision: i64) -> Option<Kind> {
+        if self.evidence.excludes_write(key, revision) {
+            return None;
+        }
+        let put = PutRequest { key: key.to_owned(), value: String::new(), prev_kv: false };
+        let put = !self.demand.never_fits(key, &store.after_put(&put));
+        let delete = store.get(key).is_some()
+            && !self.evidence.excludes_delete(key, revision)
+            && !self.demand.absence_leads_nowhere(key, revision);
+        match (put, delete) {
+            (true, true) => Some(Kind::Either),
+            (true, false) => Some(Kind::Put),
+            (false, true) => Some(Kind::Delete),
+            (false, false) => None,
+        }
     }
 
     fn place(

@@ -256,16 +256,20 @@ impl<'a> Demand<'a> {
     /// not find what they must. Or the key was not there later, and nobody can have deleted it.
     pub(super) fn leads_nowhere(&self, key: &str, pair: &Pair) -> bool {
         let Some(facts) = self.keys.get(key) else { return false };
+        self.never_fits(key, pair)
+            || matches!(self.balance(facts, pair, pair.mod_revision), Some((0, _)))
+                && facts.breaks_chain(pair, pair.mod_revision)
+    }
+
+    /// The same, as far as it does not depend on the value.
+    pub(super) fn never_fits(&self, key: &str, pair: &Pair) -> bool {
+        let Some(facts) = self.keys.get(key) else { return false };
         if let Some(limit) = self.lacks_delete(facts, key, pair.mod_revision)
             && (self.unnamed(pair.mod_revision + 1, limit) == 0 || !self.deleters.include(key))
         {
             return true;
         }
-        match self.balance(facts, pair, pair.mod_revision) {
-            Some((0, _)) => facts.breaks_chain(pair, pair.mod_revision),
-            Some((missing, _)) => missing < 0,
-            None => false,
-        }
+        self.balance(facts, pair, pair.mod_revision).is_some_and(|(missing, _)| missing < 0)
     }
 
     /// Whether a store that has just deleted a key, at a revision, cannot come to the next answer that tells that it is
