@@ -1,6 +1,6 @@
 //! What checks of linearizability cost, beside what others' cost.
 //!
-//! `cargo bench -p assay-checker --bench linearizability [-- FILTER]` prints the table. Porcupine's and Knossos's
+//! `cargo bench -p assay-checker --bench linearizability [-- FILTER [SIZE]]` prints the table. Porcupine's and Knossos's
 //! figures are of their last releases on a like machine; stateright's tester runs here, on what it can finish. With
 //! `ASSAY_HISTORIES` naming a folder of published histories, Porcupine's are measured too. Time is CPU time.
 mod published;
@@ -24,7 +24,9 @@ use table::{Answer, Rival, gave_up, head, line, took};
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let filter = args.next().unwrap_or_default();
+    let only = args.next().and_then(|size| size.parse().ok());
     let wanted = |name: &str| name.contains(&filter);
     if wanted("unique") {
         unique();
@@ -33,7 +35,7 @@ fn main() {
         few_values();
     }
     if wanted("store") {
-        revisions();
+        revisions(only);
     }
     if wanted("published") {
         published::all();
@@ -74,7 +76,7 @@ const SIZES: [usize; 4] = [1000, 10_000, 100_000, 1_000_000];
 
 /// Tells what an operation costs at each size, and over the logarithm of it.
 fn growth(ms: [f64; SIZES.len()]) {
-    let each = SIZES.iter().zip(ms).map(|(size, ms)| {
+    let each = SIZES.iter().zip(ms).filter(|(_, ms)| !ms.is_nan()).map(|(size, ms)| {
         let us = ms * 1e3 / *size as f64;
         format!("{size}: {us:.3} us ({:.4} us over log2 n)", us / (*size as f64).log2())
     });
@@ -120,9 +122,13 @@ fn few_values() {
     }
 }
 
-fn revisions() {
+/// `only`: the one size to measure, for a profile.
+fn revisions(only: Option<usize>) {
     head("Stores with revisions: puts, deletes, ranges, transactions; 2 % of the writes without an answer");
     growth(SIZES.map(|operations| {
+        if only.is_some_and(|only| only != operations) {
+            return f64::NAN;
+        }
         let calls = stores::make(operations, 100, 2, 7);
         line("store, 100 clients", operations, table::NONE, || by_revision(&calls))
     }));

@@ -251,7 +251,7 @@ pub(crate) struct Requests {
 /// exact search, where one can.
 fn store_checks(
     context: Context<'_>,
-    steps: Option<Vec<Step>>,
+    steps: Option<Vec<Step<'_>>>,
     requests: &Requests,
     search: Option<impl FnOnce(Running) -> CheckResult>,
 ) -> Vec<CheckResult> {
@@ -296,7 +296,7 @@ fn sound<Op>(decoded: Decoded<Op>) -> Result<Decoded<Op>, Vec<Problem>> {
     if decoded.problems.is_empty() { Ok(decoded) } else { Err(decoded.problems) }
 }
 
-fn stamps_of(context: Context<'_>, steps: &[Step]) -> Vec<Stamp> {
+fn stamps_of(context: Context<'_>, steps: &[Step<'_>]) -> Vec<Stamp> {
     let answered = steps.iter().filter(|step| step.rev > 0 && !step.is_compaction());
     answered
         .map(|step| Stamp {

@@ -18,7 +18,7 @@ struct Orphan {
     failed: Vec<OpId>,
 }
 
-pub(super) fn check(context: Context<'_>, steps: &[Step], requests: &Requests) -> CheckResult {
+pub(super) fn check(context: Context<'_>, steps: &[Step<'_>], requests: &Requests) -> CheckResult {
     let mut running = Running::new("provenance");
     let asked = putters(&requests.asked);
     let failed = putters(&requests.failed);
@@ -28,11 +28,12 @@ pub(super) fn check(context: Context<'_>, steps: &[Step], requests: &Requests) -
         for (_, seen) in seen(step) {
             let Some(value) = seen.value else { continue };
             pairs += 1;
-            if asked.contains_key(&(seen.key.as_str(), value.as_str())) {
+            if asked.contains_key(&(seen.key, &*value)) {
                 continue;
             }
-            let failed = failed.get(&(seen.key.as_str(), value.as_str())).cloned().unwrap_or_default();
-            orphans.push(Orphan { key: seen.key, value, seen_by: step.id, failed });
+            let failed = failed.get(&(seen.key, &*value)).cloned().unwrap_or_default();
+            let (key, value) = (seen.key.to_owned(), value.into_owned());
+            orphans.push(Orphan { key, value, seen_by: step.id, failed });
         }
     }
     running.count("values", pairs);

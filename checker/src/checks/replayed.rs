@@ -34,7 +34,7 @@ struct Judged<'a> {
 /// real time agrees with the revisions.
 pub(super) fn check(
     context: Context<'_>,
-    steps: &[Step],
+    steps: &[Step<'_>],
     requests: &Requests,
     search_can: bool,
     in_order: bool,
@@ -101,7 +101,7 @@ pub(super) fn check(
 }
 
 impl Judged<'_> {
-    fn wrong_answer(&self, step: &Step, given: &Result<Reply, Refused>, replay: &Replay) -> Anomaly {
+    fn wrong_answer(&self, step: &Step<'_>, given: &Result<Reply, Refused>, replay: &Replay) -> Anomaly {
         let history = self.context.history;
         let operation = self.context.operation(step.id);
         let expected = match given {
@@ -141,7 +141,7 @@ impl Judged<'_> {
     fn writers(
         &self,
         given: &[&KeyValue],
-        seen: &[(i64, revision::Seen)],
+        seen: &[(i64, revision::Seen<'_>)],
         replay: &Replay,
         ids: &mut Vec<OpId>,
         because: &mut Vec<String>,
@@ -180,8 +180,8 @@ impl Judged<'_> {
     }
 
     /// The newest older revision at which the answer would have been right.
-    fn stale_since(&self, step: &Step, replay: &Replay) -> Option<i64> {
-        let Request::Range(range) = &step.request else { return None };
+    fn stale_since(&self, step: &Step<'_>, replay: &Replay) -> Option<i64> {
+        let Request::Range(range) = &*step.request else { return None };
         if range.revision > 0 {
             return None;
         }
@@ -192,10 +192,10 @@ impl Judged<'_> {
         })
     }
 
-    fn unexplained(&self, steps: &[Step], revision: i64, shown_by: OpId, replay: &Replay) -> Anomaly {
+    fn unexplained(&self, steps: &[Step<'_>], revision: i64, shown_by: OpId, replay: &Replay) -> Anomaly {
         let history = self.context.history;
         let shower = self.context.operation(shown_by);
-        let seen: Vec<revision::Seen> = steps
+        let seen: Vec<revision::Seen<'_>> = steps
             .iter()
             .flat_map(revision::seen)
             .filter(|(made, seen)| *made == revision && seen.value.is_some())

@@ -11,7 +11,9 @@ use std::rc::Rc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::makers::{Maker, Makers, Used};
+use super::cursor::Maker;
+use super::doubt::Doubt;
+use super::makers::{Makers, Used};
 use super::step::{Expect, Step};
 use crate::spec::kv::covers;
 use crate::spec::kv_types::{KeyRange, RangeRequest, Request, Response, TxnRequest};
@@ -47,6 +49,10 @@ impl Keys {
         one || self.wide.iter().any(|wide| overlap(wide, keys))
     }
 
+    fn include(&self, key: &str) -> bool {
+        self.one.contains(key) || self.wide.iter().any(|wide| covers(wide, key))
+    }
+
     fn includes_all(&self, other: &Keys) -> bool {
         self.one.is_superset(&other.one) && other.wide.iter().all(|keys| self.wide.contains(keys))
     }
@@ -66,26 +72,56 @@ impl Wanted {
         Wanted { anything: true, keys: Vec::new() }
     }
 
-    pub(super) fn is_anything(&self) -> bool {
-        self.anything
-    }
-
     /// Whether something that writes these keys may help.
-    pub(super) fn includes(&self, written: &[KeyRange]) -> bool {
+    fn includes(&self, written: &[KeyRange]) -> bool {
         self.anything || written.iter().any(|written| self.keys.iter().any(|keys| keys.overlap(written)))
     }
 
-    /// Wants more; whether that is new.
-    pub(super) fn add(&mut self, more: Wanted) -> bool {
-        let mut grown = more.anything && !self.anything;
-        self.anything |= more.anything;
-        for keys in more.keys {
+    /// Whether all that may help here may help there too.
+    fn is_within(&self, other: &Wanted) -> bool {
+        let one = |keys: &Rc<Keys>| {
+            other.keys.iter().any(|known| Rc::ptr_eq(known, keys) || known.includes_all(keys))
+        };
+        other.anything || !self.anything && self.keys.iter().all(one)
+    }
+
+    /// Wants one or the other.
+    fn or(&mut self, other: Wanted) {
+        self.anything |= other.anything;
+        for keys in other.keys {
             if !self.keys.iter().any(|known| Rc::ptr_eq(known, &keys) || known.includes_all(&keys)) {
                 self.keys.push(keys);
-                grown |= !self.anything;
             }
         }
-        grown
+    }
+}
+
+/// What all contradictions that were found since the choices before it were made leave of a choice.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Left(Vec<Wanted>);
+
+impl Left {
+    /// Whether something that writes these keys is left.
+    pub(super) fn includes(&self, written: &[KeyRange]) -> bool {
+        self.0.iter().all(|wanted| wanted.includes(written))
+    }
+
+    /// Whether, among what writes this key, something may be left.
+    pub(super) fn concerns(&self, key: &str) -> bool {
+        // What writes several keys is found with each of them, so one thing that is wanted is enough.
+        self.0
+            .first()
+            .is_none_or(|wanted| wanted.anything || wanted.keys.iter().any(|keys| keys.include(key)))
+    }
+
+    /// Leaves only what is wanted as well; whether that is less.
+    pub(super) fn and(&mut self, wanted: Wanted) -> bool {
+        let less = !self.0.iter().any(|known| known.is_within(&wanted));
+        if less {
+            self.0.retain(|known| !wanted.is_within(known));
+            self.0.push(wanted);
+        }
+        less
     }
 }
 
@@ -95,13 +131,18 @@ pub(super) struct Blamed(BTreeMap<usize, Wanted>);
 
 impl Blamed {
     pub(super) fn add(&mut self, choice: usize, wanted: Wanted) {
-        self.0.entry(choice).or_default().add(wanted);
+        self.0.entry(choice).or_default().or(wanted);
     }
 
     pub(super) fn extend(&mut self, other: Blamed) {
         for (choice, wanted) in other.0 {
             self.add(choice, wanted);
         }
+    }
+
+    /// The newest choice.
+    pub(super) fn newest(&self) -> Option<usize> {
+        self.0.last_key_value().map(|(choice, _)| *choice)
     }
 
     /// Takes out the newest choice.
@@ -112,8 +153,8 @@ impl Blamed {
 
 /// What answers have shown in full.
 pub(super) struct Blame<'a> {
-    /// Keys whose state an answer shows in full, with the revision of that state; by position.
-    shown: Vec<Vec<(&'a KeyRange, i64)>>,
+    /// Keys whose state an answer shows in full, with its position before and the revision of that state after them.
+    shown: Vec<(usize, &'a KeyRange, i64)>,
     /// What was found out about keys.
     found: RefCell<FxHashMap<String, Found>>,
 }
@@ -134,20 +175,24 @@ struct Writer {
 }
 
 impl<'a> Blame<'a> {
-    pub(super) fn new(steps: &'a [Step], order: &[usize]) -> Blame<'a> {
-        let shown = order.iter().map(|index| shown_in_full(&steps[*index])).collect();
+    pub(super) fn new(steps: &'a [Step<'a>], order: &[usize]) -> Blame<'a> {
+        let mut shown = Vec::new();
+        for (position, index) in order.iter().enumerate() {
+            show_in_full(&steps[*index], |keys, revision| shown.push((position, keys, revision)));
+        }
         Blame { shown, found: RefCell::default() }
     }
 
-    /// The choices, by index, that may matter for what `keys` hold at a position.
-    pub(super) fn for_keys(
+    /// The choices, by index, that may matter for what is in doubt at a position.
+    pub(super) fn for_doubt(
         &self,
         made: &[Made],
         used: &Used,
         makers: &Makers<'_>,
-        keys: &[KeyRange],
+        doubt: &Doubt,
         position: usize,
     ) -> Blamed {
+        let Doubt { keys, as_of } = doubt;
         let mut blamed = Blamed::default();
         if made.is_empty() || keys.is_empty() {
             return blamed;
@@ -159,7 +204,9 @@ impl<'a> Blame<'a> {
             // What begins later has no part in it.
             .filter(|index| makers.had_begun(*index, position))
             .filter_map(|index| {
-                Some(Writer { index, shown: self.last_shown(makers.written(index), &keys, position)? })
+                let shown = self.last_shown(makers.written(index), &keys, position)?;
+                // What was shown of a later state says nothing of the one that was asked for.
+                Some(Writer { index, shown: if shown <= *as_of { shown } else { 0 } })
             })
             .collect();
         let Some(oldest) = writers.iter().map(|writer| writer.shown).min() else { return blamed };
@@ -204,9 +251,9 @@ impl<'a> Blame<'a> {
         let mut all = self.found.borrow_mut();
         let known = all.get(key).copied();
         let look = |from: usize| {
-            let before = (from..position).rev();
-            let mut shown = before.flat_map(|at| self.shown[at].iter().rev().map(move |shown| (at, shown)));
-            shown.find(|(_, (keys, _))| covers(keys, key)).map(|(at, (_, revision))| (at, *revision))
+            let before = self.shown.partition_point(|(at, _, _)| *at < position);
+            let mut shown = self.shown[..before].iter().rev().take_while(|(at, _, _)| *at >= from);
+            shown.find(|(_, keys, _)| covers(keys, key)).map(|(at, _, revision)| (*at, *revision))
         };
         let shown = match known {
             Some(known) if position >= known.before => look(known.before).or(known.shown),
@@ -281,37 +328,39 @@ fn overlap(a: &KeyRange, b: &KeyRange) -> bool {
     }
 }
 
-fn shown_in_full(step: &Step) -> Vec<(&KeyRange, i64)> {
-    let mut shown = Vec::new();
-    match (&step.request, &step.expect) {
+/// Tells of each range of keys that a step's answer shows in full, and as of which revision.
+fn show_in_full<'a>(step: &'a Step<'a>, mut show: impl FnMut(&'a KeyRange, i64)) {
+    match (&*step.request, &step.expect) {
         (Request::Range(range), Expect::Found(found)) => {
             if found.is_none_or(|found| found.version.is_some() && found.mod_revision.is_some()) {
-                shown.push((&range.keys, step.rev));
+                show(&range.keys, step.rev);
             }
         }
-        (request, Expect::Response(response)) if !step.is_write() => {
-            full(request, response, step, &mut shown)
-        }
+        (request, Expect::Response(response)) if !step.is_write() => full(request, response, step, &mut show),
         (
             _,
             Expect::Found(_) | Expect::Response(_) | Expect::Unknown | Expect::Written | Expect::Swapped(_),
         ) => {}
     }
-    shown
 }
 
-fn full<'a>(request: &'a Request, response: &Response, step: &Step, shown: &mut Vec<(&'a KeyRange, i64)>) {
+fn full<'a>(
+    request: &'a Request,
+    response: &Response,
+    step: &Step<'_>,
+    show: &mut impl FnMut(&'a KeyRange, i64),
+) {
     match (request, response) {
         (Request::Range(range), Response::Range { more, .. }) => {
             let RangeRequest { keys, revision, count_only, keys_only, .. } = range;
             if !more && !count_only && !keys_only {
-                shown.push((keys, if *revision > 0 { *revision } else { step.rev }));
+                show(keys, if *revision > 0 { *revision } else { step.rev });
             }
         }
         (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
             let branch = if *succeeded { &txn.success } else { &txn.failure };
             for (request, response) in branch.iter().zip(responses) {
-                full(request, response, step, shown);
+                full(request, response, step, show);
             }
         }
         (

@@ -30,10 +30,10 @@ struct Bound {
 }
 
 /// All compactions that have no place.
-pub fn compactions(steps: &[Step]) -> Vec<Misplaced> {
-    let mut compactions: Vec<(&Step, i64)> = steps
+pub fn compactions(steps: &[Step<'_>]) -> Vec<Misplaced> {
+    let mut compactions: Vec<(&Step<'_>, i64)> = steps
         .iter()
-        .filter_map(|step| match step.request {
+        .filter_map(|step| match *step.request {
             Request::Compact { revision } if step.rev > 0 => Some((step, revision)),
             Request::Compact { .. }
             | Request::Range(_)
@@ -48,7 +48,7 @@ pub fn compactions(steps: &[Step]) -> Vec<Misplaced> {
     compactions.sort_by_key(|(step, revision)| (*revision, step.invoked));
     let bounds = Bounds::new(steps);
     let mut found = Vec::new();
-    let mut last: Option<(&Step, i64, i64)> = None;
+    let mut last: Option<(&Step<'_>, i64, i64)> = None;
     for (step, revision) in compactions {
         let mut low = bounds.low(step, revision);
         let mut clash = false;
@@ -84,11 +84,11 @@ struct Bounds<'a> {
     /// By invocation; the place that must not be passed from there on.
     invoked: Vec<(u64, Bound)>,
     /// Reads of history, with the oldest revision each reads.
-    reads: Vec<(&'a Step, i64)>,
+    reads: Vec<(&'a Step<'a>, i64)>,
 }
 
 impl<'a> Bounds<'a> {
-    fn new(steps: &'a [Step]) -> Bounds<'a> {
+    fn new(steps: &'a [Step<'a>]) -> Bounds<'a> {
         let others = || steps.iter().filter(|step| step.rev > 0 && !step.is_compaction());
         let mut returned: Vec<(u64, Bound)> =
             others().map(|step| (step.returned, Bound { rev: step.rev, by: Some(step.id) })).collect();
@@ -98,7 +98,7 @@ impl<'a> Bounds<'a> {
                 returned[at].1 = returned[at - 1].1;
             }
         }
-        let place = |step: &Step| step.rev - i64::from(step.is_write());
+        let place = |step: &Step<'_>| step.rev - i64::from(step.is_write());
         let mut invoked: Vec<(u64, Bound)> = others()
             .filter(|step| !step.stale_allowed)
             .map(|step| (step.invoked, Bound { rev: place(step), by: Some(step.id) }))
@@ -114,14 +114,14 @@ impl<'a> Bounds<'a> {
     }
 
     /// The earliest place by what had returned before the compaction began.
-    fn low(&self, compaction: &Step, revision: i64) -> Bound {
+    fn low(&self, compaction: &Step<'_>, revision: i64) -> Bound {
         let before = self.returned.partition_point(|(at, _)| *at < compaction.invoked);
         let low = before.checked_sub(1).map(|last| self.returned[last].1);
         low.filter(|low| low.rev > revision).unwrap_or(Bound { rev: revision, by: None })
     }
 
     /// The latest place by the compaction's own answer and by what began after it.
-    fn high(&self, compaction: &Step) -> Bound {
+    fn high(&self, compaction: &Step<'_>) -> Bound {
         let after = self.invoked.partition_point(|(at, _)| *at < compaction.returned);
         let high = self.invoked.get(after).map(|(_, bound)| *bound);
         high.filter(|high| high.rev < compaction.rev).unwrap_or(Bound { rev: compaction.rev, by: None })
@@ -129,14 +129,14 @@ impl<'a> Bounds<'a> {
 
     /// The worst of the reads of what the compaction takes away: one that began after it, or else the one
     /// of the newest state.
-    fn read_below(&self, compaction: &Step, revision: i64) -> Option<&'a Step> {
+    fn read_below(&self, compaction: &Step<'_>, revision: i64) -> Option<&'a Step<'a>> {
         let reads = self.reads.iter().filter(|(_, oldest)| *oldest < revision).map(|(step, _)| *step);
         reads.max_by_key(|step| (compaction.returned < step.invoked && !step.stale_allowed, step.rev))
     }
 }
 
 /// The oldest revision that an answer reads, where it asks for one.
-fn oldest_read(step: &Step) -> Option<i64> {
+fn oldest_read(step: &Step<'_>) -> Option<i64> {
     match &step.expect {
         Expect::Response(response) => oldest_in(&step.request, response),
         Expect::Unknown | Expect::Found(_) | Expect::Written | Expect::Swapped(_) => None,

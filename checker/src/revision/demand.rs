@@ -3,6 +3,7 @@
 //! is not there any more was deleted.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -72,6 +73,17 @@ impl<'a> Link<'a> {
     }
 }
 
+/// What is asked of a key that no answer names: before which revision it must be put, and deleted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Due {
+    pub(super) put: Option<i64>,
+    pub(super) delete: Option<i64>,
+    /// The newest write of the key, revision and version, as of which that is so.
+    of: (i64, i64),
+    /// From which revision on it may be otherwise.
+    until: i64,
+}
+
 /// Puts of a key that are missing between two answers that show it.
 #[derive(Debug)]
 pub(super) struct Gap<'a> {
@@ -89,32 +101,57 @@ impl<'a> Facts<'a> {
         let at = self.links.binary_search_by_key(&revision, |(at, _)| *at).ok()?;
         Some(self.links[at].1)
     }
+
+    /// Whether, of the puts of a key after a revision at which it holds `pair`, and up to the next answer that shows
+    /// it, one does not find what it must. All these puts are known to have been made.
+    fn breaks_chain(&self, pair: &Pair, revision: i64) -> bool {
+        let next = self.shown.partition_point(|(modified, _, _)| *modified <= revision);
+        let Some((last, _, _)) = self.shown.get(next) else { return false };
+        let mut holds = Some(&*pair.value);
+        let after = self.puts.partition_point(|at| *at <= revision);
+        for put in self.puts[after..].iter().take_while(|put| *put <= last) {
+            let link = self.link(*put);
+            if link.is_some_and(|link| !link.finds(holds)) {
+                return true;
+            }
+            holds = link.map(|link| link.leaves);
+        }
+        false
+    }
+
+    /// If no answer names the put of a key that is absent at a revision and surely is there later: before which revision
+    /// it must have been put.
+    fn lacks_put(&self, revision: i64) -> Option<i64> {
+        let there = *self.present.get(self.present.partition_point(|at| *at < revision))?;
+        let limit = there.saturating_add(1);
+        (count(&self.puts, revision + 1, limit) == 0).then_some(limit)
+    }
 }
 
 /// What is known of all keys.
 #[derive(Debug, Default)]
 pub(super) struct Demand<'a> {
-    keys: FxHashMap<String, Facts<'a>>,
+    keys: FxHashMap<&'a str, Facts<'a>>,
     /// Deletions of ranges, which may be any key's, by revision.
     range_deletes: Vec<(i64, KeyRange)>,
     /// What steps of unknown outcome may delete.
-    deleters: Deleters,
+    deleters: Deleters<'a>,
     /// Revisions of which answers tell all that was written.
     made: Vec<i64>,
 }
 
 /// Keys that may have been deleted without an answer.
 #[derive(Debug, Default)]
-struct Deleters {
-    one: BTreeSet<String>,
+struct Deleters<'a> {
+    one: BTreeSet<&'a str>,
     wide: Vec<KeyRange>,
 }
 
-impl Deleters {
-    fn add(&mut self, request: &Request) {
+impl<'a> Deleters<'a> {
+    fn add(&mut self, request: &'a Request) {
         match request {
             Request::Delete(delete) if is_one_key(&delete.keys) => {
-                self.one.insert(delete.keys.key.clone());
+                self.one.insert(&delete.keys.key);
             }
             Request::Delete(delete) => self.wide.push(delete.keys.clone()),
             Request::Txn(txn) => txn.success.iter().chain(&txn.failure).for_each(|request| self.add(request)),
@@ -127,9 +164,9 @@ impl Deleters {
     }
 
     /// Those of a range that are deleted alone.
-    fn within<'s>(&'s self, keys: &'s KeyRange) -> impl Iterator<Item = &'s str> {
-        let from = self.one.range(keys.key.clone()..);
-        from.map(String::as_str).take_while(|key| covers(keys, key))
+    fn within(&self, keys: &KeyRange) -> impl Iterator<Item = &'a str> {
+        let from = self.one.range::<str, _>((Bound::Included(keys.key.as_str()), Bound::Unbounded));
+        from.copied().take_while(|key| covers(keys, key))
     }
 }
 
@@ -139,8 +176,8 @@ impl<'a> Demand<'a> {
     /// # Errors
     /// [`Stop`] if the budget of `pace` ends before.
     pub(super) fn new(
-        steps: &'a [Step],
-        evidence: &Evidence,
+        steps: &'a [Step<'a>],
+        evidence: &Evidence<'a>,
         pinned: &FxHashMap<usize, i64>,
         pace: &mut Pace<'_>,
     ) -> Result<Demand<'a>, Stop> {
@@ -159,12 +196,12 @@ impl<'a> Demand<'a> {
                 Expect::Response(response) => demand.response(&step.request, response, step),
                 Expect::Written => demand.put(&step.request, step.rev),
                 Expect::Swapped(true) => {
-                    if let Request::Txn(txn) = &step.request {
+                    if let Request::Txn(txn) = &*step.request {
                         txn.success.iter().for_each(|request| demand.put(request, step.rev));
                     }
                 }
                 Expect::Found(None) => {
-                    if let Request::Range(range) = &step.request {
+                    if let Request::Range(range) = &*step.request {
                         demand.facts(&range.keys.key).absent.push(step.rev);
                     }
                 }
@@ -175,9 +212,9 @@ impl<'a> Demand<'a> {
             let Seen { key, create_revision, version, .. } = seen;
             pace.step()?;
             let facts = demand.facts(key);
-            facts.puts.push(revision);
+            facts.puts.push(*revision);
             if let Some(version) = version {
-                facts.shown.push((revision, *create_revision, *version));
+                facts.shown.push((*revision, *create_revision, *version));
             }
         }
         for facts in demand.keys.values_mut() {
@@ -200,9 +237,9 @@ impl<'a> Demand<'a> {
     }
 
     /// How many puts of a key are missing between a revision, at which it holds `pair`, and the next answer
-    /// that shows it; less than 0 for too many, or for more than there can have been. `None` if nothing is known.
-    fn balance(&self, key: &str, pair: &Pair, revision: i64) -> Option<i64> {
-        let facts = self.keys.get(key)?;
+    /// that shows it, and which revision that answer shows; less than 0 for too many, or for more than there can have
+    /// been. `None` if nothing is known.
+    fn balance(&self, facts: &Facts<'a>, pair: &Pair, revision: i64) -> Option<(i64, i64)> {
         let next = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
         let (modified, create, version) = *facts.shown.get(next)?;
         if create.is_some_and(|create| create != pair.create_revision) {
@@ -210,47 +247,36 @@ impl<'a> Demand<'a> {
         }
         let known = count(&facts.puts, revision + 1, modified.saturating_add(1));
         let missing = version.saturating_sub(pair.version).saturating_sub(known);
-        Some(if missing > self.unnamed(revision + 1, modified) { -1 } else { missing })
+        let too_many = missing > 0 && missing > self.unnamed(revision + 1, modified);
+        Some((if too_many { -1 } else { missing }, modified))
     }
 
     /// Whether a store whose newest revision is that of a put of a key, which holds `pair` since, cannot come to the
     /// next answer that shows the key: the put is one too many, or the last that was missing, and the puts after it do
     /// not find what they must. Or the key was not there later, and nobody can have deleted it.
     pub(super) fn leads_nowhere(&self, key: &str, pair: &Pair) -> bool {
-        if let Some(limit) = self.lacks_delete(key, pair.mod_revision)
+        let Some(facts) = self.keys.get(key) else { return false };
+        self.never_fits(key, pair)
+            || matches!(self.balance(facts, pair, pair.mod_revision), Some((0, _)))
+                && facts.breaks_chain(pair, pair.mod_revision)
+    }
+
+    /// The same, as far as it does not depend on the value.
+    pub(super) fn never_fits(&self, key: &str, pair: &Pair) -> bool {
+        let Some(facts) = self.keys.get(key) else { return false };
+        if let Some(limit) = self.lacks_delete(facts, key, pair.mod_revision)
             && (self.unnamed(pair.mod_revision + 1, limit) == 0 || !self.deleters.include(key))
         {
             return true;
         }
-        match self.balance(key, pair, pair.mod_revision) {
-            Some(0) => self.breaks_chain(key, pair, pair.mod_revision),
-            Some(missing) => missing < 0,
-            None => false,
-        }
+        self.balance(facts, pair, pair.mod_revision).is_some_and(|(missing, _)| missing < 0)
     }
 
     /// Whether a store that has just deleted a key, at a revision, cannot come to the next answer that tells that it is
     /// there: nobody can have put it in between.
     pub(super) fn absence_leads_nowhere(&self, key: &str, revision: i64) -> bool {
-        self.lacks_put(key, revision).is_some_and(|limit| self.unnamed(revision + 1, limit) == 0)
-    }
-
-    /// Whether, of the puts of a key after a revision at which it holds `pair`, and up to the next answer that shows
-    /// it, one does not find what it must. All these puts are known to have been made.
-    fn breaks_chain(&self, key: &str, pair: &Pair, revision: i64) -> bool {
-        let Some(facts) = self.keys.get(key) else { return false };
-        let next = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
-        let Some((last, _, _)) = facts.shown.get(next) else { return false };
-        let mut holds = Some(&*pair.value);
-        let after = facts.puts.partition_point(|at| *at <= revision);
-        for put in facts.puts[after..].iter().take_while(|put| *put <= last) {
-            let link = facts.link(*put);
-            if link.is_some_and(|link| !link.finds(holds)) {
-                return true;
-            }
-            holds = link.map(|link| link.leaves);
-        }
-        false
+        let limit = self.keys.get(key).and_then(|facts| facts.lacks_put(revision));
+        limit.is_some_and(|limit| self.unnamed(revision + 1, limit) == 0)
     }
 
     /// Where puts of a key are missing; `None` if some are too many.
@@ -277,50 +303,38 @@ impl<'a> Demand<'a> {
         Some(gaps)
     }
 
-    /// Whether an answer after a store's revision is only explained by a write that no answer names, and
-    /// that a request would make next.
-    pub(super) fn demands(&self, store: &Store, request: &Request) -> bool {
-        match request {
-            Request::Put(put) => self.demands_put(store, &put.key),
-            Request::Delete(delete) => {
-                delete.keys.end.is_none() && self.demands_delete(store, &delete.keys.key)
-            }
-            Request::Txn(txn) => {
-                txn.success.iter().chain(&txn.failure).any(|request| self.demands(store, request))
-            }
-            Request::Range(_) | Request::Compact { .. } => false,
+    /// What answers after a store's revision ask of a key that no answer names; `known` is what was found out for it
+    /// before.
+    pub(super) fn due(&self, store: &Store, key: &str, known: &mut Due) -> Due {
+        let revision = store.rev();
+        let Some(pair) = store.get(key) else {
+            let put = self.keys.get(key).and_then(|facts| facts.lacks_put(revision));
+            return Due { put, ..Due::default() };
+        };
+        // While the key is not written, and up to the next answer that tells of it, it is asked for the same.
+        let of = (pair.mod_revision, pair.version);
+        if known.of != of || revision >= known.until {
+            *known =
+                self.keys.get(key).map_or(Due::default(), |facts| self.due_after(facts, key, pair, revision));
         }
+        *known
     }
 
-    /// Whether an answer is only explained by a put, or a deletion, of a key that no answer names.
-    pub(super) fn demands_key(&self, store: &Store, key: &str) -> bool {
-        self.demands_put(store, key) || self.demands_delete(store, key)
-    }
-
-    fn demands_put(&self, store: &Store, key: &str) -> bool {
-        match store.get(key) {
-            Some(pair) => self.balance(key, pair, store.rev()).is_some_and(|missing| missing > 0),
-            None => self.lacks_put(key, store.rev()).is_some(),
-        }
-    }
-
-    fn demands_delete(&self, store: &Store, key: &str) -> bool {
-        store.get(key).is_some() && self.lacks_delete(key, store.rev()).is_some()
-    }
-
-    /// If no answer names the put of a key that is absent at a revision and surely is there later: before which revision
-    /// it must have been put.
-    fn lacks_put(&self, key: &str, revision: i64) -> Option<i64> {
-        let facts = self.keys.get(key)?;
-        let there = *facts.present.get(facts.present.partition_point(|at| *at < revision))?;
-        let limit = there.saturating_add(1);
-        (count(&facts.puts, revision + 1, limit) == 0).then_some(limit)
+    fn due_after(&self, facts: &Facts<'a>, key: &str, pair: &Pair, revision: i64) -> Due {
+        let put = self.balance(facts, pair, revision).filter(|(missing, _)| *missing > 0);
+        // The last of them is made just before that revision, at the latest.
+        let put = put.map(|(missing, modified)| modified.saturating_sub(missing - 1));
+        let delete = self.lacks_delete(facts, key, revision);
+        let shown = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
+        let shown = facts.shown.get(shown).map_or(i64::MAX, |(modified, _, _)| *modified);
+        let absent = facts.absent.get(facts.absent.partition_point(|at| *at <= revision));
+        let until = absent.map_or(shown, |absent| shown.min(*absent));
+        Due { put, delete, of: (pair.mod_revision, pair.version), until }
     }
 
     /// If no answer names the deletion of a key that is there at a revision and surely is not there later: before which
     /// revision it must have been deleted.
-    fn lacks_delete(&self, key: &str, revision: i64) -> Option<i64> {
-        let facts = self.keys.get(key)?;
+    fn lacks_delete(&self, facts: &Facts<'a>, key: &str, revision: i64) -> Option<i64> {
         let gone = facts.absent.get(facts.absent.partition_point(|at| *at <= revision)).copied();
         let next = facts.shown.partition_point(|(modified, _, _)| *modified <= revision);
         let born =
@@ -332,14 +346,11 @@ impl<'a> Demand<'a> {
         (!named).then_some(limit)
     }
 
-    fn facts(&mut self, key: &str) -> &mut Facts<'a> {
-        if !self.keys.contains_key(key) {
-            self.keys.insert(key.to_owned(), Facts::default());
-        }
-        self.keys.get_mut(key).expect("it was just put there")
+    fn facts(&mut self, key: &'a str) -> &mut Facts<'a> {
+        self.keys.entry(key).or_default()
     }
 
-    fn put(&mut self, request: &Request, revision: i64) {
+    fn put(&mut self, request: &'a Request, revision: i64) {
         if let Request::Put(put) = request {
             self.facts(&put.key).puts.push(revision);
         }
@@ -349,18 +360,18 @@ impl<'a> Demand<'a> {
     fn absent_from(&mut self, keys: &KeyRange, found: &[KeyValue], at: i64) {
         let found: FxHashSet<&str> = found.iter().map(|pair| pair.key.as_str()).collect();
         let absent = self.deleters.within(keys).filter(|key| !found.contains(key));
-        let absent: Vec<String> = absent.take(ABSENT_MAX).map(str::to_owned).collect();
+        let absent: Vec<&'a str> = absent.take(ABSENT_MAX).collect();
         absent.iter().for_each(|key| self.facts(key).absent.push(at));
     }
 
-    fn response(&mut self, request: &Request, response: &Response, step: &Step) {
+    fn response(&mut self, request: &'a Request, response: &Response, step: &Step<'_>) {
         match (request, response) {
             (Request::Put(_), _) => self.put(request, step.rev),
             (Request::Delete(delete), Response::Delete { deleted, .. }) if *deleted > 0 => {
                 if is_one_key(&delete.keys) {
                     self.facts(&delete.keys.key).deletes.push(step.rev);
                     // In a transaction it may have been put just before.
-                    if std::ptr::eq(request, &step.request) {
+                    if std::ptr::eq(request, &*step.request) {
                         self.facts(&delete.keys.key).present.push(step.rev - 1);
                     }
                 } else {
@@ -384,7 +395,7 @@ impl<'a> Demand<'a> {
             }
             (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
                 // What is nested may be looked at after other writes of the same transaction.
-                let compares = if std::ptr::eq(request, &step.request) { &txn.compare[..] } else { &[] };
+                let compares = if std::ptr::eq(request, &*step.request) { &txn.compare[..] } else { &[] };
                 let before = step.rev - i64::from(step.is_write());
                 // All of them held, or one did not.
                 let known = if *succeeded || compares.len() == 1 { compares } else { &[] };

@@ -1,5 +1,7 @@
 //! What answers show of writes that nobody was answered for.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 
 use super::step::{Expect, Step};
@@ -7,23 +9,26 @@ use crate::budget::{Budget, Pace, Stop};
 use crate::spec::kv::{Pair, Store};
 use crate::spec::kv_types::{KeyRange, KeyValue, RangeRequest, Request, Response};
 
+/// Sightings that are gathered before those that were there already are left out.
+const SIGHTINGS_MIN: usize = 1 << 16;
+
 /// What a look at one answer counts for a [`Pace`].
 pub(super) const STEPS_OF_AN_ANSWER: usize = 8;
 
 /// What some answer showed of the write that made a revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen<'a> {
     /// The key.
-    pub key: String,
+    pub key: &'a str,
     /// The value; `None` where only keys were asked for.
-    pub value: Option<String>,
+    pub value: Option<Cow<'a, str>>,
     /// Revision of the key's creation, where it was shown.
     pub create_revision: Option<i64>,
     /// Writes since the creation, where they were shown.
     pub version: Option<i64>,
 }
 
-impl Seen {
+impl Seen<'_> {
     /// Whether it is a pair that was put at a revision.
     pub(super) fn fits(&self, pair: &Pair, revision: i64) -> bool {
         pair.mod_revision == revision
@@ -35,29 +40,32 @@ impl Seen {
 
 /// All that the answers of a history show of writes.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
-    by_revision: FxHashMap<i64, Vec<Seen>>,
+pub(super) struct Evidence<'a> {
+    /// What was seen, with the revision that made it, in order; of each but one.
+    seen: Vec<(i64, Seen<'a>)>,
+    /// How many there are before those are left out next that are there twice.
+    seen_max: usize,
     /// For each key: it was not written after the first and up to the second revision. Sorted by the
     /// second, and then each first lowered to the least of all that follow.
-    quiet: FxHashMap<String, Vec<(i64, i64)>>,
+    quiet: FxHashMap<&'a str, Vec<(i64, i64)>>,
     /// The same for deletions: it was not deleted after the first and up to the second revision.
-    alive: FxHashMap<String, Vec<(i64, i64)>>,
+    alive: FxHashMap<&'a str, Vec<(i64, i64)>>,
 }
 
-impl Evidence {
+impl<'a> Evidence<'a> {
     /// # Errors
     /// [`Stop`] if the budget of `pace` ends before.
-    pub(super) fn gather(steps: &[Step], pace: &mut Pace<'_>) -> Result<Evidence, Stop> {
+    pub(super) fn gather(steps: &'a [Step<'a>], pace: &mut Pace<'_>) -> Result<Evidence<'a>, Stop> {
         let mut evidence = Evidence::default();
         for step in steps {
             pace.steps(STEPS_OF_AN_ANSWER)?;
             match &step.expect {
                 Expect::Response(response) => evidence.response(&step.request, response, step),
                 Expect::Found(Some(found)) => {
-                    if let (Request::Range(range), Some(revision)) = (&step.request, found.mod_revision) {
+                    if let (Request::Range(range), Some(revision)) = (&*step.request, found.mod_revision) {
                         let seen = Seen {
-                            key: range.keys.key.clone(),
-                            value: Some(found.value.to_string()),
+                            key: &range.keys.key,
+                            value: Some(Cow::Owned(found.value.to_string())),
                             create_revision: None,
                             version: found.version,
                         };
@@ -67,6 +75,7 @@ impl Evidence {
                 Expect::Unknown | Expect::Found(None) | Expect::Written | Expect::Swapped(_) => {}
             }
         }
+        evidence.put_in_order();
         for spans in evidence.quiet.values_mut().chain(evidence.alive.values_mut()) {
             spans.sort_by_key(|(_, to)| *to);
             let mut least = i64::MAX;
@@ -81,29 +90,20 @@ impl Evidence {
 
     /// Whether a store that has just made `revision` holds what was seen of it.
     pub(super) fn fits(&self, store: &Store, revision: i64) -> bool {
-        let all = self.of(revision).iter();
-        all.map(|seen| (seen, store.get(&seen.key)))
-            .all(|(seen, pair)| pair.is_some_and(|pair| seen.fits(pair, revision)))
+        let mut all = self.of(revision).iter();
+        all.all(|(_, seen)| store.get(seen.key).is_some_and(|pair| seen.fits(pair, revision)))
     }
 
     /// What was seen of the write that made a revision.
-    pub(super) fn of(&self, revision: i64) -> &[Seen] {
-        self.by_revision.get(&revision).map_or(&[], Vec::as_slice)
+    pub(super) fn of(&self, revision: i64) -> &[(i64, Seen<'a>)] {
+        let from = self.seen.partition_point(|(at, _)| *at < revision);
+        let to = self.seen[from..].iter().take_while(|(at, _)| *at == revision).count();
+        &self.seen[from..from + to]
     }
 
-    /// Everything that was seen, with the revision that made it.
-    pub(super) fn all(&self) -> impl Iterator<Item = (i64, &Seen)> {
-        self.by_revision.iter().flat_map(|(revision, seen)| seen.iter().map(move |seen| (*revision, seen)))
-    }
-
-    /// For each pair that was seen: a revision that made it.
-    pub(super) fn revisions_by_pair(&self) -> FxHashMap<(&str, &str), i64> {
-        let all = self
-            .by_revision
-            .iter()
-            .flat_map(|(revision, seen)| seen.iter().map(move |seen| (revision, seen)));
-        all.filter_map(|(revision, seen)| Some(((seen.key.as_str(), seen.value.as_deref()?), *revision)))
-            .collect()
+    /// Everything that was seen, with the revision that made it, in the order of these.
+    pub(super) fn all(&self) -> &[(i64, Seen<'a>)] {
+        &self.seen
     }
 
     /// Whether some answer shows that a key was not written at a revision.
@@ -116,36 +116,38 @@ impl Evidence {
         spans_cover(self.alive.get(key), revision)
     }
 
-    fn see(&mut self, mod_revision: i64, read_at: i64, seen: Seen) {
+    fn see(&mut self, mod_revision: i64, read_at: i64, seen: Seen<'a>) {
         if mod_revision < read_at {
-            self.quiet.entry(seen.key.clone()).or_default().push((mod_revision, read_at));
+            self.quiet.entry(seen.key).or_default().push((mod_revision, read_at));
         }
         if let Some(create) = seen.create_revision {
-            self.alive.entry(seen.key.clone()).or_default().push((create, read_at));
+            self.alive.entry(seen.key).or_default().push((create, read_at));
             if create < mod_revision {
-                let key = seen.key.clone();
-                let born = Seen { key, value: None, create_revision: Some(create), version: Some(1) };
-                self.note(create, born);
+                let born =
+                    Seen { key: seen.key, value: None, create_revision: Some(create), version: Some(1) };
+                self.seen.push((create, born));
             }
         }
-        self.note(mod_revision, seen);
-    }
-
-    fn note(&mut self, revision: i64, seen: Seen) {
-        let all = self.by_revision.entry(revision).or_default();
-        if !all.contains(&seen) {
-            all.push(seen);
+        self.seen.push((mod_revision, seen));
+        if self.seen.len() > self.seen_max {
+            self.put_in_order();
         }
     }
 
-    fn response(&mut self, request: &Request, response: &Response, step: &Step) {
+    fn put_in_order(&mut self) {
+        self.seen.sort_unstable();
+        self.seen.dedup();
+        self.seen_max = SIGHTINGS_MIN.max(2 * self.seen.len());
+    }
+
+    fn response(&mut self, request: &'a Request, response: &'a Response, step: &Step<'_>) {
         match (request, response) {
             (Request::Range(range), Response::Range { kvs, .. }) => {
                 let at = read_at(range, step);
                 for pair in kvs {
                     let seen = Seen {
-                        key: pair.key.clone(),
-                        value: (!range.keys_only).then(|| pair.value.clone()),
+                        key: &pair.key,
+                        value: (!range.keys_only).then_some(Cow::Borrowed(&*pair.value)),
                         create_revision: Some(pair.create_revision),
                         version: Some(pair.version),
                     };
@@ -174,11 +176,11 @@ impl Evidence {
     }
 
     /// Pairs as they were before the step's own revision.
-    fn before(&mut self, pairs: &[KeyValue], step: &Step) {
+    fn before(&mut self, pairs: &'a [KeyValue], step: &Step<'_>) {
         for pair in pairs {
             let seen = Seen {
-                key: pair.key.clone(),
-                value: Some(pair.value.clone()),
+                key: &pair.key,
+                value: Some(Cow::Borrowed(&*pair.value)),
                 create_revision: Some(pair.create_revision),
                 version: Some(pair.version),
             };
@@ -188,21 +190,14 @@ impl Evidence {
 }
 
 /// What one answer shows of writes, each with the revision that made it.
-pub fn seen(step: &Step) -> Vec<(i64, Seen)> {
+pub fn seen<'a>(step: &'a Step<'a>) -> Vec<(i64, Seen<'a>)> {
     let evidence = Evidence::gather(std::slice::from_ref(step), &mut Budget::endless().pace());
-    let evidence = evidence.unwrap_or_default();
-    let mut all: Vec<(i64, Seen)> = evidence
-        .by_revision
-        .into_iter()
-        .flat_map(|(revision, seen)| seen.into_iter().map(move |seen| (revision, seen)))
-        .collect();
-    all.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
-    all
+    evidence.unwrap_or_default().seen
 }
 
 /// The revision whose state a range shows. One in a transaction that writes may show the state before
 /// that transaction's own revision.
-fn read_at(range: &RangeRequest, step: &Step) -> i64 {
+fn read_at(range: &RangeRequest, step: &Step<'_>) -> i64 {
     let newest = if step.is_write() { step.rev - 1 } else { step.rev };
     if range.revision > 0 { range.revision.min(newest) } else { newest }
 }

@@ -11,10 +11,13 @@
 //! ([`compactions`]); an operation of unknown outcome is never refused for a compaction.
 mod blame;
 mod compaction;
+mod cursor;
 mod demand;
+mod doubt;
 mod evidence;
 mod makers;
 mod order;
+mod places;
 mod plan;
 mod replay;
 mod step;

@@ -25,7 +25,10 @@ pub(super) struct Window {
 
 /// For operations of unknown outcome of the keys that a plan was found for: the window, or `None` if it needs none.
 #[derive(Debug, Default)]
-pub(super) struct Plan(FxHashMap<usize, Option<Window>>);
+pub(super) struct Plan {
+    keys: FxHashSet<String>,
+    windows: FxHashMap<usize, Option<Window>>,
+}
 
 /// An operation of unknown outcome.
 pub(super) struct Candidate<'a> {
@@ -73,15 +76,21 @@ impl Plan {
             return;
         }
         let placed = std::mem::take(&mut puzzle.placed);
-        self.0.extend(candidates.iter().map(|candidate| (candidate.step, None)));
+        self.keys.insert(key.to_owned());
+        self.windows.extend(candidates.iter().map(|candidate| (candidate.step, None)));
         for (turn, (candidate, after, before)) in placed.into_iter().enumerate() {
-            self.0.insert(candidates[candidate].step, Some(Window { after, before, turn }));
+            self.windows.insert(candidates[candidate].step, Some(Window { after, before, turn }));
         }
+    }
+
+    /// Whether the operations of a key were planned.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys.contains(key)
     }
 
     /// Whether a step may make a revision, by what is planned; `true` if nothing is.
     pub(super) fn allows(&self, step: usize, revision: i64) -> bool {
-        match self.0.get(&step) {
+        match self.windows.get(&step) {
             None => true,
             Some(window) => window.is_some_and(|window| window.after < revision && revision < window.before),
         }
@@ -89,7 +98,7 @@ impl Plan {
 
     /// The window of a step, if it has one.
     pub(super) fn window(&self, step: usize) -> Option<Window> {
-        self.0.get(&step).copied().flatten()
+        self.windows.get(&step).copied().flatten()
     }
 }
 

@@ -8,12 +8,15 @@
 
 use rustc_hash::FxHashMap;
 
-use super::blame::{Blame, Blamed, Made, Wanted, mentioned};
-use super::makers::{Cursor, Maker, Makers, Used};
-use super::step::Step;
+use super::blame::{Blame, Blamed, Left, Made, Wanted, mentioned};
+use super::cursor::{Cursor, Maker};
+use super::doubt::{Doubt, doubts};
+use super::makers::{Makers, Used};
+use super::step::{Expect, Step};
 use crate::budget::{Budget, Pace, Stop};
 use crate::history::OpId;
-use crate::spec::kv::{Refused, Reply, Store, may_mutate};
+use crate::spec::kv::{Mark, Refused, Reply, Store};
+use crate::spec::kv_types::Request;
 
 /// What a turn of the replay counts for a [`Pace`].
 const STEPS_OF_A_TURN: usize = 16;
@@ -76,7 +79,7 @@ pub enum Wrong {
 }
 
 /// Replays `steps`. Of compactions among them, only that their revision was there is checked.
-pub fn replay(steps: &[Step], beginning: Beginning, budget: &Budget) -> Outcome {
+pub fn replay(steps: &[Step<'_>], beginning: Beginning, budget: &Budget) -> Outcome {
     match Replayer::new(steps, beginning, budget) {
         Ok(replayer) => replayer.run(),
         Err(stop) => Outcome::Undecided(stop, 0),
@@ -85,21 +88,21 @@ pub fn replay(steps: &[Step], beginning: Beginning, budget: &Budget) -> Outcome 
 
 /// One decision about who made a revision.
 struct Choice {
-    /// Where in the order it was made, and the store then.
+    /// Where in the order it was made, and how the store was then.
     position: usize,
-    store: Store,
+    before: Mark,
     revision: i64,
     chosen: Maker,
     /// What else it could be.
     rest: Cursor,
-    /// What has been wanted instead.
-    wanted: Wanted,
+    /// What may be made of it yet.
+    left: Left,
     /// Earlier choices that later contradictions may be due to as well.
     blamed: Blamed,
 }
 
 struct Replayer<'a> {
-    steps: &'a [Step],
+    steps: &'a [Step<'a>],
     beginning: Beginning,
     pace: Pace<'a>,
     makers: Makers<'a>,
@@ -111,7 +114,14 @@ struct Replayer<'a> {
     /// Who was last chosen for each revision.
     last: FxHashMap<i64, Maker>,
     taken_back: u64,
-    furthest: Option<(usize, Wrong, Replay)>,
+    furthest: Option<Furthest>,
+}
+
+/// The contradiction that was come to last in the order, and what was chosen on the way.
+struct Furthest {
+    position: usize,
+    wrong: Wrong,
+    made: Vec<Made>,
 }
 
 enum Done {
@@ -134,7 +144,7 @@ impl From<Stop> for End {
 }
 
 impl<'a> Replayer<'a> {
-    fn new(steps: &'a [Step], beginning: Beginning, budget: &'a Budget) -> Result<Replayer<'a>, Stop> {
+    fn new(steps: &'a [Step<'a>], beginning: Beginning, budget: &'a Budget) -> Result<Replayer<'a>, Stop> {
         let mut pace = budget.pace();
         let makers = Makers::new(steps, beginning.shared, &mut pace)?;
         let blame = Blame::new(steps, makers.order());
@@ -168,25 +178,26 @@ impl<'a> Replayer<'a> {
                 Err(End::Stop(stop)) => return self.undecided(stop, position),
             };
             let blamed = self.blamed(&wrong, position);
-            if self.furthest.as_ref().is_none_or(|furthest| furthest.0 < position) {
-                let replay = self.so_far(store.clone(), position);
-                self.furthest = Some((position, wrong, replay));
+            if self.furthest.as_ref().is_none_or(|furthest| furthest.position < position) {
+                self.furthest = Some(Furthest { position, wrong, made: self.made.clone() });
             }
-            match self.take_back(blamed) {
-                Ok(Some((at, before))) => (position, store) = (at, before),
+            match self.take_back(blamed, &mut store, position) {
+                Ok(Some(at)) => position = at,
                 Ok(None) => {
-                    let (_, wrong, replay) = self.furthest.expect("a contradiction was just found");
-                    return Outcome::Wrong(wrong, replay);
+                    let furthest = self.furthest.take().expect("a contradiction was just found");
+                    let store = self.again(&furthest);
+                    let replay = self.so_far(store, &furthest.made, furthest.position);
+                    return Outcome::Wrong(furthest.wrong, replay);
                 }
                 Err(stop) => return self.undecided(stop, position),
             }
         }
-        let replay = self.so_far(store, position);
+        let replay = self.so_far(store, &self.made, position);
         Outcome::Fits(replay)
     }
 
     fn undecided(&self, stop: Stop, position: usize) -> Outcome {
-        let done = self.furthest.as_ref().map_or(position, |furthest| furthest.0.max(position));
+        let done = self.furthest.as_ref().map_or(position, |furthest| furthest.position.max(position));
         Outcome::Undecided(stop, done as u64)
     }
 
@@ -225,12 +236,20 @@ impl<'a> Replayer<'a> {
         let given = if step.stale_allowed && step.proves() < self.beginning.revision.unwrap_or_default() {
             // A member that lags may answer from before the first of these steps.
             Store::at(step.proves()).apply(&step.request)
-        } else if writes || !may_mutate(&step.request) || !store.may_change(&step.request) {
-            store.apply(&step.request)
+        } else if let (Request::Range(range), Expect::Response(answer)) = (&*step.request, &step.expect)
+            && store.rev() == step.rev
+            && store.answers_range(range, answer)
+        {
+            return Ok(Done::Step);
         } else {
-            // It was answered as one that changes nothing. If it would, the answer is wrong, and the store
-            // is shown as it was.
-            store.clone().apply(&step.request)
+            let before = store.mark();
+            let given = store.apply(&step.request);
+            if !writes && store.rev() > before.rev() {
+                // It was answered as one that changes nothing. The answer is wrong, and the store is shown as it was.
+                store.take_back(&step.request, before);
+                store.go_back(before);
+            }
+            given
         };
         match &given {
             Ok(reply) if reply.rev == step.rev && step.fits(reply) => Ok(Done::Step),
@@ -247,14 +266,15 @@ impl<'a> Replayer<'a> {
             return Ok(Done::Gap);
         }
         let mut rest = self.makers.cursor(revision, position, self.last.get(&revision).copied());
-        let wanted = (&self.used, &Wanted::anything());
-        let Some(chosen) = self.makers.next(store, revision, &mut rest, wanted, &mut self.pace)? else {
+        let left = Left::default();
+        let Some(chosen) =
+            self.makers.next(store, revision, &mut rest, (&self.used, &left), &mut self.pace)?
+        else {
             let shown_by = self.steps[self.makers.order()[position]].id;
             return Err(End::Wrong(Wrong::Unexplained { revision, shown_by }));
         };
-        let before = store.clone();
-        let (wanted, blamed) = (Wanted::default(), Blamed::default());
-        self.choose(store, Choice { position, store: before, revision, chosen, rest, wanted, blamed });
+        let (before, blamed) = (store.mark(), Blamed::default());
+        self.choose(store, Choice { position, before, revision, chosen, rest, left, blamed });
         Ok(Done::Gap)
     }
 
@@ -262,8 +282,7 @@ impl<'a> Replayer<'a> {
         match choice.chosen {
             Maker::Other => store.skip_to(store.rev() + 1),
             Maker::Step(index) => {
-                let applied = store.apply(&self.steps[index].request);
-                assert!(applied.is_ok(), "a maker was tried on this store: {:?}", self.steps[index]);
+                self.make(store, index);
                 self.used.insert(index, self.choices.len());
             }
         }
@@ -273,33 +292,41 @@ impl<'a> Replayer<'a> {
         self.choices.push(choice);
     }
 
-    /// Takes back the newest choice.
-    fn unchoose(&mut self) -> Option<Choice> {
+    /// Takes back the newest choice, and all that was done since, up to a position and including it.
+    fn unchoose(&mut self, store: &mut Store, position: usize) -> Option<Choice> {
         let choice = self.choices.pop()?;
         self.made.pop();
+        for index in &self.makers.order()[choice.position..=position] {
+            if self.steps[*index].is_write() {
+                store.take_back(&self.steps[*index].request, choice.before);
+            }
+        }
         if let Maker::Step(index) = choice.chosen {
             self.used.remove(&index);
+            store.take_back(&self.steps[index].request, choice.before);
         }
+        store.go_back(choice.before);
         Some(choice)
     }
 
     /// The choices that may be to blame for what does not fit.
     fn blamed(&self, wrong: &Wrong, position: usize) -> Blamed {
         match wrong {
-            Wrong::Answer { step, .. } => {
-                let keys = mentioned(&self.steps[*step].request);
-                self.blame.for_keys(&self.made, &self.used, &self.makers, &keys, position)
+            Wrong::Answer { step, given } => {
+                // Of several reasons the one that goes back furthest says most.
+                let doubts = doubts(&self.steps[*step], given);
+                let blamed = doubts.iter().map(|doubt| self.for_doubt(doubt, position));
+                blamed.min_by_key(Blamed::newest).unwrap_or_default()
             }
-            Wrong::Unexplained { revision, .. } => self.dead_end(*revision, position, &Wanted::anything()),
+            Wrong::Unexplained { revision, .. } => self.dead_end(*revision, position, &Left::default()),
         }
     }
 
-    /// The choices because of which nothing else that is wanted can make a revision.
-    fn dead_end(&self, revision: i64, position: usize, wanted: &Wanted) -> Blamed {
+    /// The choices because of which nothing else that is left can make a revision.
+    fn dead_end(&self, revision: i64, position: usize, left: &Left) -> Blamed {
         let mut blamed = Blamed::default();
         let mut keys = Vec::new();
-        let possible = self.makers.possible(revision, position);
-        for index in possible.into_iter().filter(|index| wanted.includes(self.makers.written(*index))) {
+        for index in self.makers.possible(revision, position, left) {
             match self.used.get(&index) {
                 Some(choice) => blamed.add(*choice, Wanted::anything()),
                 None => keys.extend(mentioned(&self.steps[index].request)),
@@ -307,45 +334,91 @@ impl<'a> Replayer<'a> {
         }
         keys.sort_unstable_by(|a, b| (&a.key, &a.end).cmp(&(&b.key, &b.end)));
         keys.dedup();
-        blamed.extend(self.blame.for_keys(&self.made, &self.used, &self.makers, &keys, position));
+        blamed.extend(self.for_doubt(&Doubt::now(keys), position));
         blamed
     }
 
-    /// Takes back choices up to the newest of the blamed that leaves another, and makes that.
-    fn take_back(&mut self, mut blamed: Blamed) -> Result<Option<(usize, Store)>, Stop> {
+    fn for_doubt(&self, doubt: &Doubt, position: usize) -> Blamed {
+        self.blame.for_doubt(&self.made, &self.used, &self.makers, doubt, position)
+    }
+
+    /// Takes back choices, from a position on, up to the newest of the blamed that leaves another, and makes that; where
+    /// to go on.
+    fn take_back(
+        &mut self,
+        mut blamed: Blamed,
+        store: &mut Store,
+        mut position: usize,
+    ) -> Result<Option<usize>, Stop> {
         loop {
             let Some((newest, wanted)) = blamed.pop_newest() else { return Ok(None) };
-            while self.choices.len() > newest + 1 {
-                self.unchoose();
-            }
+            let mut choice = loop {
+                let choice = self.unchoose(store, position).expect("a blamed choice is one that was made");
+                position = choice.position;
+                if self.choices.len() == newest {
+                    break choice;
+                }
+            };
             self.taken_back += 1;
-            let mut choice = self.unchoose().expect("a blamed choice is one that was made");
             choice.blamed.extend(blamed);
-            if choice.wanted.add(wanted) {
-                choice.rest.restart();
+            if choice.left.and(wanted) {
+                choice.rest.narrow();
             }
-            let Choice { store, revision, rest, wanted, .. } = &mut choice;
-            let wanted = (&self.used, &*wanted);
-            if let Some(next) = self.makers.next(store, *revision, rest, wanted, &mut self.pace)? {
-                let mut store = choice.store.clone();
-                let position = choice.position;
+            let Choice { revision, rest, left, .. } = &mut choice;
+            let left = (&self.used, &*left);
+            if let Some(next) = self.makers.next(store, *revision, rest, left, &mut self.pace)? {
                 choice.chosen = next;
-                self.choose(&mut store, choice);
-                return Ok(Some((position, store)));
+                self.choose(store, choice);
+                return Ok(Some(position));
             }
             blamed = choice.blamed;
-            blamed.extend(self.dead_end(choice.revision, choice.position, &choice.wanted));
+            blamed.extend(self.dead_end(choice.revision, choice.position, &choice.left));
         }
     }
 
-    fn so_far(&self, store: Store, position: usize) -> Replay {
+    /// The store as it was when a contradiction was come to.
+    fn again(&self, furthest: &Furthest) -> Store {
+        let Furthest { position, wrong, made } = furthest;
+        let mut store = self.empty_store();
+        let mut made = made.iter().peekable();
+        for (at, index) in self.makers.order()[..=*position].iter().enumerate() {
+            while let Some(made) = made.next_if(|made| made.position == at) {
+                store.skip_to(made.revision - 1);
+                match made.by {
+                    Maker::Other => store.skip_to(made.revision),
+                    Maker::Step(maker) => self.make(&mut store, maker),
+                }
+            }
+            if at == *position
+                && let Wrong::Unexplained { revision, .. } = wrong
+            {
+                store.skip_to(revision - 1);
+                return store;
+            }
+            let step = &self.steps[*index];
+            store.skip_to(store.rev().max(step.proves() - i64::from(step.is_write())));
+            if step.is_write() {
+                // The last may be refused: it does not fit.
+                let _ = store.apply(&step.request);
+            }
+        }
+        store
+    }
+
+    fn make(&self, store: &mut Store, maker: usize) {
+        let applied = store.apply(&self.steps[maker].request);
+        assert!(applied.is_ok(), "a maker was tried on this store: {:?}", self.steps[maker]);
+    }
+
+    fn so_far(&self, store: Store, made: &[Made], position: usize) -> Replay {
         let answered = self.makers.order()[..position].iter().map(|index| &self.steps[*index]);
-        let mut writers: FxHashMap<i64, OpId> =
-            answered.filter(|step| step.is_write()).map(|step| (step.rev, step.id)).collect();
+        // About every second answer is one of a write.
+        let mut writers = FxHashMap::with_capacity_and_hasher(position / 2, Default::default());
+        writers.extend(answered.filter(|step| step.is_write()).map(|step| (step.rev, step.id)));
         let mut resolved = 0;
-        for choice in &self.choices {
-            if let Maker::Step(index) = choice.chosen {
-                writers.insert(choice.revision, self.steps[index].id);
+        for made in made {
+            if let Maker::Step(index) = made.by {
+                writers.insert(made.revision, self.steps[index].id);
                 resolved += 1;
             }
         }

@@ -1,5 +1,7 @@
 //! Operations as the replay sees them: a request to a whole store, and what its answer says.
 
+use std::borrow::Cow;
+
 use crate::history::OpId;
 use crate::linearizability::Call;
 use crate::spec::kv::{KvOp, Reply, may_mutate, mutates};
@@ -11,13 +13,13 @@ use crate::spec::register::{Action, Found, RegisterOp};
 
 /// An operation of the replay.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct Step<'a> {
     /// Its number.
     pub id: OpId,
     /// What was asked.
-    pub request: Request,
+    pub request: Cow<'a, Request>,
     /// What was answered; [`Expect::Unknown`] for an operation of unknown outcome.
-    pub expect: Expect,
+    pub expect: Expect<'a>,
     /// The revision it was answered with; 0 for one of unknown outcome.
     pub rev: i64,
     /// Whether it may be answered from an older revision than the newest.
@@ -26,15 +28,17 @@ pub struct Step {
     pub invoked: u64,
     /// Position of its return; `u64::MAX` for one of unknown outcome.
     pub returned: u64,
+    /// Whether it made its revision: asked often, and not to be told at a glance.
+    write: bool,
 }
 
 /// What an answer says about the store.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Expect {
+pub enum Expect<'a> {
     /// There was no answer.
     Unknown,
     /// All of it.
-    Response(Response),
+    Response(&'a Response),
     /// What one key held.
     Found(Option<Found>),
     /// That it was written.
@@ -43,27 +47,22 @@ pub enum Expect {
     Swapped(bool),
 }
 
-impl Step {
+impl Step<'_> {
     /// Whether it made its revision.
     pub fn is_write(&self) -> bool {
-        match &self.expect {
-            Expect::Unknown | Expect::Found(_) => false,
-            Expect::Response(response) => mutates(&self.request, response),
-            Expect::Written => true,
-            Expect::Swapped(swapped) => *swapped,
-        }
+        self.write
     }
 
     /// Whether it is a compaction, which has no place in the order of revisions.
     pub fn is_compaction(&self) -> bool {
-        matches!(self.request, Request::Compact { .. })
+        matches!(*self.request, Request::Compact { .. })
     }
 
     /// The revision that surely was there when it returned: the one it was answered with. A compaction only
     /// proves the one that it compacts at, its header is filled later.
     pub fn proves(&self) -> i64 {
-        match self.request {
-            Request::Compact { revision } => revision.min(self.rev),
+        match &*self.request {
+            Request::Compact { revision } => (*revision).min(self.rev),
             Request::Range(_) | Request::Put(_) | Request::Delete(_) | Request::Txn(_) => self.rev,
         }
     }
@@ -77,7 +76,7 @@ impl Step {
     pub fn fits(&self, reply: &Reply) -> bool {
         match (&self.expect, &reply.response) {
             (Expect::Unknown | Expect::Written, _) => true,
-            (Expect::Response(response), given) => response == given,
+            (Expect::Response(response), given) => *response == given,
             (Expect::Found(found), Response::Range { kvs, .. }) => found_fits(found.as_ref(), kvs),
             (Expect::Swapped(swapped), Response::Txn { succeeded, .. }) => swapped == succeeded,
             (Expect::Found(_) | Expect::Swapped(_), _) => false,
@@ -98,16 +97,20 @@ fn found_fits(found: Option<&Found>, kvs: &[KeyValue]) -> bool {
 }
 
 /// The steps of `kv` operations; `None` if an answer has no revision.
-pub fn from_kv(calls: &[Call<KvOp>], serializable: &[Call<KvOp>]) -> Option<Vec<Step>> {
-    let step = |call: &Call<KvOp>, stale_allowed: bool| {
+pub fn from_kv<'a>(calls: &'a [Call<KvOp>], serializable: &'a [Call<KvOp>]) -> Option<Vec<Step<'a>>> {
+    let step = |call: &'a Call<KvOp>, stale_allowed: bool| {
         let (expect, rev) = match &call.op.answer {
             None => (Expect::Unknown, 0),
-            Some(answer) => (Expect::Response(answer.response.clone()), answer.rev?),
+            Some(answer) => (Expect::Response(&answer.response), answer.rev?),
         };
-        Some(new_step(call, call.op.request.clone(), expect, rev, stale_allowed))
+        Some(new_step(call, Cow::Borrowed(&call.op.request), expect, rev, stale_allowed))
     };
     let linearizable = calls.iter().map(|call| step(call, false));
-    linearizable.chain(serializable.iter().map(|call| step(call, true))).collect()
+    let mut steps = Vec::with_capacity(calls.len() + serializable.len());
+    for step in linearizable.chain(serializable.iter().map(|call| step(call, true))) {
+        steps.push(step?);
+    }
+    Some(steps)
 }
 
 /// The steps of `register` operations, as requests to a store; `revs` gives the revision that each
@@ -116,9 +119,10 @@ pub fn from_register(
     calls: &[Call<RegisterOp>],
     serializable: &[Call<RegisterOp>],
     revs: impl Fn(OpId) -> Option<i64>,
-) -> Option<Vec<Step>> {
+) -> Option<Vec<Step<'static>>> {
     let step = |call: &Call<RegisterOp>, stale_allowed: bool| {
         let (request, expect) = register_request(&call.op);
+        let request = Cow::Owned(request);
         if call.returned.is_none() {
             return Some(new_step(call, request, Expect::Unknown, 0, stale_allowed));
         }
@@ -138,9 +142,22 @@ pub fn register_requests(calls: &[Call<RegisterOp>]) -> Vec<(OpId, Request)> {
     calls.iter().map(|call| (call.id, register_request(&call.op).0)).collect()
 }
 
-fn new_step<Op>(call: &Call<Op>, request: Request, expect: Expect, rev: i64, stale_allowed: bool) -> Step {
+fn new_step<'a, Op>(
+    call: &Call<Op>,
+    request: Cow<'a, Request>,
+    expect: Expect<'a>,
+    rev: i64,
+    stale_allowed: bool,
+) -> Step<'a> {
+    let write = match &expect {
+        Expect::Unknown | Expect::Found(_) => false,
+        Expect::Response(response) => mutates(&request, response),
+        Expect::Written => true,
+        Expect::Swapped(swapped) => *swapped,
+    };
     Step {
         id: call.id,
+        write,
         request,
         expect,
         rev,
@@ -150,7 +167,7 @@ fn new_step<Op>(call: &Call<Op>, request: Request, expect: Expect, rev: i64, sta
     }
 }
 
-fn register_request(op: &RegisterOp) -> (Request, Expect) {
+fn register_request(op: &RegisterOp) -> (Request, Expect<'static>) {
     let key = op.key.to_string();
     let keys = KeyRange { key: key.clone(), end: None };
     let put =

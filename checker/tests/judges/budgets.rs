@@ -12,7 +12,7 @@ use checker::isolation::lists::Versions;
 use checker::isolation::txns::{Lists, Span};
 use checker::isolation::weak::{Sessions, Weak};
 use checker::linearizability::{Call, Decision, decide_parts, search, split, unique};
-use checker::revision::{self, Beginning, Outcome, Step};
+use checker::revision::{self, Beginning, Outcome};
 use checker::spec::kv::{Answer, KvOp};
 use checker::spec::kv_types::{PutRequest, Request, Response};
 use checker::spec::register::{Action, Found, Register, RegisterOp};
@@ -81,7 +81,7 @@ fn sessions() -> Sessions {
 }
 
 /// Puts in the order of their revisions; every fourth has no answer.
-fn steps() -> Vec<Step> {
+fn puts() -> Vec<Call<KvOp>> {
     let call = |at: usize| {
         let put = PutRequest { key: format!("k{}", at % 50), value: at.to_string(), prev_kv: false };
         let answered = !at.is_multiple_of(4);
@@ -91,8 +91,7 @@ fn steps() -> Vec<Step> {
         let at = at as u64;
         Call { id: OpId(at as u32), op, invoked: 2 * at, returned: answered.then_some(2 * at + 1) }
     };
-    let calls: Vec<Call<KvOp>> = (0..SIZE).map(call).collect();
-    revision::from_kv(&calls, &[]).expect("every answer has a revision")
+    (0..SIZE).map(call).collect()
 }
 
 fn stop_of<State>(decision: Decision<State>) -> Option<Stop> {
@@ -141,7 +140,8 @@ fn on_every_layer(judge: impl Fn(&str, &Work<'_>)) {
         let name = format!("{level:?}");
         judge(&name, &|budget: &Budget| sessions.judge(level, budget).err());
     }
-    let steps = steps();
+    let puts = puts();
+    let steps = revision::from_kv(&puts, &[]).expect("every answer has a revision");
     let replay = |budget: &Budget| match revision::replay(
         &steps,
         Beginning { revision: Some(1), shared: false },

@@ -5,13 +5,14 @@ use checker::budget::Budget;
 use checker::history::OpId;
 use checker::linearizability::Call;
 use checker::revision::{self, Beginning, Outcome, Stamp, Step};
-use checker::spec::kv::{Kv, KvOp};
+use checker::spec::kv::{Answer, Kv, KvOp, Store};
 use checker::spec::kv_types::{
     DeleteRequest, KeyRange, PutRequest, RangeRequest, Request, Response, TxnRequest,
 };
 use checker::spec::register::{Action, Found, RegisterOp};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 
 use crate::brute;
 use crate::engines::{answer_kv, ask_kv};
@@ -144,9 +145,104 @@ fn bursts_of_range_deletions_without_an_answer_agree_with_brute_force() {
     assert!(illegal > rounds / 10 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
 }
 
+/// A request of a look at the past: how many keys of a range there were at a revision, between writes and looks at now.
+fn ask_past(rng: &mut ChaCha8Rng) -> Request {
+    let key = ["a", "b"][rng.random_range(0..2)].to_owned();
+    let one = KeyRange { key: key.clone(), end: None };
+    let wide = KeyRange { key: key.clone(), end: Some(["b", "c"][rng.random_range(0..2)].to_owned()) };
+    let value = rng.random_range(0..3).to_string();
+    match rng.random_range(0..8) {
+        0..3 => Request::Put(PutRequest { key, value, prev_kv: false }),
+        3..5 => Request::Delete(DeleteRequest { keys: one, prev_kv: false }),
+        5 => Request::Range(RangeRequest { keys: one, ..RangeRequest::default() }),
+        look => {
+            let revision = rng.random_range(1..5);
+            let range = RangeRequest { keys: wide, revision, ..RangeRequest::default() };
+            Request::Range(RangeRequest { count_only: look == 6, limit: i64::from(look == 7), ..range })
+        }
+    }
+}
+
+#[test]
+fn looks_at_the_past_agree_with_brute_force() {
+    let shapes = [
+        Shape { calls: 8, processes: 6, info_percent: 50 },
+        Shape { calls: 8, processes: 3, info_percent: 40 },
+    ];
+    let (rounds, mut illegal) = (made::rounds(3000), 0);
+    for seed in 0..rounds {
+        let mut rng = made::rng(seed);
+        let shape = &shapes[seed as usize % shapes.len()];
+        let ask = |rng: &mut _| KvOp { request: ask_past(rng), answer: None };
+        let mut calls = made::linearizable(&Kv::default(), shape, &mut rng, ask, answer_kv);
+        assert_eq!(by_revision(&calls), Some(true), "seed {seed} was made legal: {calls:#?}");
+        for call in &mut calls {
+            let (Request::Range(range), Some(answer)) = (&call.op.request, &mut call.op.answer) else {
+                continue;
+            };
+            match &mut answer.response {
+                Response::Range { kvs, count, more } if range.revision > 0 && rng.random() => {
+                    *count = if *count == 0 { 1 } else { *count - 1 };
+                    kvs.truncate(*count as usize);
+                    *more = !range.count_only && *count > kvs.len() as i64;
+                }
+                _ => {}
+            }
+        }
+        let brute = brute::linearizable(&Kv::default(), &calls);
+        illegal += u64::from(!brute);
+        assert_eq!(by_revision(&calls), Some(brute), "seed {seed}: {calls:#?}");
+    }
+    assert!(illegal > rounds / 20 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
+}
+
+/// Either of two operations without an answer made revision 3. Only a late look at that revision tells which, when all
+/// that the keys hold has been shown since.
+#[test]
+fn what_was_shown_since_does_not_excuse_a_wrong_look_at_the_past() {
+    let request = |json: Value| -> Request { serde_json::from_value(json).expect("a request") };
+    let of = |gone: i64| {
+        let asked = [
+            (json!({"put": {"key": "k", "value": "1"}}), true),
+            (json!({"delete": {"key": "k"}}), false),
+            (json!({"put": {"key": "z", "value": "5"}}), false),
+            (json!({"put": {"key": "k", "value": "2"}}), true),
+            (json!({"delete": {"key": "k"}}), true),
+            (json!({"range": {"key": "k"}}), true),
+            (json!({"range": {"key": "k", "end": "l", "revision": 3, "count_only": true}}), true),
+        ];
+        let mut store = Store::new();
+        let mut calls = Vec::new();
+        for (at, (json, answered)) in asked.into_iter().enumerate() {
+            let request = request(json);
+            let mut answer = None;
+            if answered || at as i64 == gone {
+                let reply = store.apply(&request).expect("none is refused");
+                answer = answered.then_some(Answer { response: reply.response, rev: Some(reply.rev) });
+            }
+            let (invoked, id) = (2 * at as u64, OpId(at as u32));
+            calls.push(Call {
+                id,
+                op: KvOp { request, answer },
+                invoked,
+                returned: answered.then_some(invoked + 1),
+            });
+        }
+        calls
+    };
+    for maker in [1, 2] {
+        let mut calls = of(maker);
+        assert_eq!(by_revision(&calls), Some(true), "operation {maker} made it");
+        let answer = calls.last_mut().and_then(|call| call.op.answer.as_mut()).expect("it was answered");
+        let Response::Range { count, .. } = &mut answer.response else { panic!("it is a range") };
+        *count = 7;
+        assert_eq!(by_revision(&calls), Some(false), "nobody can have put seven keys");
+    }
+}
+
 /// A store that others write to as well, in which bursts of operations without an answer, `each` of every key, take
 /// effect late, in an order that only versions and compares tell.
-fn late_bursts(seed: u64, keys: usize, each: i64) -> Vec<Step> {
+fn late_bursts(seed: u64, keys: usize, each: i64) -> Vec<Step<'static>> {
     let mut rng = made::rng(seed);
     let mut script = Burst { steps: Vec::new(), clock: 0, rev: 1 };
     // For each key: the revision of its newest write, its version and its value.
@@ -187,7 +283,7 @@ fn late_bursts(seed: u64, keys: usize, each: i64) -> Vec<Step> {
 
 /// Builds the steps of a history, one after the other.
 struct Burst {
-    steps: Vec<Step>,
+    steps: Vec<Step<'static>>,
     clock: u64,
     rev: i64,
 }

@@ -90,6 +90,26 @@ impl Store {
         }
     }
 
+    /// Whether a range is answered just so now: compares with what the store holds, and makes no answer.
+    pub fn answers_range(&self, request: &RangeRequest, answer: &Response) -> bool {
+        let RangeRequest { keys, revision, count_only, keys_only, .. } = request;
+        let Response::Range { kvs, count, more } = answer else { return false };
+        if self.readable(*revision).is_err() {
+            return false;
+        }
+        let at = if *revision > 0 { *revision } else { self.rev() };
+        let most = if *count_only { 0 } else { limit(request) };
+        let mut found = 0;
+        for (key, pair) in self.range_at(keys, at) {
+            if found < most && !kvs.get(found).is_some_and(|shown| pair.is_shown(key, *keys_only, shown)) {
+                return false;
+            }
+            found += 1;
+        }
+        let shown = found.min(most);
+        kvs.len() == shown && *count == found as i64 && *more == (!count_only && shown < found)
+    }
+
     /// Answers a range at `rev` as if `rev` were the newest, whatever was compacted since.
     pub fn range_then(&self, request: &RangeRequest, rev: i64) -> Response {
         let at = if request.revision > 0 { request.revision } else { rev };
@@ -247,11 +267,11 @@ impl Turn<'_> {
 }
 
 fn answer_range(store: &Store, request: &RangeRequest, at: i64) -> Response {
-    let RangeRequest { keys, limit, count_only, keys_only, .. } = request;
+    let RangeRequest { keys, count_only, keys_only, .. } = request;
     if *count_only {
         return Response::Range { kvs: Vec::new(), count: count(store, keys, at), more: false };
     }
-    let limit = usize::try_from(*limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let limit = limit(request);
     let mut kvs = Vec::new();
     let mut count = 0;
     for (key, pair) in store.range_at(keys, at) {
@@ -262,6 +282,11 @@ fn answer_range(store: &Store, request: &RangeRequest, at: i64) -> Response {
     }
     let more = kvs.len() < count;
     Response::Range { kvs, count: count as i64, more }
+}
+
+/// How many pairs an answer shows at most.
+fn limit(request: &RangeRequest) -> usize {
+    usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX)
 }
 
 fn count(store: &Store, keys: &KeyRange, at: i64) -> i64 {
@@ -307,6 +332,32 @@ mod tests {
             (txn(json!([txn(json!([put("a")]), json!([put("a")]))]), json!([])), false),
         ] {
             assert_eq!(asked(json.clone()) == Err(Refused::Malformed), refused, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_compared_as_it_would_be_given() {
+        let mut store = Store::new();
+        for key in ["a", "b", "c"] {
+            store.apply(&request(put(key))).expect("a put is not refused");
+        }
+        let mut ranges = Vec::new();
+        for (key, end) in [("a", None), ("a", Some("c")), ("b", Some("\0")), ("x", None), ("c", Some("a"))] {
+            for (limit, revision) in [(0, 0), (1, 0), (2, 3), (0, 2), (0, 9)] {
+                for (count_only, keys_only) in [(false, false), (true, false), (false, true)] {
+                    let keys = KeyRange { key: key.to_owned(), end: end.map(str::to_owned) };
+                    let serializable = false;
+                    ranges.push(RangeRequest { keys, limit, revision, count_only, keys_only, serializable });
+                }
+            }
+        }
+        let given = |range: &RangeRequest| store.clone().apply(&Request::Range(range.clone()));
+        for asked in &ranges {
+            for answered in &ranges {
+                let Ok(Reply { response, .. }) = given(answered) else { continue };
+                let same = given(asked).is_ok_and(|reply| reply.response == response);
+                assert_eq!(store.answers_range(asked, &response), same, "{asked:?} answered {response:?}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ mod duplicates;
 mod store;
 
 pub use apply::{Refused, Reply};
-pub use store::{Pair, Store, covers};
+pub use store::{Mark, Pair, Store, covers};
 
 use super::SequentialSpec;
 use super::kv_types::{Request, Response};

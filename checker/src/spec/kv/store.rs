@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHasher;
 
-use super::super::kv_types::{KeyRange, KeyValue, PutRequest};
+use super::super::kv_types::{KeyRange, KeyValue, PutRequest, Request};
 
 /// A store at its newest revision, with its history.
 ///
@@ -19,6 +19,20 @@ pub struct Store {
     keys: BTreeMap<Arc<str>, Arc<Version>>,
     /// Digest of all writes in their order: a hash of the whole state without a walk over it.
     digest: u64,
+}
+
+/// A state that a store can go back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    rev: i64,
+    digest: u64,
+}
+
+impl Mark {
+    /// The newest revision of that state.
+    pub fn rev(&self) -> i64 {
+        self.rev
+    }
 }
 
 /// What a key held from a revision on.
@@ -57,6 +71,17 @@ impl Pair {
     }
 }
 
+impl Pair {
+    /// Whether this is what an answer shows.
+    pub(super) fn is_shown(&self, key: &str, keys_only: bool, shown: &KeyValue) -> bool {
+        let KeyValue { key: shown_key, value, create_revision, mod_revision, version, lease } = shown;
+        key == shown_key
+            && if keys_only { value.is_empty() } else { *self.value == **value }
+            && (self.create_revision, self.mod_revision) == (*create_revision, *mod_revision)
+            && (self.version, 0) == (*version, *lease)
+    }
+}
+
 impl Drop for Version {
     fn drop(&mut self) {
         // One by one: a long chain would overflow the stack.
@@ -91,6 +116,45 @@ impl Store {
 
     pub(super) fn set_compacted(&mut self, revision: i64) {
         self.compacted = revision;
+    }
+
+    /// The state to which [`Store::take_back`] and [`Store::go_back`] lead.
+    pub fn mark(&self) -> Mark {
+        Mark { rev: self.rev, digest: self.digest }
+    }
+
+    /// Takes back what a request may have written since a mark. It takes time in the writes that it takes back, and in
+    /// the keys that there are of a range.
+    pub fn take_back(&mut self, request: &Request, mark: Mark) {
+        match request {
+            Request::Put(put) => self.take_back_one(&put.key, mark),
+            Request::Delete(delete) if matches!(delete.keys.end.as_deref(), None | Some("")) => {
+                self.take_back_one(&delete.keys.key, mark)
+            }
+            Request::Delete(delete) => {
+                // What a range deletion deleted is still among the keys.
+                for (_, newest) in self.keys.range_mut::<str, _>(ordered_bounds(&delete.keys)) {
+                    back_to(newest, mark.rev);
+                }
+            }
+            Request::Txn(txn) => {
+                txn.success.iter().chain(&txn.failure).for_each(|request| self.take_back(request, mark))
+            }
+            Request::Range(_) | Request::Compact { .. } => {}
+        }
+    }
+
+    fn take_back_one(&mut self, key: &str, mark: Mark) {
+        if let Some(newest) = self.keys.get_mut(key)
+            && !back_to(newest, mark.rev)
+        {
+            self.keys.remove(key);
+        }
+    }
+
+    /// Is again as it was at a mark, once all that was written since has been taken back.
+    pub fn go_back(&mut self, mark: Mark) {
+        (self.rev, self.digest) = (mark.rev, mark.digest);
     }
 
     /// Makes revisions up to one that change nothing here: somebody else's writes.
@@ -136,13 +200,8 @@ impl Store {
         keys: &KeyRange,
         rev: i64,
     ) -> impl Iterator<Item = (&'a Arc<str>, &'a Pair)> {
-        let (from, to) = bounds(keys);
-        // An inverted range is empty; the map would panic on it.
-        let empty = matches!((&from, &to), (Bound::Included(a), Bound::Excluded(b)) if a >= b);
-        let to = if empty { Bound::Excluded(keys.key.as_str()) } else { to };
-        let from = if empty { Bound::Included(keys.key.as_str()) } else { from };
         self.keys
-            .range::<str, _>((from, to))
+            .range::<str, _>(ordered_bounds(keys))
             .filter_map(move |(key, version)| at(version, rev).map(|pair| (key, pair)))
     }
 
@@ -267,6 +326,26 @@ fn bounds(keys: &KeyRange) -> (Bound<&str>, Bound<&str>) {
     }
 }
 
+/// The same, for a map, which panics on an inverted range: that is an empty one here.
+fn ordered_bounds(keys: &KeyRange) -> (Bound<&str>, Bound<&str>) {
+    let (from, to) = bounds(keys);
+    match (&from, &to) {
+        (Bound::Included(a), Bound::Excluded(b)) if a >= b => (Bound::Included(a), Bound::Excluded(a)),
+        _ => (from, to),
+    }
+}
+
+/// Takes back the versions of a key after a revision; `false` if none is left.
+fn back_to(newest: &mut Arc<Version>, rev: i64) -> bool {
+    while newest.rev > rev {
+        match newest.before.clone() {
+            Some(before) => *newest = before,
+            None => return false,
+        }
+    }
+    true
+}
+
 /// Whether a range covers a key.
 pub fn covers(keys: &KeyRange, key: &str) -> bool {
     let (from, to) = bounds(keys);
@@ -281,4 +360,43 @@ pub fn covers(keys: &KeyRange, key: &str) -> bool {
         Bound::Unbounded => true,
     };
     after && before
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_done_since_a_mark_can_be_taken_back() {
+        let request = |json| -> Request { serde_json::from_value(json).expect("a request") };
+        let put = |key: &str, value: &str| json!({"put": {"key": key, "value": value}});
+        let mut store = Store::new();
+        for json in [put("a", "1"), put("b", "1"), put("a", "2")] {
+            store.apply(&request(json)).expect("not refused");
+        }
+        let (before, mark) = (store.clone(), store.mark());
+        let all = json!({"delete": {"key": "a", "end": "\0"}});
+        let txn = json!({"txn": {
+            "compare": [{"key": "x", "op": "=", "version": 0}],
+            "success": [put("y", "3"), {"delete": {"key": "a"}}],
+            "failure": [put("x", "4")],
+        }});
+        let one = json!({"delete": {"key": "b", "end": ""}});
+        for since in
+            [vec![put("a", "3")], vec![put("z", "1"), all.clone()], vec![txn, put("a", "5")], vec![one, all]]
+        {
+            for json in &since {
+                store.apply(&request(json.clone())).expect("not refused");
+            }
+            assert_ne!(store, before, "{since:?}");
+            for json in &since {
+                store.take_back(&request(json.clone()), mark);
+            }
+            store.go_back(mark);
+            assert_eq!(store, before, "{since:?}");
+            assert_eq!((store.get_at("a", 3), store.rev()), (before.get_at("a", 3), 4));
+        }
+    }
 }
