@@ -21,17 +21,18 @@ fn wrong(event: &Event, log: &Log<'_>) -> Option<(String, Option<crate::history:
     }
     // What is not known to have been before says nothing: not every event has a witness.
     let before = log.before(log.find(event.mod_revision, &event.key)?)?;
-    match (before.kind, creates) {
-        (EventKind::Put, true) => {
-            Some((format!("it was there since revision {}", before.rev), Some(before.told_by)))
+    match before.kind {
+        EventKind::Put if event.create_revision > before.rev => {
+            let unseen = log.may_be_deleted_between(&event.key, before.rev, event.create_revision);
+            (!unseen).then(|| (format!("it was there since revision {}", before.rev), Some(before.told_by)))
         }
-        (EventKind::Delete, false) if event.create_revision < before.rev => {
-            Some((format!("it was deleted at {}", before.rev), Some(before.told_by)))
-        }
-        (EventKind::Put, false) if before.version > 0 && event.version <= before.version => {
+        EventKind::Put if before.version > 0 && event.version <= before.version => {
             let text = format!("it was version {} at {} already", before.version, before.rev);
             Some((text, Some(before.told_by)))
         }
-        (EventKind::Put | EventKind::Delete, _) => None,
+        EventKind::Delete if event.create_revision < before.rev => {
+            Some((format!("it was deleted at {}", before.rev), Some(before.told_by)))
+        }
+        EventKind::Put | EventKind::Delete => None,
     }
 }

@@ -1,6 +1,6 @@
 //! The events of a store, put together from what clients were told.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::observed::{Act, Event, EventKind, Watch};
 use crate::history::OpId;
@@ -43,6 +43,10 @@ pub struct Log<'a> {
     before: Vec<Option<u32>>,
     /// Writers of values, and whether they failed for certain.
     writers: FxHashMap<(&'a str, i64), (OpId, bool)>,
+    /// Keys that a write of unknown outcome deletes.
+    perhaps_deleted: FxHashSet<&'a str>,
+    /// Revisions of acknowledged writes, each once.
+    acknowledged: Vec<i64>,
     /// Revisions that a compaction was asked for.
     compactions: Vec<i64>,
 }
@@ -56,8 +60,14 @@ impl<'a> Log<'a> {
         let mut rows: Vec<(u32, Entry<'a>)> = Vec::new();
         for write in writes {
             for (at, act) in write.acts.iter().enumerate() {
-                if let Act::Put { key, value } = act {
-                    log.writers.insert((key, *value), (write.id, write.failed));
+                match act {
+                    Act::Put { key, value } => {
+                        log.writers.insert((key, *value), (write.id, write.failed));
+                    }
+                    Act::Delete { key } if write.done.is_none() && !write.failed => {
+                        log.perhaps_deleted.insert(key);
+                    }
+                    Act::Delete { .. } => {}
                 }
                 let Some((rev, changed)) = &write.done else { continue };
                 let last = write.acts[at + 1..].iter().all(|later| later.key() != act.key());
@@ -71,6 +81,9 @@ impl<'a> Log<'a> {
                 }
             }
         }
+        log.acknowledged = rows.iter().map(|(_, entry)| entry.rev).collect();
+        log.acknowledged.sort_unstable();
+        log.acknowledged.dedup();
         for (at, watch) in watches.iter().enumerate() {
             let rank = 1 + u32::try_from(at).unwrap_or(u32::MAX);
             rows.extend(watch.events().map(|event| {
@@ -122,6 +135,14 @@ impl<'a> Log<'a> {
     /// The known event before one, on the same key.
     pub fn before(&self, at: usize) -> Option<&Entry<'a>> {
         self.before[at].map(|before| &self.entries[before as usize])
+    }
+
+    /// Whether a key may have been deleted between two revisions without anybody having been told: by a write of unknown
+    /// outcome, at a revision that no other took.
+    pub fn may_be_deleted_between(&self, key: &str, after: i64, before: i64) -> bool {
+        let below = |rev: i64| self.acknowledged.partition_point(|known| *known < rev);
+        let taken = below(before).saturating_sub(below(after + 1));
+        self.perhaps_deleted.contains(key) && (taken as i64) < before - after - 1
     }
 
     /// Who wrote a value to a key, and whether that failed for certain.

@@ -17,7 +17,8 @@ pub(super) fn check(watch: &Watch<'_>, log: &Log<'_>) -> Option<Broken> {
         let Some(prev) = &event.prev else {
             // Compaction may have taken it; a state after the last compaction asked for is there.
             let there = before.filter(|before| before.kind == EventKind::Put)?;
-            let kept = !log.may_be_compacted(event.mod_revision - 1);
+            let kept = !log.may_be_compacted(event.mod_revision - 1)
+                && !log.may_be_deleted_between(&event.key, there.rev, event.mod_revision);
             return (watch.asked.prev_kv && kept).then(|| {
                 wrong(format!("it was {:?} since {}", there.value, there.rev), Some(there.told_by))
             })?;

@@ -181,6 +181,30 @@ fn a_failed_write_that_a_watch_delivers_was_observed() {
     script.assert_valid();
 }
 
+/// What a store did to one key, as a watch without deletions saw it: put at 2, and created again at 4.
+#[test]
+fn a_deletion_of_unknown_outcome_may_have_been_seen_by_nobody() {
+    let history = |deletes: &str, other: i64| {
+        let mut script = Script::new("watch");
+        let write = |key: &str, value: i64| json!([{"put": {"key": key, "value": value}}]);
+        script.did(0, "write", "", write("x", 1), json!([true]), 2);
+        script.invoke(2, "write", "", json!([{"delete": {"key": deletes}}])).info(2);
+        script.invoke(3, "write", "", write("y", 2));
+        script.did(0, "write", "", write("x", 3), json!([true]), 4).ok(3, json!([true]), other);
+        let asked = Asked { key: "x".into(), no_delete: true, from: 2, prev_kv: true, ..Asked::default() };
+        let responses = vec![events(2, vec![put("x", 1, 2, 2, 1)]), events(4, vec![put("x", 3, 4, 4, 1)])];
+        let seen = Seen { created: 1, responses, ..Seen::default() };
+        script.did(1, "watch", "", json!(asked), json!(seen), 0);
+        script
+    };
+    history("x", 5).assert_valid();
+    // Of another key, or where another write has the only revision between.
+    for script in [history("z", 5), history("x", 3)] {
+        script.assert_finds(Kind::WatchWrongCreation);
+        script.assert_finds(Kind::WatchWrongPrevKv);
+    }
+}
+
 #[test]
 fn watches_of_two_members_agree() {
     let (asked, seen) = good();
