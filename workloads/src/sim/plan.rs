@@ -113,7 +113,18 @@ impl Plan {
         let least_us = 10 * (plan.delay_us + plan.flush_us);
         let least = u32::try_from(least_us.div_ceil(TICK_US)).unwrap_or(u32::MAX);
         plan.core.election_ticks = plan.core.election_ticks.max(least);
+        plan.ask(plan.workload);
         plan
+    }
+
+    /// Lets clients do this. Where many outcomes are unknown, what keys held cannot be decided: then they are patient, and
+    /// few messages are lost.
+    pub fn ask(&mut self, workload: WorkloadName) {
+        self.workload = workload;
+        if workload == WorkloadName::Kv {
+            self.deadline_us = 3 * SECOND;
+            self.loss_percent = self.loss_percent.min(15);
+        }
     }
 
     /// More at a time than usual, for less long.

@@ -17,6 +17,8 @@ use checker::{
 use serde_json::json;
 use std::{collections::BTreeSet, fmt, time::Duration};
 
+/// What stands for a check where none could decide.
+const UNDECIDED: &str = "unknown";
 /// Virtual time within which a healed cluster must converge.
 const CONVERGE_US: u64 = 120 * SECOND;
 /// So many operations must have succeeded for a history to mean something; a cluster may be down for most of
@@ -47,6 +49,11 @@ impl Failure {
             Failure::Liveness(_) => "liveness",
             Failure::History { check, .. } => check,
         }
+    }
+
+    /// Whether something was found: where a check could not decide, nothing was.
+    pub fn is_finding(&self) -> bool {
+        self.finder() != UNDECIDED
     }
 }
 
@@ -205,7 +212,7 @@ fn judge<W: Workload>(plan: &Plan, world: &mut World<W>) -> Option<Failure> {
         (None, Verdict::Unknown(why)) if why.iter().all(|why| matches!(why, Why::NotObserved { .. })) => None,
         (None, other) => {
             let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-            Some(Failure::History { check: "unknown".into(), text: format!("{problems:?} {other:?}") })
+            Some(Failure::History { check: UNDECIDED.into(), text: format!("{problems:?} {other:?}") })
         }
     }
 }
