@@ -2,7 +2,7 @@
 //!
 //! An ordinary test asks a few; `ASSAY_RANDOM_REQUESTS=100000 ASSAY_RANDOM_SEED=7` asks as many as one likes.
 //! Where the stores differ on purpose, `exceptions.txt` says so and why; a difference that it does not name fails.
-mod call;
+pub mod call;
 mod draw;
 mod exceptions;
 mod store;
@@ -29,6 +29,8 @@ const AUTH_EVERY: u64 = 400;
 const AUTH_FOR: u64 = 120;
 /// Steps between two times at which it is told how far the test is.
 const PROGRESS_EVERY: u64 = 1000;
+/// Of how many compactions etcd keeps the hashes.
+const COMPACTIONS: usize = 10;
 /// How many differences are shown before the test gives up.
 const DIFFERENCES_MAX: usize = 20;
 /// Steps that are shown before a difference.
@@ -46,6 +48,8 @@ struct Run {
     stores: [Store; 2],
     exceptions: Exceptions,
     known: Known,
+    /// The revisions of the last compactions.
+    compactions: Vec<i64>,
     asked: u64,
     last: Vec<String>,
     differences: Vec<String>,
@@ -58,7 +62,7 @@ impl Run {
         let (theirs, ours) = tokio::join!(etcd.take(step, who), ours.take(step, who));
         self.asked += 1;
         let shown = format!("{who:?}: {step:?}");
-        if theirs != ours && !self.exceptions.allow(&shown, &theirs, &ours) {
+        if theirs != ours && !self.exceptions.allow(&shown, &theirs, &ours, &self.compactions) {
             let before = self.last.join("\n  ");
             let (shown, theirs, ours) = (short(&shown, 1500), cut(&theirs), cut(&ours));
             let difference = format!("{before}\n* {shown}\n  etcd: {theirs}\n  ours: {ours}");
@@ -80,7 +84,12 @@ impl Run {
         self.known.revision = self.known.revision.max(revision(said).unwrap_or_default());
         let (Step::Call(call) | Step::Gateway(call), Said::Yes(_)) = (step, said) else { return };
         match call {
-            Call::Compact(request) => self.known.compacted = request.revision,
+            Call::Compact(request) => {
+                self.known.compacted = request.revision;
+                self.compactions.push(request.revision);
+                let forgotten = self.compactions.len().saturating_sub(COMPACTIONS);
+                self.compactions.drain(..forgotten);
+            }
             Call::AuthEnable(_) => self.known.auth = true,
             Call::AuthDisable(_) => self.known.auth = false,
             Call::Alarm(AlarmRequest { action: 1, member_id, alarm }) => {
@@ -161,6 +170,7 @@ fn random_requests() {
             stores,
             exceptions,
             known,
+            compactions: Vec::new(),
             asked: 0,
             last: Vec::new(),
             differences: Vec::new(),
