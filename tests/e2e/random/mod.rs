@@ -18,7 +18,7 @@ use server::proto::etcdserverpb::{
     AlarmRequest, AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthUserAddRequest,
     AuthUserGrantRoleRequest, AuthenticateRequest,
 };
-use std::{env, str::FromStr};
+use std::{collections::BTreeSet, env, str::FromStr};
 use store::Store;
 use tokio::runtime::Runtime;
 
@@ -48,6 +48,8 @@ struct Run {
     stores: [Store; 2],
     exceptions: Exceptions,
     known: Known,
+    /// The alarms that stand: member and kind.
+    alarms: BTreeSet<(u64, i32)>,
     /// The revisions of the last compactions.
     compactions: Vec<i64>,
     asked: u64,
@@ -92,13 +94,13 @@ impl Run {
             }
             Call::AuthEnable(_) => self.known.auth = true,
             Call::AuthDisable(_) => self.known.auth = false,
-            Call::Alarm(AlarmRequest { action: 1, member_id, alarm }) => {
-                self.known.alarm = Some((*member_id, *alarm));
-            }
-            Call::Alarm(AlarmRequest { action: 2, member_id, alarm })
-                if self.known.alarm == Some((*member_id, *alarm)) =>
-            {
-                self.known.alarm = None;
+            Call::Alarm(AlarmRequest { action, member_id, alarm }) => {
+                match action {
+                    1 if *alarm != 0 => drop(self.alarms.insert((*member_id, *alarm))),
+                    2 => drop(self.alarms.remove(&(*member_id, *alarm))),
+                    _ => {}
+                }
+                self.known.alarm = self.alarms.last().copied();
             }
             _ => {}
         }
@@ -163,13 +165,14 @@ fn random_requests() {
     let Some(pair) = Pair::start_with(test, &["--bcrypt-cost=4"]) else { return };
     let (requests, seed) = (number("ASSAY_RANDOM_REQUESTS", REQUESTS), number("ASSAY_RANDOM_SEED", 1_u64));
     let exceptions = Exceptions::of(&pair.etcd_version());
-    let known = Known { revision: 1, takes_no_range: Pair::is_3_4(), ..Known::default() };
+    let known = Known { revision: 1, is_3_4: Pair::is_3_4(), ..Known::default() };
     let run = Runtime::new().expect("a runtime").block_on(async {
         let stores = [Store::at(&pair.etcd.endpoint).await, Store::at(&pair.ours.endpoint).await];
         let mut run = Run {
             stores,
             exceptions,
             known,
+            alarms: BTreeSet::new(),
             compactions: Vec::new(),
             asked: 0,
             last: Vec::new(),

@@ -9,7 +9,7 @@
 //! - `snapshot` fetches a backup;
 //! - `raw PATH HEX` calls with bytes that need be no message;
 //! - `http POST PATH BODY` asks over HTTP; `follow F PATH BODY` posts and goes on, `lines F 2` shows what comes;
-//! - `metrics NAME ..` shows these families of the metrics page.
+//! - `metrics NAME ..` shows these families of the metrics page, without what is said of them in words.
 
 use super::{backup, http::Answer, raw, request, show};
 use crate::{
@@ -193,7 +193,7 @@ impl Asked {
             format!("{head}\n{}", answer.text().await)
         });
         let of_these = |line: &&str| {
-            let line = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
+            let line = line.trim_start_matches("# TYPE ");
             families.split(' ').any(|family| line.split([' ', '{']).next() == Some(family))
         };
         let mut lines = page.lines();
