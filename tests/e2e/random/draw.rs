@@ -373,7 +373,8 @@ impl<R: Rng> Draw<R> {
                 if self.known.is_3_4 && !is_range {
                     (perm.key, perm.range_end) = (Bytes::from_static(b"a"), Bytes::new());
                 }
-                let perm = (!self.one_in(20)).then_some(perm);
+                // No right at all ends etcd 3.4.
+                let perm = (!self.one_in(20) || self.known.is_3_4).then_some(perm);
                 Call::RoleGrant(AuthRoleGrantPermissionRequest { name: role, perm })
             }
             18 => {
@@ -382,6 +383,8 @@ impl<R: Rng> Draw<R> {
             }
             19..=21 => Call::Authenticate(AuthenticateRequest { name: user, password }),
             22 => Call::AuthStatus(AuthStatusRequest {}),
+            // Root must stay logged in where it asks for what etcd 3.4 lets everybody do.
+            23..=25 if self.known.is_3_4 => Call::AuthStatus(AuthStatusRequest {}),
             23 => Call::AuthDisable(AuthDisableRequest {}),
             // Nobody has a right to anything for a while then.
             _ if self.known.auth || self.one_in(40) => Call::AuthEnable(AuthEnableRequest {}),
