@@ -222,7 +222,7 @@ mod tests {
         for (body, want) in [
             (r#"{"key":"#, "unexpected EOF"),
             (r#"{"key":"Zm9v""#, "unexpected EOF"),
-            (r#"{"key":"!!"}"#, "proto: (line 1:11): Invalid symbol 33, offset 0."),
+            (r#"{"key":"!!"}"#, r#"proto: (line 1:8): invalid value for bytes field key: "!!""#),
             (r#"{"key":5}"#, "proto: (line 1:8): invalid type: integer `5`, expected a base64 string"),
             ("[]", "proto: (line 1:2): invalid type: sequence, expected struct etcdserverpb.RangeRequest"),
             ("null", "proto: (line 1:4): invalid type: null, expected struct etcdserverpb.RangeRequest"),

@@ -146,10 +146,10 @@ async fn refusals() {
         ),
         (
             "kv/txn",
-            "{\"success\":[{\"request_range\":\n {\"key\":\"YQ==\",\"range_end\" : \"YQ=\"}}]}",
+            "{\"success\":[{\"request_range\":\n {\"key\":\"YQ==\",\"range_end\" : \"Y!==\"}}]}",
             400,
             3,
-            r#"proto: (line 2:30): invalid value for bytes field rangeEnd: "YQ=""#,
+            r#"proto: (line 2:30): invalid value for bytes field rangeEnd: "Y!==""#,
         ),
         (
             "kv/range",
