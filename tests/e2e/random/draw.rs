@@ -154,6 +154,7 @@ impl<R: Rng> Draw<R> {
                 let who = match who {
                     _ if self.known.is_3_4 && is_open_in_3_4(&step) => Who::Root,
                     Who::U | Who::V if ends_before_it_begins(&step) => Who::Root,
+                    Who::U | Who::V if self.known.is_3_4 && is_nested(&step) => Who::Root,
                     who => who,
                 };
                 (who, step)
@@ -477,6 +478,13 @@ fn ends_before_it_begins(step: &Step) -> bool {
         Step::Watch(watch) => inverted(&watch.key, &watch.range_end),
         Step::KeepAlive(_) | Step::AnyLease(_) => false,
     }
+}
+
+/// Whether a step is a transaction with another one in it: what that one needs a right for etcd 3.4 does not look at.
+fn is_nested(step: &Step) -> bool {
+    let (Step::Call(Call::Txn(txn)) | Step::Gateway(Call::Txn(txn))) = step else { return false };
+    let nested = |op: &RequestOp| matches!(op.request, Some(Request::RequestTxn(_)));
+    txn.success.iter().chain(&txn.failure).any(nested)
 }
 
 /// Whether a transaction may delete what it puts: etcd overlooks that for deletions without an upper end, and for
