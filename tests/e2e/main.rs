@@ -8,4 +8,5 @@ mod json_lines;
 mod layering;
 mod pair;
 mod random;
+mod semantics;
 mod transcript;

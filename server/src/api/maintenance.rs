@@ -5,6 +5,7 @@ use crate::{
     auth::Needs,
     backend::Backend,
     error::ApiError,
+    mvcc::Store,
     proto::{
         etcdserverpb::{
             AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
@@ -45,13 +46,13 @@ impl<B: Backend> Api<B> {
         Ok(StatusResponse {
             header: self.header(revision),
             version: ETCD_VERSION.into(),
-            db_size: size.cast_signed(),
+            db_size: (Store::EMPTY_BYTES + size).cast_signed(),
             leader: node.leader.map_or(0, |leader| leader.0),
             raft_index: node.committed.0,
             raft_term: node.term.0,
             raft_applied_index: node.applied.0,
             errors,
-            db_size_in_use: in_use.cast_signed(),
+            db_size_in_use: (Store::EMPTY_BYTES + in_use).cast_signed(),
             is_learner: node.is_learner,
             ..StatusResponse::default()
         })

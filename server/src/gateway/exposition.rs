@@ -7,6 +7,7 @@ use crate::{
     api::{CLUSTER_VERSION, ETCD_VERSION, METHODS, MethodCounters},
     backend::Backend,
     metrics::{Histogram, Metrics},
+    mvcc::Store,
 };
 use nix::sys::resource::{Resource, getrlimit};
 use raft::types::Role;
@@ -48,7 +49,8 @@ fn raft<B: Backend>(page: &mut Page, backend: &B, metrics: &Metrics) {
         "server_version",
         ETCD_VERSION,
     );
-    page.labelled("etcd_cluster_version", "What all members speak", "cluster_version", CLUSTER_VERSION);
+    let minor = CLUSTER_VERSION.rsplit_once('.').map_or(CLUSTER_VERSION, |(minor, _)| minor);
+    page.labelled("etcd_cluster_version", "What all members speak", "cluster_version", minor);
     page.labelled("etcd_server_id", "This member", "server_id", &format!("{:x}", node.id.0));
     let has_leader = u64::from(node.leader.is_some());
     let is_leader = u64::from(node.role == Role::Leader);
@@ -80,7 +82,7 @@ fn store<B: Backend>(page: &mut Page, backend: &B) {
     let (revision, compacted, size, in_use, auth_revision, written) = {
         let state = backend.state();
         let (kv, auth) = (state.kv(), state.auth());
-        let sizes = (kv.size_bytes(), kv.size_in_use_bytes());
+        let sizes = (Store::EMPTY_BYTES + kv.size_bytes(), Store::EMPTY_BYTES + kv.size_in_use_bytes());
         (kv.revision(), kv.compact_revision(), sizes.0, sizes.1, auth.revision, kv.written())
     };
     page.one("etcd_mvcc_put_total", "counter", "Puts carried out here", written.puts);

@@ -15,9 +15,9 @@ pub(super) fn decode<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, St
         return Ok(T::default());
     }
     first_value(body).or_else(|error| {
-        let Some(mut value) = lenient(body, &error) else { return Err(invalid(&error)) };
+        let Some(mut value) = lenient(body, &error) else { return Err(invalid(body, &error)) };
         normalize(&mut value);
-        T::deserialize(value).map_err(|_| invalid(&error))
+        T::deserialize(value).map_err(|_| invalid(body, &error))
     })
 }
 
@@ -33,7 +33,7 @@ pub(super) fn decode_all<T: DeserializeOwned + Default>(body: &[u8]) -> Result<V
         let start = values.byte_offset();
         let Some(value) = values.next() else { break };
         if let Err(error) = value {
-            return Err(invalid(&error));
+            return Err(invalid(body, &error));
         }
         messages.push(decode(&body[start..values.byte_offset()])?);
     }
@@ -75,14 +75,46 @@ fn normalize(value: &mut Value) {
     }
 }
 
-fn invalid(error: &Error) -> Status {
+fn invalid(body: &[u8], error: &Error) -> Status {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let why = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
     Status::invalid_argument(match error.classify() {
         Category::Eof => "unexpected EOF".to_string(),
         Category::Syntax => format!("proto: syntax error (line {line}:{column}): {why}"),
-        Category::Data | Category::Io => format!("proto: (line {line}:{column}): {why}"),
+        Category::Data | Category::Io => {
+            no_base64(body, error, why).unwrap_or_else(|| format!("proto: (line {line}:{column}): {why}"))
+        }
+    })
+}
+
+/// What etcd says of a text that is no base64: the field, and where its value begins. `None` if that is not what is
+/// wrong, or the text has escapes.
+fn no_base64(body: &[u8], error: &Error, why: &str) -> Option<String> {
+    let complaints = ["Invalid symbol", "Invalid last symbol", "Invalid padding", "Invalid input length"];
+    if !complaints.iter().any(|complaint| why.starts_with(complaint)) {
+        return None;
+    }
+    // The error stands at the end of the value.
+    let line = body.split(|&byte| byte == b'\n').nth(error.line().checked_sub(1)?)?;
+    let line = std::str::from_utf8(line.get(..error.column())?).ok()?;
+    let (before, value) = line.strip_suffix('"')?.rsplit_once('"')?;
+    let (_, field) = before.trim_end().strip_suffix(':')?.trim_end().strip_suffix('"')?.rsplit_once('"')?;
+    let (number, column) = (error.line(), before.len() + 1);
+    let field = lower_camel(field);
+    let is_plain = !value.contains('\\') && !field.contains('\\');
+    is_plain.then(|| {
+        format!("proto: (line {number}:{column}): invalid value for bytes field {field}: \"{value}\"")
+    })
+}
+
+/// A field's name as JSON has it.
+fn lower_camel(name: &str) -> String {
+    let mut parts = name.split('_');
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |name, part| {
+        let (head, tail) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
+        name + &head.to_uppercase() + tail
     })
 }
 
@@ -190,7 +222,7 @@ mod tests {
         for (body, want) in [
             (r#"{"key":"#, "unexpected EOF"),
             (r#"{"key":"Zm9v""#, "unexpected EOF"),
-            (r#"{"key":"!!"}"#, "proto: (line 1:11): Invalid symbol 33, offset 0."),
+            (r#"{"key":"!!"}"#, r#"proto: (line 1:8): invalid value for bytes field key: "!!""#),
             (r#"{"key":5}"#, "proto: (line 1:8): invalid type: integer `5`, expected a base64 string"),
             ("[]", "proto: (line 1:2): invalid type: sequence, expected struct etcdserverpb.RangeRequest"),
             ("null", "proto: (line 1:4): invalid type: null, expected struct etcdserverpb.RangeRequest"),

@@ -110,6 +110,9 @@ impl Store {
         self.keys.values().filter(|history| history.at(i64::MAX).is_some()).count()
     }
 
+    /// Bytes that a store takes which holds nothing: clients are told of a size that is never 0, as etcd's is not.
+    pub const EMPTY_BYTES: u64 = size_of::<Store>() as u64;
+
     /// Bytes that keys, values and their index take in memory, superseded versions that wait to be scrubbed
     /// included. An estimate: the index is counted with a fixed amount a version.
     pub fn size_bytes(&self) -> u64 {

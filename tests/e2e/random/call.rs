@@ -34,12 +34,25 @@ macro_rules! calls {
         }
 
         impl Call {
-            /// Over gRPC, with the token if there is one.
-            pub async fn over_grpc(&self, channel: &Channel, token: Option<&str>) -> Said {
+            /// Over gRPC, with metadata.
+            pub async fn over_grpc(&self, channel: &Channel, metadata: &[(&'static str, &str)]) -> Said {
                 match self {
                     $(Call::$name(request) => {
-                        unary::<$request, $response>(channel, concat!("/", $rpc), request, token).await
+                        unary::<$request, $response>(channel, concat!("/", $rpc), request, metadata).await
                     })*
+                }
+            }
+
+            /// The call of this name, and its request in protobuf's JSON.
+            ///
+            /// # Errors
+            /// There is none of this name, or the request is not one of its kind.
+            pub fn named(name: &str, request: Value) -> Result<Call, String> {
+                match name {
+                    $(stringify!($name) => {
+                        serde_json::from_value(request).map(Call::$name).map_err(|error| format!("{name}: {error}"))
+                    })*
+                    _ => Err(format!("there is no call {name}")),
                 }
             }
 
@@ -116,10 +129,14 @@ calls! {
 
 /// With a user's token.
 pub fn with_token<T>(request: T, token: Option<&str>) -> tonic::Request<T> {
+    with_metadata(request, token.map(|token| ("token", token)).as_slice())
+}
+
+fn with_metadata<T>(request: T, metadata: &[(&'static str, &str)]) -> tonic::Request<T> {
     let mut request = tonic::Request::new(request);
-    if let Some(token) = token {
-        let token = AsciiMetadataValue::try_from(token).expect("a token is text");
-        request.metadata_mut().insert("token", token);
+    for (name, value) in metadata {
+        let value = AsciiMetadataValue::try_from(*value).expect("metadata is text");
+        request.metadata_mut().insert(*name, value);
     }
     request
 }
@@ -129,7 +146,12 @@ pub fn no(status: &Status) -> Said {
     Said::No(status.code().into(), status.message().to_string())
 }
 
-async fn unary<Q, R>(channel: &Channel, path: &'static str, request: &Q, token: Option<&str>) -> Said
+async fn unary<Q, R>(
+    channel: &Channel,
+    path: &'static str,
+    request: &Q,
+    metadata: &[(&'static str, &str)],
+) -> Said
 where
     Q: Message + Clone + Default + 'static,
     R: Message + Default + Serialize + 'static,
@@ -140,7 +162,7 @@ where
     }
     let codec = tonic_prost::ProstCodec::<Q, R>::default();
     let path = PathAndQuery::from_static(path);
-    match grpc.unary(with_token(request.clone(), token), path, codec).await {
+    match grpc.unary(with_metadata(request.clone(), metadata), path, codec).await {
         Ok(answer) => Said::Yes(serde_json::to_value(answer.into_inner()).expect("an answer is JSON")),
         Err(status) => no(&status),
     }

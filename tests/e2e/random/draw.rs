@@ -67,10 +67,11 @@ pub struct Known {
     pub compacted: i64,
     /// Whether callers are asked who they are.
     pub auth: bool,
-    /// The alarm that was raised last, and of which member.
+    /// An alarm that stands, and of which member.
     pub alarm: Option<(u64, i32)>,
-    /// Whether a role may be given a range that is none, as by etcd 3.4: it is not then.
-    pub takes_no_range: bool,
+    /// Whether the other store is an etcd 3.4. It lets a role be given a range that is none: it is not then. And
+    /// whoever asks for a lease, an alarm or a compaction is not asked who he is: root asks for them.
+    pub is_3_4: bool,
 }
 
 /// Draws steps.
@@ -148,7 +149,16 @@ impl<R: Rng> Draw<R> {
             Some((member_id, alarm)) if self.one_in(12) => {
                 (Who::Root, Step::Call(Call::Alarm(AlarmRequest { action: 2, member_id, alarm })))
             }
-            _ => (self.who(), self.step()),
+            _ => {
+                let (who, step) = (self.who(), self.step());
+                let who = match who {
+                    _ if self.known.is_3_4 && is_open_in_3_4(&step) => Who::Root,
+                    Who::U | Who::V if ends_before_it_begins(&step) => Who::Root,
+                    Who::U | Who::V if self.known.is_3_4 && is_nested(&step) => Who::Root,
+                    who => who,
+                };
+                (who, step)
+            }
         }
     }
 
@@ -168,7 +178,13 @@ impl<R: Rng> Draw<R> {
             0..=14 => Step::KeepAlive(self.lease()),
             15..=34 => Step::Watch(self.watch()),
             35..=39 => Step::AnyLease(self.pick(&[3000, 7_000_000])),
-            40..=139 => Step::Gateway(self.call()),
+            40..=139 => match self.call() {
+                // The gateway of etcd 3.4 has no paths for these.
+                call @ (Call::HashKv(_) | Call::Downgrade(_) | Call::AuthStatus(_)) if self.known.is_3_4 => {
+                    Step::Call(call)
+                }
+                call => Step::Gateway(call),
+            },
             _ => Step::Call(self.call()),
         }
     }
@@ -314,12 +330,19 @@ impl<R: Rng> Draw<R> {
                 action: self.pick(&[0, 2]),
                 version: self.pick(&["3.4.0", "3.5.0", "3.3.0", "", "x", "3.4"]).to_string(),
             }),
-            _ => Call::Alarm(AlarmRequest {
-                // While etcd has an alarm it asks nobody who they are: none is raised while users are on.
-                action: if self.known.auth { self.pick(&[0, 2]) } else { self.pick(&[0, 1, 2, 2, 2, 2]) },
-                member_id: self.pick(&[0, 0, 0, 5]),
-                alarm: self.pick(&[0, 1, 1, 2]),
-            }),
+            _ => {
+                // While etcd has an alarm it asks nobody who they are: none is raised while users are on. And with
+                // an alarm that is disarmed it forgets those of another kind: there is none beside.
+                let action =
+                    if self.known.auth { self.pick(&[0, 2]) } else { self.pick(&[0, 1, 2, 2, 2, 2]) };
+                let alarm = match self.known.alarm {
+                    Some((_, alarm)) if action == 1 => alarm,
+                    // An alarm of no kind ends etcd 3.4.
+                    None if self.known.is_3_4 => self.pick(&[1, 1, 2]),
+                    _ => self.pick(&[0, 1, 1, 2]),
+                };
+                Call::Alarm(AlarmRequest { action, member_id: self.pick(&[0, 0, 0, 5]), alarm })
+            }
         }
     }
 
@@ -348,10 +371,11 @@ impl<R: Rng> Draw<R> {
                 let Permission { key, range_end, .. } = &perm;
                 let is_range =
                     !key.is_empty() && (range_end.is_empty() || range_end[..] == [0] || key < range_end);
-                if self.known.takes_no_range && !is_range {
+                if self.known.is_3_4 && !is_range {
                     (perm.key, perm.range_end) = (Bytes::from_static(b"a"), Bytes::new());
                 }
-                let perm = (!self.one_in(20)).then_some(perm);
+                // No right at all ends etcd 3.4.
+                let perm = (!self.one_in(20) || self.known.is_3_4).then_some(perm);
                 Call::RoleGrant(AuthRoleGrantPermissionRequest { name: role, perm })
             }
             18 => {
@@ -360,6 +384,8 @@ impl<R: Rng> Draw<R> {
             }
             19..=21 => Call::Authenticate(AuthenticateRequest { name: user, password }),
             22 => Call::AuthStatus(AuthStatusRequest {}),
+            // Root must stay logged in where it asks for what etcd 3.4 lets everybody do.
+            23..=25 if self.known.is_3_4 => Call::AuthStatus(AuthStatusRequest {}),
             23 => Call::AuthDisable(AuthDisableRequest {}),
             // Nobody has a right to anything for a while then.
             _ if self.known.auth || self.one_in(40) => Call::AuthEnable(AuthEnableRequest {}),
@@ -403,6 +429,62 @@ impl<R: Rng> Draw<R> {
             fragment: self.one_in(4),
         }
     }
+}
+
+/// Whether etcd 3.4 lets everybody do this, users or not.
+fn is_open_in_3_4(step: &Step) -> bool {
+    match step {
+        Step::KeepAlive(_) | Step::AnyLease(_) => true,
+        Step::Watch(_) => false,
+        Step::Call(call) | Step::Gateway(call) => matches!(
+            call,
+            Call::Grant(_)
+                | Call::Revoke(_)
+                | Call::TimeToLive(_)
+                | Call::Leases(_)
+                | Call::Alarm(_)
+                | Call::Compact(_)
+                | Call::Status(_)
+                | Call::HashKv(_)
+                | Call::MoveLeader(_)
+                | Call::MemberList(_)
+        ),
+    }
+}
+
+/// Whether a step is about a range that ends before it begins, and so holds nothing. Rights to such a range etcd
+/// looks up in a tree that was not made for it: what it finds depends on the tree's shape.
+fn ends_before_it_begins(step: &Step) -> bool {
+    fn inverted(key: &[u8], end: &[u8]) -> bool {
+        !end.is_empty() && end != [0] && end <= key
+    }
+    fn of_txn(txn: &TxnRequest) -> bool {
+        let of_op = |op: &RequestOp| match &op.request {
+            Some(Request::RequestRange(range)) => inverted(&range.key, &range.range_end),
+            Some(Request::RequestDeleteRange(delete)) => inverted(&delete.key, &delete.range_end),
+            Some(Request::RequestTxn(nested)) => of_txn(nested),
+            Some(Request::RequestPut(_)) | None => false,
+        };
+        txn.compare.iter().any(|compare| inverted(&compare.key, &compare.range_end))
+            || txn.success.iter().chain(&txn.failure).any(of_op)
+    }
+    match step {
+        Step::Call(call) | Step::Gateway(call) => match call {
+            Call::Range(range) => inverted(&range.key, &range.range_end),
+            Call::Delete(delete) => inverted(&delete.key, &delete.range_end),
+            Call::Txn(txn) => of_txn(txn),
+            _ => false,
+        },
+        Step::Watch(watch) => inverted(&watch.key, &watch.range_end),
+        Step::KeepAlive(_) | Step::AnyLease(_) => false,
+    }
+}
+
+/// Whether a step is a transaction with another one in it: what that one needs a right for etcd 3.4 does not look at.
+fn is_nested(step: &Step) -> bool {
+    let (Step::Call(Call::Txn(txn)) | Step::Gateway(Call::Txn(txn))) = step else { return false };
+    let nested = |op: &RequestOp| matches!(op.request, Some(Request::RequestTxn(_)));
+    txn.success.iter().chain(&txn.failure).any(nested)
 }
 
 /// Whether a transaction may delete what it puts: etcd overlooks that for deletions without an upper end, and for

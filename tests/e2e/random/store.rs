@@ -69,7 +69,7 @@ impl Store {
         let over_http = if gateway { call.over_http(&mut self.http, token).await } else { None };
         let said = match over_http {
             Some(said) => said,
-            None => call.over_grpc(&self.channel, token).await,
+            None => call.over_grpc(&self.channel, token.map(|token| ("token", token)).as_slice()).await,
         };
         if let (Call::Authenticate(AuthenticateRequest { name, .. }), Said::Yes(answer)) = (&call, &said)
             && let Some(token) = answer["token"].as_str()

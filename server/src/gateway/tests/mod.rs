@@ -139,6 +139,20 @@ async fn refusals() {
         ("kv/range", r#"{"key":"#, 400, 3, "unexpected EOF"),
         (
             "kv/range",
+            r#"{"key":"!!"}"#,
+            400,
+            3,
+            r#"proto: (line 1:8): invalid value for bytes field key: "!!""#,
+        ),
+        (
+            "kv/txn",
+            "{\"success\":[{\"request_range\":\n {\"key\":\"YQ==\",\"range_end\" : \"Y!==\"}}]}",
+            400,
+            3,
+            r#"proto: (line 2:30): invalid value for bytes field rangeEnd: "Y!==""#,
+        ),
+        (
+            "kv/range",
             r#"{"key":"Zm9v","revision":"9999"}"#,
             400,
             11,
@@ -312,6 +326,7 @@ async fn metrics_count_what_was_done() {
         "etcd_debugging_mvcc_slow_watcher_total 0",
         &format!(r#"grpc_server_handled_total{{grpc_code="OK",{put}}} 1"#),
         &format!(r#"grpc_server_handled_total{{grpc_code="InvalidArgument",{put}}} 1"#),
+        "etcd_cluster_version{cluster_version=\"3.5\"} 1",
         "etcd_server_has_leader 1",
         "etcd_server_is_leader 1",
         "etcd_server_is_learner 0",
