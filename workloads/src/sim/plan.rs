@@ -117,11 +117,11 @@ impl Plan {
         plan
     }
 
-    /// Lets clients do this. Where many outcomes are unknown, what keys held cannot be decided: then they are patient, and
-    /// few messages are lost.
+    /// Lets clients do this. Where many outcomes are unknown, what keys held cannot be decided unless the workload makes it
+    /// plain: then they are patient, and few messages are lost.
     pub fn ask(&mut self, workload: WorkloadName) {
         self.workload = workload;
-        if workload == WorkloadName::Kv {
+        if matches!(workload, WorkloadName::Kv | WorkloadName::Register) {
             self.deadline_us = 3 * SECOND;
             self.loss_percent = self.loss_percent.min(15);
         }
