@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_watch_that_ended_is_resumed_after_its_last_event() {
-        let workload = watch();
+        let workload = Watch::new(Space::new("", "watch"), 1, Pace { per_s: 300, processes: 9 });
         let event = Event {
             kind: EventKind::Delete,
             key: "w1".into(),

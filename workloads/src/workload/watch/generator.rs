@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn watches_begin_in_the_past_now_and_in_the_future_and_writes_are_unique() {
-        let workload = watch();
+        let workload = Watch::new(Space::new("", "watch"), 1, Pace { per_s: 300, processes: 9 });
         lock(&workload.known).newest = 500;
         let mut generator = workload.generator(7);
         let (mut values, mut old, mut now, mut future, mut several) = (BTreeSet::new(), 0, 0, 0, 0);
