@@ -185,7 +185,7 @@ fn summary(args: &MutantsArgs, rows: &[Row]) -> String {
     let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
     let worst = times.last().copied().unwrap_or(f64::NAN);
     format!(
-        "{found} of {} mutants that are not equivalent are found here, {elsewhere} by tests of the core alone; \
+        "{found} of {} mutants that are not equivalent are found here, {elsewhere} by tests or runs alone; \
          {equivalents} are equivalent. By whoever is quickest it takes {median:.2} CPU-seconds (median over the mutants; worst {worst:.1}). {} seeds a search by \
          chance; limits: {} CPU-seconds a search, {} states breadth first, {} simulated seeds.\n",
         rows.len() - equivalents,
