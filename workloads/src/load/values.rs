@@ -116,12 +116,14 @@ impl FromStr for Size {
     }
 }
 
-/// Draws values.
+/// Draws values: pieces of a pool, one behind the other, so that the processor has the next one at hand when it is
+/// asked for. Each pass begins elsewhere.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
     size: Size,
     zipfian: Zipfian,
     pool: Arc<Vec<u8>>,
+    at: usize,
 }
 
 impl Values {
@@ -137,11 +139,13 @@ impl Values {
             Size::Zipfian(min, max) => Zipfian::new((max - min + 1) as u64),
             Size::Constant(_) | Size::Uniform(..) | Size::Histogram { .. } => Zipfian::new(1),
         };
-        Values { size, zipfian, pool: Arc::new(pool) }
+        // What two workers write differs.
+        let at = rng.random_range(0..pool.len());
+        Values { size, zipfian, pool: Arc::new(pool), at }
     }
 
     /// A value, hardly ever the same twice.
-    pub(super) fn draw(&self, rng: &mut impl Rng) -> &[u8] {
+    pub(super) fn draw(&mut self, rng: &mut impl Rng) -> &[u8] {
         let length = match &self.size {
             Size::Constant(bytes) => *bytes,
             Size::Uniform(min, max) => rng.random_range(*min..=*max),
@@ -152,7 +156,11 @@ impl Values {
                 buckets[buckets.partition_point(|(_, upto)| *upto <= at)].0
             }
         };
-        let start = rng.random_range(0..=self.pool.len() - length);
+        if self.at + length > self.pool.len() {
+            self.at = rng.random_range(0..=self.pool.len() / 2);
+        }
+        let start = self.at;
+        self.at += length;
         &self.pool[start..start + length]
     }
 }
@@ -166,7 +174,7 @@ mod tests {
 
     fn drawn(size: Size) -> BTreeMap<usize, u32> {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let values = Values::new(size, 0.0, &mut rng);
+        let mut values = Values::new(size, 0.0, &mut rng);
         let mut sizes = BTreeMap::new();
         for _ in 0..10_000 {
             *sizes.entry(values.draw(&mut rng).len()).or_insert(0) += 1;
@@ -195,12 +203,12 @@ mod tests {
     fn values_differ_and_hold_as_many_zeros_as_asked_for() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         for (compressible, zeros) in [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)] {
-            let values = Values::new(Size::Constant(64_000), compressible, &mut rng);
+            let mut values = Values::new(Size::Constant(64_000), compressible, &mut rng);
             let value = values.draw(&mut rng).to_vec();
             let share = value.iter().filter(|octet| **octet == 0).count() as f64 / 64_000.0;
             assert!((share - zeros).abs() < 0.01, "{share} of {compressible}");
         }
-        let values = Values::new(Size::Constant(100), 0.0, &mut rng);
+        let mut values = Values::new(Size::Constant(100), 0.0, &mut rng);
         assert_ne!(values.draw(&mut rng).to_vec(), values.draw(&mut rng).to_vec());
     }
 

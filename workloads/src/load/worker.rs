@@ -40,6 +40,9 @@ const RETRY_NS: (u64, u64) = (10_000_000, 500_000_000);
 const CONNECT_NS: u64 = 2_000_000_000;
 /// So many requests are written at a time, so that send times are not stale and the server can begin.
 const BATCH: usize = 64;
+/// So many operations of a schedule go over one connection before it is the next one's turn: a write for each would cost
+/// more than all else.
+const RUN: usize = 8;
 /// Octets that are read at a time.
 const READ_BYTES: usize = 256 << 10;
 
@@ -85,11 +88,27 @@ struct Line {
     writable: bool,
 }
 
+/// When it is the next connection's turn.
+#[derive(Clone, Copy, Debug)]
+enum RunMax {
+    /// After so many calls.
+    Calls(usize),
+    /// When it has so many calls under way: each has its share of the clients, so that those whose answers came
+    /// together send together.
+    Open(usize),
+}
+
 #[derive(Debug)]
 enum State {
     Down { until_ns: u64 },
     Connecting { socket: Socket, since_ns: u64 },
     Up { socket: Socket, connection: Box<Connection<Token>>, since_ns: u64 },
+}
+
+impl Line {
+    fn is_up(&self) -> bool {
+        matches!(&self.state, State::Up { connection, .. } if connection.is_settled() && !connection.is_leaving())
+    }
 }
 
 /// One worker.
@@ -102,8 +121,9 @@ pub(super) struct Worker<'a> {
     source: Source,
     pace: Pace,
     lines: Vec<Line>,
-    /// The connection whose turn it is.
+    /// The connection whose turn it is, and how many operations it has had in this turn.
     turn: usize,
+    run: usize,
     in_flight: usize,
     interval: Interval,
     intervals: Sender<Interval>,
@@ -143,6 +163,7 @@ impl<'a> Worker<'a> {
             source,
             pace,
             turn: 0,
+            run: 0,
             in_flight: 0,
             interval: Interval::new(0, ops),
             intervals,
@@ -440,13 +461,14 @@ impl Worker<'_> {
         let mut batch = 0;
         let mut now = self.now();
         let ended = now >= self.settings.end_ns;
+        let run_max = self.run_max();
         while self.in_flight < self.settings.in_flight_max {
             let due = match &mut self.pace {
                 Pace::Open { backlog, .. } => backlog.front().copied(),
                 Pace::Closed { idle, left } => (*idle > 0 && *left > 0 && !ended).then_some(now),
             };
             let Some(due_ns) = due else { break };
-            let Some(at) = self.line_with_room() else { break };
+            let Some(at) = self.line_with_room(run_max) else { break };
             match &mut self.pace {
                 Pace::Open { backlog, .. } => drop(backlog.pop_front()),
                 Pace::Closed { idle, left } => {
@@ -466,6 +488,8 @@ impl Worker<'_> {
         }
         if batch > 0 {
             self.flush_all();
+            // What was just written is not added to.
+            self.run = RUN;
         }
     }
 
@@ -478,7 +502,7 @@ impl Worker<'_> {
         for (at, token, answer) in std::mem::take(&mut self.follow) {
             let has_room =
                 matches!(&self.lines[at].state, State::Up { connection, .. } if connection.has_room());
-            let at = if has_room { Some(at) } else { self.line_with_room() };
+            let at = if has_room { Some(at) } else { self.line_with_room(RunMax::Calls(1)) };
             match (self.source.follow(&token, &answer), at) {
                 (Some(method), Some(at)) => {
                     self.send(at, Token { call_ns: now, calls: token.calls + 1, ..token }, method);
@@ -494,17 +518,31 @@ impl Worker<'_> {
         self.flush_all();
     }
 
+    /// How long a connection's turn is.
+    fn run_max(&self) -> RunMax {
+        let Pace::Closed { idle, .. } = &self.pace else { return RunMax::Calls(RUN) };
+        let up = self.lines.iter().filter(|line| line.is_up()).count().max(1);
+        let clients = self.in_flight + usize::try_from(*idle).unwrap_or(usize::MAX / 2);
+        RunMax::Open(clients.div_ceil(up))
+    }
+
     /// The next connection in turn that takes a call.
-    fn line_with_room(&mut self) -> Option<usize> {
-        for _ in 0..self.lines.len() {
-            let at = self.turn;
-            self.turn = (self.turn + 1) % self.lines.len();
-            if let State::Up { connection, .. } = &self.lines[at].state
+    fn line_with_room(&mut self, run_max: RunMax) -> Option<usize> {
+        // Once around, and the one whose turn it is may have had enough.
+        for _ in 0..=self.lines.len() {
+            if let State::Up { connection, .. } = &self.lines[self.turn].state
                 && connection.is_settled()
                 && connection.has_room()
+                && match run_max {
+                    RunMax::Calls(max) => self.run < max,
+                    RunMax::Open(max) => connection.open() < max,
+                }
             {
-                return Some(at);
+                self.run += 1;
+                return Some(self.turn);
             }
+            self.turn = (self.turn + 1) % self.lines.len();
+            self.run = 0;
         }
         None
     }

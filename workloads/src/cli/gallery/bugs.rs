@@ -124,11 +124,11 @@ pub(super) const BUGS: &[Bug] = &[
             "--faults",
             "partition-one",
             "--fault-time",
-            "8s",
+            "12s",
             "--settings",
             "snapshot-count=100",
             "--time-limit",
-            "45s",
+            "70s",
         ],
     },
 ];
