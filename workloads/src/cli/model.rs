@@ -118,6 +118,12 @@ struct BoundsArgs {
     /// Writes reach the disk in steps of their own.
     #[arg(long, value_name = "BOOL")]
     slow_disk: Option<bool>,
+    /// With a slow disk, writes that nobody has heard of wait too.
+    #[arg(long, value_name = "BOOL")]
+    unheard: Option<bool>,
+    /// Requests of terms that their receiver has left still arrive, and are refused.
+    #[arg(long, value_name = "BOOL")]
+    late: Option<bool>,
     /// Elections begin with a pre-vote.
     #[arg(long, value_name = "BOOL")]
     pre_vote: Option<bool>,
@@ -166,6 +172,8 @@ impl BoundsArgs {
         put(&mut bounds.beats, self.beats);
         put(&mut bounds.window, self.window);
         put(&mut bounds.slow_disk, self.slow_disk);
+        put(&mut bounds.unheard, self.unheard);
+        put(&mut bounds.late, self.late);
         put(&mut bounds.pre_vote, self.pre_vote);
         put(&mut bounds.batches, self.batches);
     }

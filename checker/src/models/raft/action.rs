@@ -158,8 +158,9 @@ fn leader_acts(bounds: &Bounds, used: Used, node: &Node, acts: &mut Vec<Act>) {
 ///
 /// An answer of a term that the receiver has durably left is dropped on arrival, and always will be. So is
 /// one of the receiver's own term once it follows in it: a node campaigns in a term only once, and what it
-/// voted is durable before anybody can answer. Requests are different: even a stale one is answered.
-pub(super) fn is_dead(message: &Message, receiver: &Node) -> bool {
+/// voted is durable before anybody can answer. Requests are different: even a stale one is answered, unless
+/// the bounds say that what comes so `late` is lost.
+pub(super) fn is_dead(message: &Message, receiver: &Node, late: bool) -> bool {
     let durable = receiver.durable.hard_state.term;
     let leads = match &message.body {
         Body::VoteReply { .. } => false,
@@ -172,7 +173,7 @@ pub(super) fn is_dead(message: &Message, receiver: &Node) -> bool {
         | Body::Append { .. }
         | Body::Heartbeat { .. }
         | Body::InstallSnapshot { .. }
-        | Body::TimeoutNow => return false,
+        | Body::TimeoutNow => return !late && message.term < durable,
     };
     let may_still_win = receiver.raft.role() == Role::Candidate;
     let current = message.term == receiver.raft.term() && (leads || may_still_win);

@@ -30,6 +30,12 @@ pub struct Bounds {
     /// Whether a turn's write is a step of its own while crashes are left, rather than part of the step that
     /// made it.
     pub slow_disk: bool,
+    /// Whether, with a slow disk, a write waits too of which nobody has heard anything: no message, nothing applied. A
+    /// crash that loses it is like one before which its cause had not come, so little is left out without.
+    pub unheard: bool,
+    /// Whether a request still arrives once its receiver has left its term for good. It is refused; without, it is
+    /// lost, and its sender hears of the newer term by other messages.
+    pub late: bool,
     /// Whether elections begin with a pre-vote.
     pub pre_vote: bool,
     /// Whether a message may carry more than one entry.
@@ -88,6 +94,8 @@ impl Named {
             beats: 0,
             window: 1,
             slow_disk: false,
+            unheard: true,
+            late: true,
             pre_vote: false,
             batches: true,
             #[cfg(feature = "plant")]
@@ -107,7 +115,9 @@ impl Named {
         };
         match self {
             Named::Smoke => smoke,
-            Named::Standard => Bounds { terms: 3, crashes: 1, slow_disk: true, ..smoke },
+            Named::Standard => {
+                Bounds { terms: 3, crashes: 1, slow_disk: true, unheard: false, late: false, ..smoke }
+            }
             Named::Deep => deep,
             // No more than it takes: what else might happen would only be in the way.
             Named::Churn => Bounds {
@@ -169,7 +179,7 @@ impl Bounds {
     pub fn flags(&self) -> String {
         let mut text = format!(
             "--nodes {} --terms {} --log {} --puts {} --reads {} --crashes {} --snapshots {} --reconfigs {} \
-             --transfers {} --beats {} --window {} --slow-disk {} --pre-vote {} --batches {}",
+             --transfers {} --beats {} --window {} --slow-disk {} --unheard {} --late {} --pre-vote {} --batches {}",
             self.nodes,
             self.terms,
             self.log,
@@ -182,6 +192,8 @@ impl Bounds {
             self.beats,
             self.window,
             self.slow_disk,
+            self.unheard,
+            self.late,
             self.pre_vote,
             self.batches,
         );

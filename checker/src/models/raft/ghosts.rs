@@ -44,15 +44,18 @@ pub(super) mod mark {
     pub(in crate::models::raft) const INSTALLED: u8 = 16;
 }
 
-/// The observer's memory.
+/// The observer's memory: no more than what may still matter, so that states are equal which go on alike.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Ghosts {
+    /// The first term that had a leader.
+    first_led: Option<Term>,
     /// Leader of each term that had one; index 0 is term 1.
     leaders: Vec<Option<NodeId>>,
     /// Entries given out for applying; index 0 is log index 1.
     committed: Vec<Committed>,
-    /// What clients asked and were answered.
-    clients: LinearizabilityTester<u8, Register<u8>>,
+    /// What clients asked and were answered, and how many reads are still to be. After the last of them nothing can
+    /// be wrong any more: a write is answered with no more than that it is done.
+    clients: Option<(LinearizabilityTester<u8, Register<u8>>, u8)>,
 }
 
 impl Rename for Ghosts {
@@ -63,9 +66,20 @@ impl Rename for Ghosts {
 }
 
 impl Ghosts {
-    pub(super) fn new() -> Ghosts {
-        let clients = LinearizabilityTester::new(Register(0));
-        Ghosts { leaders: Vec::new(), committed: Vec::new(), clients }
+    /// Of a world in which clients ask for so many reads at most.
+    pub(super) fn new(reads: u8) -> Ghosts {
+        let clients = (reads > 0).then(|| (LinearizabilityTester::new(Register(0)), reads));
+        Ghosts { first_led: None, leaders: Vec::new(), committed: Vec::new(), clients }
+    }
+
+    /// Forgets what no longer matters when every node's term, in memory and on disk, is `low` or later: nobody can
+    /// lead an earlier one, and whatever was committed before it every leader must have.
+    pub(super) fn forget(&mut self, low: Term) {
+        let past = usize::try_from(low.0).expect("few terms").saturating_sub(1).min(self.leaders.len());
+        self.leaders[..past].fill(None);
+        for known in self.committed.iter_mut().filter(|known| known.in_term < low) {
+            known.in_term = Term(0);
+        }
     }
 
     /// Takes note of what an act at `id` did. Gives what it showed ([`mark`]), and what it broke.
@@ -80,7 +94,7 @@ impl Ghosts {
                 Effect::AskedRead { client } => self.invoke(*client, RegisterOp::Read),
                 Effect::PutDone { client } => {
                     asked = true;
-                    self.returned(*client, RegisterRet::WriteOk);
+                    self.returned(*client, RegisterRet::WriteOk, 0);
                     (mark::PUT_ANSWERED, None)
                 }
                 Effect::ReadDone { client, applied, term } => {
@@ -88,22 +102,35 @@ impl Ghosts {
                     let held = self.committed.iter().map(|known| &known.entry);
                     let count = usize::try_from(applied.0).expect("short logs").min(held.len());
                     let value = local::value_of(self.committed[..count].iter().map(|known| &known.entry));
-                    self.returned(*client, RegisterRet::ReadOk(value));
-                    let first = self.leaders.iter().position(Option::is_some).map_or(0, |at| at as u64 + 1);
-                    (if term.0 > first { mark::READ_BY_NEW_LEADER } else { 0 }, None)
+                    self.returned(*client, RegisterRet::ReadOk(value), 1);
+                    (
+                        if self.first_led.is_none_or(|first| *term > first) {
+                            mark::READ_BY_NEW_LEADER
+                        } else {
+                            0
+                        },
+                        None,
+                    )
                 }
                 Effect::Broke(fault) => (0, Some(fault.clone())),
             };
             marks |= mark;
             broken = broken.or(fault);
         }
-        if asked && broken.is_none() && !self.clients.is_consistent() {
-            broken = Some(Broken::Linearizability);
+        if let Some((clients, reads_left)) = &self.clients
+            && asked
+        {
+            if !clients.is_consistent() {
+                broken = broken.or(Some(Broken::Linearizability));
+            } else if *reads_left == 0 {
+                self.clients = None;
+            }
         }
         (marks, broken)
     }
 
     fn leads(&mut self, term: Term, id: NodeId) -> Option<Broken> {
+        self.first_led.get_or_insert(term);
         let at = usize::try_from(term.0).expect("few terms") - 1;
         if self.leaders.len() <= at {
             self.leaders.resize(at + 1, None);
@@ -129,12 +156,18 @@ impl Ghosts {
     }
 
     fn invoke(&mut self, client: u8, op: RegisterOp<u8>) -> (u8, Option<Broken>) {
-        self.clients.on_invoke(client, op).expect("each client acts once");
+        if let Some((clients, _)) = &mut self.clients {
+            clients.on_invoke(client, op).expect("each client acts once");
+        }
         (0, None)
     }
 
-    fn returned(&mut self, client: u8, answer: RegisterRet<u8>) {
-        self.clients.on_return(client, answer).expect("it was invoked");
+    /// An operation is answered, which is so many of the reads.
+    fn returned(&mut self, client: u8, answer: RegisterRet<u8>, reads: u8) {
+        if let Some((clients, reads_left)) = &mut self.clients {
+            clients.on_return(client, answer).expect("it was invoked");
+            *reads_left = reads_left.saturating_sub(reads);
+        }
     }
 
     /// Whether a leader lacks an entry that was committed in an earlier term. Raft paper, section 5.4.

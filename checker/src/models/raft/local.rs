@@ -78,6 +78,11 @@ impl Node {
         }
     }
 
+    /// The earliest term that it may still be in.
+    pub(super) fn low(&self) -> Term {
+        self.raft.term().min(self.durable.hard_state.term)
+    }
+
     /// What the act does, `None` where it is refused. `slow`: writes wait for [`Act::Persist`].
     pub(super) fn act(&self, act: &Act, bounds: &Bounds, slow: bool) -> Option<Outcome> {
         let node = self.clone();
@@ -261,7 +266,8 @@ impl Turn<'_> {
             self.send(std::mem::take(&mut ready.messages));
             self.apply(&mut ready);
             ready.soft_state = None;
-            let waits = self.slow && ready.write().must_sync;
+            let heard = !self.sent.is_empty() || !self.effects.is_empty();
+            let waits = self.slow && ready.write().must_sync && (heard || self.bounds.unheard);
             match self.node.unsaved.back_mut() {
                 Some(last) => {
                     if let Err(ready) = last.join(ready) {

@@ -38,7 +38,8 @@ impl Replay {
         Replay {
             bounds: bounds.clone(),
             nodes,
-            ghosts: Ghosts::new(),
+            // Of these worlds nobody asks whether two are equal.
+            ghosts: Ghosts::new(u8::MAX),
             used: Used::default(),
             sent: BTreeMap::new(),
             held: None,
@@ -60,9 +61,9 @@ impl Replay {
         };
     }
 
-    /// Whether turns of a node wait for its disk.
-    pub fn has_unsaved(&self, id: NodeId) -> bool {
-        self.nodes.get(position(id)).is_some_and(|node| !node.unsaved.is_empty())
+    /// Turns of a node that wait for its disk.
+    pub fn unsaved(&self, id: NodeId) -> usize {
+        self.nodes.get(position(id)).map_or(0, |node| node.unsaved.len())
     }
 
     /// The messages of a link so far, in the order in which they were sent.

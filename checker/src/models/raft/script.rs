@@ -76,12 +76,20 @@ impl Script {
         if slow {
             (1..=bounds.nodes).for_each(|id| text += &format!("hold {id} sync=true\n"));
         }
-        let mut replay = Replay::new(bounds);
+        // In a script every write waits: what did not wait in the search is let go at once.
+        let mut replay = Replay::new(&Bounds { unheard: true, ..bounds.clone() });
+        let mut searched = Replay::new(bounds);
         let mut held: BTreeSet<NodeId> =
             if slow { (1..=bounds.nodes).map(NodeId).collect() } else { BTreeSet::new() };
         for action in &counterexample.actions {
             text += &line_of(&replay, action);
             replay.step(action);
+            searched.step(action);
+            let persist = Action { node: action.node, act: Act::Persist };
+            while replay.unsaved(action.node) > searched.unsaved(action.node) {
+                text += &line_of(&replay, &persist);
+                replay.step(&persist);
+            }
             if action.act == Act::Reboot {
                 held.remove(&action.node);
                 if replay.is_slow(action.node) {
@@ -89,7 +97,7 @@ impl Script {
                     held.insert(action.node);
                 }
             }
-            for id in held.clone().into_iter().filter(|id| !replay.is_slow(*id) && !replay.has_unsaved(*id)) {
+            for id in held.clone().into_iter().filter(|id| !replay.is_slow(*id) && replay.unsaved(*id) == 0) {
                 text += &format!("persist {}\n", id.0);
                 held.remove(&id);
             }
@@ -211,7 +219,7 @@ impl Script {
                 Command::Hold(id, true) => replay.hold(*id, true),
                 Command::Hold(id, false) => {
                     replay.hold(*id, false);
-                    while replay.has_unsaved(*id) {
+                    while replay.unsaved(*id) > 0 {
                         done.extend(step(&mut replay, Action { node: *id, act: Act::Persist }));
                     }
                 }

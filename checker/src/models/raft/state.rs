@@ -120,7 +120,7 @@ impl Model for RaftModel {
         vec![State {
             nodes: nodes.collect(),
             network: Vec::new(),
-            ghosts: Shared::new(Ghosts::new()),
+            ghosts: Shared::new(Ghosts::new(self.bounds.reads)),
             used: Used::default(),
             broken: None,
             marks: 0,
@@ -146,8 +146,14 @@ impl Model for RaftModel {
         let at = position(action.node);
         let slow = state.used.slow(&self.bounds);
         let Outcome { node, sent, effects } = state.nodes[at].act(&action.act, &self.bounds, slow)?;
+        // A crash that nothing was lost by: whatever follows can follow without it.
+        if node == *state.nodes[at] && sent.is_empty() && effects.is_empty() {
+            return None;
+        }
         let mut ghosts = Ghosts::clone(&state.ghosts);
         let (marks, broken) = ghosts.absorb(action.node, &effects);
+        let others = state.nodes.iter().enumerate().filter(|(other, _)| *other != at);
+        ghosts.forget(others.map(|(_, node)| node.low()).fold(node.low(), Ord::min));
         let mut next = State {
             nodes: state.nodes.clone(),
             network: state.network.clone(),
@@ -157,8 +163,8 @@ impl Model for RaftModel {
             marks,
         };
         next.nodes[at] = Shared::new(node);
-        next.network.retain(|message| !is_dead(message, &next.nodes[position(message.to)]));
-        next.send(sent, self.bounds.window);
+        next.network.retain(|message| !is_dead(message, &next.nodes[position(message.to)], self.bounds.late));
+        next.send(sent, &self.bounds);
         next.broken = next.broken.take().or_else(|| next.judge(at));
         (next != *state).then_some(next)
     }
@@ -185,10 +191,11 @@ impl State {
         self.marks
     }
 
-    fn send(&mut self, sent: Vec<Message>, window: u8) {
+    fn send(&mut self, sent: Vec<Message>, bounds: &Bounds) {
+        let window = bounds.window;
         // Who takes no part in the model hears nothing.
         for message in sent.into_iter().filter(|message| position(message.to) < self.nodes.len()) {
-            if !is_dead(&message, &self.nodes[position(message.to)]) {
+            if !is_dead(&message, &self.nodes[position(message.to)], bounds.late) {
                 let key = |known: &Shared<Message>| {
                     let link = (known.from, known.to);
                     if window > 0 { (link, 0) } else { (link, known.hash) }

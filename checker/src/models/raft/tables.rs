@@ -16,7 +16,7 @@ use super::{
     local::{Node, Outcome, logs_match},
     state::position,
 };
-use raft::{Message, NodeId, Rename, Role};
+use raft::{Message, NodeId, Rename, Role, Term};
 use rustc_hash::FxHashMap;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -195,6 +195,7 @@ pub(super) struct View<'a> {
     effects: Vec<Vec<Effect>>,
     effect_numbers: FxHashMap<Vec<Effect>, u32>,
     absorbed: FxHashMap<(u32, u32, u8), Absorbed>,
+    forgotten: FxHashMap<(u32, u64), u32>,
     matching: FxHashMap<(u32, u32), bool>,
     contradicting: FxHashMap<(u32, u32), bool>,
     dead: FxHashMap<(u32, u32), bool>,
@@ -221,6 +222,7 @@ impl<'a> View<'a> {
             effects: vec![Vec::new()],
             effect_numbers: FxHashMap::default(),
             absorbed: FxHashMap::default(),
+            forgotten: FxHashMap::default(),
             matching: FxHashMap::default(),
             contradicting: FxHashMap::default(),
             dead: FxHashMap::default(),
@@ -344,6 +346,18 @@ impl<'a> View<'a> {
         (next, marks, broken)
     }
 
+    /// What the observer still remembers once every node is in term `low` or later.
+    pub(super) fn forget(&mut self, ghosts: u32, low: Term) -> u32 {
+        if let Some(known) = self.forgotten.get(&(ghosts, low.0)) {
+            return *known;
+        }
+        let mut next = self.ghost(ghosts).value.clone();
+        next.forget(low);
+        let next = self.ghosts_number(next);
+        self.forgotten.insert((ghosts, low.0), next);
+        next
+    }
+
     /// Whether two nodes' logs match.
     pub(super) fn match_logs(&mut self, left: u32, right: u32) -> bool {
         let key = (left.min(right), left.max(right));
@@ -379,7 +393,9 @@ impl<'a> View<'a> {
         self.act(message);
         self.node(node);
         let dead = match &self.acts[message as usize].value {
-            Act::Receive(message) => is_dead(message, &self.nodes[node as usize].value),
+            Act::Receive(message) => {
+                is_dead(message, &self.nodes[node as usize].value, self.tables.bounds.late)
+            }
             _ => false,
         };
         self.dead.insert((message, node), dead);

@@ -101,7 +101,12 @@ impl World {
     pub(super) fn first(view: &mut View<'_>) -> World {
         let bounds = view.tables.bounds.clone();
         let nodes = (1..=bounds.nodes).map(|id| view.node_number(Node::new(NodeId(id), &bounds)));
-        World { nodes: nodes.collect(), ghosts: view.ghosts_number(Ghosts::new()), used: 0, mail: Vec::new() }
+        World {
+            nodes: nodes.collect(),
+            ghosts: view.ghosts_number(Ghosts::new(bounds.reads)),
+            used: 0,
+            mail: Vec::new(),
+        }
     }
 
     fn sums(&self, view: &mut View<'_>) -> Hashes {
@@ -176,7 +181,12 @@ impl World {
         let done = view.act_on(self.nodes[at], act, slow)?;
         let is_message = view.letter(act).to != u8::MAX;
         let spent = if is_message { self.used } else { view.act(act).value.spend(used).pack() };
-        let (ghosts, marks, broken) = view.absorb(self.ghosts, &done, at);
+        let (mut ghosts, marks, broken) = view.absorb(self.ghosts, &done, at);
+        if done.deadens {
+            let low = |place| view.node(if place == at { done.node } else { self.nodes[place] }).value.low();
+            let low = (0..self.nodes.len()).map(low).min().unwrap_or_default();
+            ghosts = view.forget(ghosts, low);
+        }
         let mut sums = *sums;
         let moved = self.move_mail(view, &mut scratch.mail, &mut sums, at, &done);
         let still = done.node == self.nodes[at] && ghosts == self.ghosts && spent == self.used;

@@ -167,7 +167,8 @@ fn bounds(of: Named, mutant: Mutant) -> Bounds {
 
 fn bfs(args: &MutantsArgs, mutant: Mutant) -> Cell {
     let search = Search {
-        bounds: bounds(Named::Standard, mutant),
+        // What is left out so that the search comes to its end may be just what a mutant is about.
+        bounds: Bounds { unheard: true, late: true, ..bounds(Named::Standard, mutant) },
         threads: 1,
         states_max: Some(args.states),
         time_max: None,
