@@ -36,7 +36,7 @@ pub(super) struct GalleryArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     finds: u32,
     /// How many runs may pass without finding it.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 6)]
     tries: u32,
     /// Runs on the release that has the fix.
     #[arg(long, value_name = "N", default_value_t = 1)]
