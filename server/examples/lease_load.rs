@@ -123,6 +123,8 @@ async fn main() -> Result<(), Failed> {
 
     let begun = Instant::now();
     let ttl = Duration::from_secs(ttl.unsigned_abs());
+    // To count is work: not before it is due.
+    tokio::time::sleep(ttl.saturating_sub(Duration::from_secs(5))).await;
     let mut first = None;
     let count = async |channel: &Channel| -> Result<i64, Failed> {
         let (key, range_end) = ("lease/".into(), "lease0".into());
