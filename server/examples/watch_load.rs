@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let told = told.clone();
         streams.spawn(async move {
             let (requests, receiver) = mpsc::channel(WATCHES);
-            let mut answers = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
+            // All of them have room, and etcd says nothing, not even that it listens, until it has one.
             for watch in first..watches.min(first + WATCHES) {
                 let key = if hot { "hot".to_string() } else { format!("idle/{watch}") };
                 let create = WatchCreateRequest { key: key.into(), ..WatchCreateRequest::default() };
@@ -65,6 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 // The stream's end shows in its answers.
                 let _ = requests.send(request).await;
             }
+            let mut answers = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
             while let Some(answer) = answers.message().await? {
                 let _ = told.send(answer.events.len() + usize::from(answer.created));
             }

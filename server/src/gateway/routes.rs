@@ -5,8 +5,8 @@ use crate::{
     api::{Api, METHODS, election, lock, status},
     backend::Backend,
 };
-use prost::Message;
-use serde::{Serialize, de::DeserializeOwned};
+use prost::{Message, Name};
+use serde::Serialize;
 use std::{future::Future, sync::Arc};
 use tonic::Status;
 
@@ -216,7 +216,7 @@ async fn unary<Q, R, E, F>(
     operation: impl FnOnce(Q) -> F,
 ) -> Result<Vec<u8>, Status>
 where
-    Q: DeserializeOwned + Default + Message,
+    Q: Message + Name + Default,
     R: Serialize,
     E: Into<Status>,
     F: Future<Output = Result<R, E>>,

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use serde::{Serialize, de::DeserializeOwned};
+use prost::{Message, Name};
+use serde::Serialize;
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 use tonic::Status;
 
@@ -50,7 +51,7 @@ pub(super) fn observe<B: Backend>(api: &Arc<Api<B>>, body: &[u8]) -> Result<Line
     Ok(lines(election::observe(api, &request, End::new(api, false))))
 }
 
-fn requests<T: DeserializeOwned + Default + Send>(
+fn requests<T: Message + Name + Default>(
     body: &[u8],
 ) -> Result<impl Stream<Item = Result<T, Status>> + Send + Unpin + use<T>, Status> {
     let requests: Vec<T> = json::decode_all(body)?;

@@ -1,11 +1,18 @@
-//! Service discovery, as the example does it, on three servers that are killed and paused.
+//! Service discovery, as the example does it, on three servers that are killed, paused and cut off.
 
 #[path = "../../examples/discovery/directory.rs"]
 mod directory;
 
-use crate::fleet::{Fleet, PATIENCE, serves};
+use crate::{
+    fleet::{Fleet, PATIENCE, serves},
+    relay::Relays,
+};
 use directory::{Announcement, Resolver};
-use std::time::{Duration, Instant};
+use server::proto::etcdserverpb::{StatusRequest, maintenance_client::MaintenanceClient};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 const TTL_S: i64 = 3;
 const TTL: Duration = Duration::from_secs(3);
@@ -130,4 +137,84 @@ async fn paused_servers_keep_no_dead_instance_and_lose_no_living_one() {
     until(&resolver, "in touch again, the dead one gone", &[in_b]).await;
     b.withdraw().await;
     until(&resolver, "all are gone", &[]).await;
+}
+
+/// A member, its instance and its resolver on one side of a cut, the majority on the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_behind_a_cut_is_handed_out_long_after_death() {
+    let all = [0, 1, 2];
+    let mut fleet = Fleet::of(3);
+    let relays = Relays::to(&all.map(|at| fleet.peer_url(at)));
+    let members = all.map(|at| format!("n{at}={}", relays.url(at))).join(",");
+    for at in all {
+        let advertised = format!("--initial-advertise-peer-urls={}", relays.url(at));
+        fleet.spawn_with(at, &[&format!("--initial-cluster={members}"), &advertised]);
+    }
+    let mut ids = Vec::new();
+    for at in all {
+        serves(fleet.channel(at)).await;
+        let status = MaintenanceClient::new(fleet.channel(at)).status(StatusRequest {}).await.unwrap();
+        ids.push(status.into_inner().header.unwrap().member_id);
+    }
+    relays.name(ids);
+    let urls = all.map(|at| fleet.client_url(at).to_string());
+    let announce = |name: &str, through: &[usize]| {
+        let through = through.iter().map(|at| urls[*at].clone()).collect();
+        Announcement::start(through, format!("s/{name}"), format!("address of {name}"), TTL_S)
+    };
+    for whom in ["leader", "follower"] {
+        let leader = fleet.leader(&all).await;
+        let lone = if whom == "leader" { leader } else { (leader + 1) % 3 };
+        let others = [(lone + 1) % 3, (lone + 2) % 3];
+        let resolve = |through: &[usize]| {
+            let through = through.iter().map(|at| urls[*at].clone()).collect();
+            Resolver::start(through, "s/".into(), TOUCH)
+        };
+        let (here, there) = (resolve(&others), resolve(&[lone]));
+        // One dies at the cut, one lives and can renew nothing behind it, one is not touched by it.
+        let (dead, cut_off) = (announce("dead", &[lone]), announce("cut-off", &[lone]));
+        let living = announce("living", &others);
+        let living_one = ("living", "address of living");
+        let everybody = [("dead", "address of dead"), ("cut-off", "address of cut-off"), living_one];
+        until(&here, "all are seen", &everybody).await;
+        until(&there, "there too", &everybody).await;
+
+        let died = Instant::now();
+        relays.cut(lone);
+        drop(dead);
+        // Behind the cut nobody is handed out: what was known is stale soon, and stays so.
+        let bound = ELECTION + TTL + TOUCH + SLACK;
+        let mut stale = None;
+        let only_living = BTreeMap::from([("s/living".to_string(), "address of living".to_string())]);
+        while here.instances().as_ref() != Some(&only_living) || stale.is_none() {
+            match (there.instances(), stale) {
+                (None, None) => stale = Some(died.elapsed()),
+                (Some(instances), Some(_)) => panic!("{whom}: in touch behind a cut: {instances:?}"),
+                _ => {}
+            }
+            assert!(died.elapsed() <= bound, "{whom}: {:?}, stale {stale:?}", here.instances());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (gone, stale) = (died.elapsed(), stale.unwrap());
+        eprintln!("{whom} cut off: the dead gone after {gone:?}, stale behind the cut after {stale:?}");
+        assert!(stale <= TOUCH + SLACK, "{whom}: {stale:?}");
+        for _ in 0..50 {
+            assert_eq!(
+                here.instances().filter(|seen| *seen != only_living),
+                None,
+                "{whom}: the dead are back"
+            );
+            assert_eq!(there.instances(), None, "{whom}: in touch behind a cut");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+
+        // Healed, who was cut off is back, and the dead is seen on neither side.
+        relays.heal();
+        let both = [("cut-off", "address of cut-off"), living_one];
+        until(&here, "who was cut off is back", &both).await;
+        until(&there, "the resolver too", &both).await;
+        cut_off.withdraw().await;
+        living.withdraw().await;
+        until(&here, "all are gone", &[]).await;
+    }
 }

@@ -6,4 +6,5 @@ mod kill;
 mod members;
 mod operations;
 mod peer_tls;
+mod relay;
 mod tls;

@@ -93,10 +93,12 @@ impl Run {
         match call {
             Call::Compact(request) => {
                 self.known.compacted = request.revision;
+                self.known.torn.retain(|&revision| revision > request.revision);
                 self.compactions.push(request.revision);
                 let forgotten = self.compactions.len().saturating_sub(COMPACTIONS);
                 self.compactions.drain(..forgotten);
             }
+            Call::Txn(txn) if draw::deletes_unseen(txn) => self.known.torn.extend(revision(said)),
             Call::AuthEnable(_) => self.known.auth = true,
             Call::AuthDisable(_) => self.known.auth = false,
             Call::Alarm(AlarmRequest { action, member_id, alarm }) => {
@@ -197,7 +199,7 @@ fn random_requests() {
             if turn % PROGRESS_EVERY == 0 {
                 eprintln!("{test}: {} requests, {} differences", run.asked, run.differences.len());
             }
-            draw.note(run.known);
+            draw.note(run.known.clone());
             let (who, step) = draw.next();
             run.take(&step, who).await;
         }

@@ -330,3 +330,23 @@ fn hashes_have_the_revisions_of_reads() {
     assert_ne!(store.hash_kv(7), store.hash_kv(8), "another history");
     assert_eq!(Store::new().hash_kv(0).map(|hash| hash.compact_revision), Ok(-1), "as etcd shows it");
 }
+
+/// As etcd to 3.5.1; 3.5.16 and 3.5.30 lose the pair, and die as soon as somebody reads it.
+#[test]
+fn a_pair_outlives_a_compaction_at_the_revision_that_deleted_it_and_put_it() {
+    for later in [false, true] {
+        let mut store = filled();
+        let ops = vec![delete("r/2").into(), put("r/2", "new").into()];
+        carry_out(&mut store, &txn(yes(), ops, vec![]));
+        if later {
+            write(&mut store, &put("r/2", "newest"));
+        }
+        store.compact(9).expect("a revision of now");
+        while !store.compaction_done() {
+            store.scrub(1);
+        }
+        let request = RangeRequest { revision: 9, ..range("r/2", "") };
+        let at = if later { 10 } else { 9 };
+        assert_eq!(store.range(&request).show(), format!("@{at} n1 [r/2=new c9 m9 v1]"));
+    }
+}
