@@ -216,7 +216,10 @@ impl<'a> Replayer<'a> {
             // What others did before is no concern of these steps.
             Some(&first) if self.beginning.shared => {
                 let step = &self.steps[first];
-                Store::at((step.proves() - i64::from(step.is_write())).max(1))
+                let before = step.proves() - i64::from(step.is_write());
+                // What steps of unknown outcome had made before was seen, or can have been made just before.
+                let seen = self.makers.evidence.all().first().map_or(i64::MAX, |(revision, _)| *revision);
+                Store::at((before - self.makers.begun(0) as i64).min(seen.saturating_sub(1)).max(1))
             }
             Some(_) | None => Store::new(),
         }
