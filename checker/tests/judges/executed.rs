@@ -266,6 +266,19 @@ fn spoil(rng: &mut ChaCha8Rng, calls: &mut [Call<KvOp>]) {
     }
 }
 
+/// Whether an operation without an answer may have been refused for a compaction, which the replay leaves out.
+fn may_be_refused(calls: &[Call<KvOp>]) -> bool {
+    fn is_past(request: &Request) -> bool {
+        match request {
+            Request::Range(range) => range.revision > 0,
+            Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(is_past),
+            Request::Put(_) | Request::Delete(_) | Request::Compact { .. } => false,
+        }
+    }
+    calls.iter().any(|call| matches!(call.op.request, Request::Compact { .. }))
+        && calls.iter().any(|call| call.op.answer.is_none() && is_past(&call.op.request))
+}
+
 #[test]
 fn what_was_executed_is_never_called_wrong() {
     let shapes = [
@@ -315,6 +328,7 @@ fn what_is_called_wrong_is_what_another_judge_calls_wrong() {
         };
         illegal += u64::from(!legal);
         match by_revision(&calls, &[], BEGINNING) {
+            Some(true) if !legal && may_be_refused(&calls) => {}
             Some(found) => assert_eq!(found, legal, "seed {seed}, {name}: {calls:#?}"),
             None => undecided += 1,
         }
