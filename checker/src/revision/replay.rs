@@ -25,6 +25,9 @@ const CHOICES_MAX: usize = 1 << 20;
 /// Choices that are taken back before the replay gives up.
 const TAKEN_BACK_MAX: u64 = 1_000_000;
 
+/// Revisions before the first answer that are looked at for what was made without one.
+const BEFORE_MAX: i64 = 1 << 12;
+
 /// The store at the beginning, and who writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beginning {
@@ -219,7 +222,8 @@ impl<'a> Replayer<'a> {
                 let before = step.proves() - i64::from(step.is_write());
                 // What steps of unknown outcome had made before was seen, or can have been made just before.
                 let seen = self.makers.evidence.all().first().map_or(i64::MAX, |(revision, _)| *revision);
-                Store::at((before - self.makers.begun(0) as i64).min(seen.saturating_sub(1)).max(1))
+                let first = (before - self.makers.begun(0) as i64).min(seen.saturating_sub(1));
+                Store::at(first.max(before - BEFORE_MAX).max(1))
             }
             Some(_) | None => Store::new(),
         }
