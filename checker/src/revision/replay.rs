@@ -26,7 +26,7 @@ const CHOICES_MAX: usize = 1 << 20;
 const TAKEN_BACK_MAX: u64 = 1_000_000;
 
 /// Revisions before the first answer that are looked at for what was made without one.
-const BEFORE_MAX: i64 = 1 << 12;
+const BEFORE_MAX: i64 = 1 << 6;
 
 /// The store at the beginning, and who writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,8 +222,9 @@ impl<'a> Replayer<'a> {
                 let before = step.proves() - i64::from(step.is_write());
                 // What steps of unknown outcome had made before was seen, or can have been made just before.
                 let seen = self.makers.evidence.all().first().map_or(i64::MAX, |(revision, _)| *revision);
-                let first = (before - self.makers.begun(0) as i64).min(seen.saturating_sub(1));
-                Store::at(first.max(before - BEFORE_MAX).max(1))
+                let unseen = before.saturating_sub(self.makers.begun(0) as i64);
+                let first = unseen.min(seen.saturating_sub(1));
+                Store::at(first.max(before.saturating_sub(BEFORE_MAX)).max(1))
             }
             Some(_) | None => Store::new(),
         }
