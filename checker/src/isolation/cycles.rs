@@ -158,7 +158,7 @@ pub fn shortest_cycle(graph: &Graph, mask: Mask, budget: &Budget) -> Result<Vec<
     let mut search = Search::new(graph, budget);
     search.inner = 1;
     search.mark(&component, 1);
-    let cycle = search.shortest(&component, mask, mask, Walks::All)?;
+    let cycle = search.shortest(&component, mask, mask)?;
     Ok(cycle.expect("a component holds a cycle"))
 }
 
@@ -234,11 +234,11 @@ impl<'a> Search<'a> {
             self.inner += 1;
             self.mark(&nodes, self.inner);
             let edges = match shape {
-                Shape::G0 => self.shortest(&nodes, WW, mask, Walks::All)?,
-                Shape::G1c => self.shortest(&nodes, WR, mask, Walks::All)?,
+                Shape::G0 => self.shortest(&nodes, WW, mask)?,
+                Shape::G1c => self.shortest(&nodes, WR, mask)?,
                 Shape::GSingle => self.single(&nodes, mask)?,
-                Shape::GNonadjacent => self.shortest(&nodes, RW, mask, Walks::NoAdjacent)?,
-                Shape::G2Item => self.shortest(&nodes, RW, mask, Walks::All)?,
+                Shape::GNonadjacent => self.nonadjacent(&nodes, places, mask)?,
+                Shape::G2Item => self.shortest(&nodes, RW, mask)?,
             };
             self.mark(&nodes, 1);
             if let Some(edges) = edges {
@@ -260,9 +260,23 @@ impl<'a> Search<'a> {
         inner.filter(|(_, why, to)| why & first != 0 && self.is_inner(*to)).collect()
     }
 
-    /// A short cycle that begins with an edge of `first`: the shortest, if the budget suffices to try all.
-    fn shortest(&mut self, nodes: &[Node], first: Mask, mask: Mask, walks: Walks) -> Result<Way, Stop> {
+    /// A short cycle that begins with an edge of `first`: the shortest, if the budget suffices to try all. Any edge of a
+    /// component is on a cycle, so there is one if there is an edge.
+    fn shortest(&mut self, nodes: &[Node], first: Mask, mask: Mask) -> Result<Way, Stop> {
         let firsts = self.edges(nodes, first);
+        self.best(&firsts, mask, Walks::All)
+    }
+
+    /// The same without adjacent anti-dependencies, in a component of such walks. An edge between its nodes need not be
+    /// one between its places: what is tried first must be on a cycle, since the budget may not suffice for another.
+    fn nonadjacent(&mut self, nodes: &[Node], places: &[u32], mask: Mask) -> Result<Way, Stop> {
+        let walks = Walks::NoAdjacent;
+        let is_inner = |place: u32| places.binary_search(&place).is_ok();
+        let mut firsts = self.edges(nodes, RW);
+        firsts.retain(|(from, why, to)| {
+            let start = walks.start(*from);
+            is_inner(start) && walks.step(start, (*to, *why)).is_some_and(is_inner)
+        });
         self.best(&firsts, mask, walks)
     }
 

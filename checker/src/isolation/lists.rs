@@ -1,6 +1,6 @@
 //! Lists: who appended which element, in which order, and what is wrong with that already.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::txns::{Key, Lists, OnList, Txn, number};
 use super::wrong::Wrong;
@@ -294,6 +294,8 @@ impl Known {
 struct Appended {
     element: i64,
     txn: Txn,
+    /// How many that transaction had appended to the list before.
+    turn: u32,
     /// Whether it is that transaction's last to the list.
     last: bool,
 }
@@ -324,17 +326,20 @@ impl Table {
             starts[at + 1] += starts[at];
         }
         let mut next = starts.clone();
-        let blank = Appended { element: 0, txn: NOBODY, last: false };
+        let blank = Appended { element: 0, txn: NOBODY, turn: 0, last: false };
         let mut rows = vec![blank; starts[keys] as usize];
         for txn in lists.txns.all() {
             for (key, element) in appends(txn) {
                 pace.step()?;
                 let at = next[key as usize] as usize;
                 next[key as usize] += 1;
-                rows[at] = Appended { element, txn, last: true };
-                if at > starts[key as usize] as usize && rows[at - 1].txn == txn {
-                    rows[at - 1].last = false;
-                }
+                let first = starts[key as usize] as usize;
+                let before = rows[first..at].last_mut().filter(|before| before.txn == txn);
+                let turn = before.map_or(0, |before| {
+                    before.last = false;
+                    before.turn + 1
+                });
+                rows[at] = Appended { element, txn, turn, last: true };
             }
         }
         let mut ambiguous = None;
@@ -401,7 +406,9 @@ struct Inspect<'a> {
 impl Inspect<'_> {
     /// The longest list: its elements, and whether committed elements follow aborted ones.
     fn order(&mut self, reader: Txn, order: &[i64], wrong: &mut Vec<Wrong>) {
-        if !self.plain(order) {
+        if self.plain(order) {
+            self.own_order(reader, order, wrong);
+        } else {
             self.elements(reader, order, wrong);
         }
         let mut aborted = None;
@@ -449,6 +456,32 @@ impl Inspect<'_> {
                 Wrong::Unwritten { reader, key, value: element, failed }
             });
         }
+    }
+
+    /// Whether what each transaction appended stands in its order, from its first on.
+    fn own_order(&self, reader: Txn, order: &[i64], wrong: &mut Vec<Wrong>) {
+        let mut next: FxHashMap<Txn, u32> = FxHashMap::default();
+        for &element in order {
+            let row = self.table.find(self.key, element).filter(|row| row.turn > 0 || !row.last);
+            let Some(row) = row else { continue };
+            let turn = next.entry(row.txn).or_default();
+            if row.turn > *turn
+                && let Some(before) = self.appended(row.txn, *turn)
+            {
+                let (writer, reader) = (self.lists.txns.id(row.txn), self.lists.txns.id(reader));
+                wrong.push(Wrong::OwnOrder { writer, key: self.key, before, element, reader });
+            }
+            *turn = (row.turn + 1).max(*turn);
+        }
+    }
+
+    /// What a transaction appended after so many others to the list.
+    fn appended(&self, txn: Txn, turn: u32) -> Option<i64> {
+        let mut own = self.lists.txns.steps(txn).iter().filter_map(|step| match *step {
+            OnList::Append { key, element } => (key == self.key).then_some(element),
+            OnList::Read { .. } => None,
+        });
+        own.nth(turn as usize)
     }
 
     fn intermediate(&self, read: &ExternalRead, found: &[i64], wrong: &mut Vec<Wrong>) {

@@ -310,9 +310,12 @@ impl<'a> Gather<'a> {
         if written.rev == 0 {
             written.rev = rev;
         }
-        if !written.last {
-            let writer = self.registers.txns.id(writer);
-            self.versions.wrong.push(Wrong::Intermediate { reader, key, value, writer });
+        let (known, last, by) = (written.rev, written.last, self.registers.txns.id(writer));
+        if rev > 0 && rev != known {
+            self.versions.wrong.push(Wrong::OtherRevision { reader, key, value, rev, writer: by, known });
+        }
+        if !last {
+            self.versions.wrong.push(Wrong::Intermediate { reader, key, value, writer: by });
         }
         self.versions.happened[writer as usize] = true;
         Some(version)

@@ -8,7 +8,7 @@
 //! Tester", PLDI 2025): for `n` operations in `k` sessions, `n^1.5` of them for the first two levels and `n k` for
 //! causal consistency, of which those that a known order implies are left out again.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cycles::shortest_cycle;
 use super::graph::{Builder, Graph, Mask, Node, PR, WR, WW};
@@ -124,10 +124,12 @@ impl Sessions {
             }
         }
         for txn in txns.all() {
-            let mut own: Vec<Key> = Vec::new();
+            let mut own: FxHashSet<Key> = FxHashSet::default();
             for step in txns.steps(txn) {
                 match *step {
-                    OnRegister::Write { key, .. } => own.push(key),
+                    OnRegister::Write { key, .. } => {
+                        own.insert(key);
+                    }
                     OnRegister::Read { key, found, .. } if !own.contains(&key) => {
                         let by = found.map_or(Some(initial), |value| writer.get(&(key, value)).copied());
                         reads[txn as usize].extend(by.filter(|by| *by != txn).map(|by| (key, by)));
@@ -137,20 +139,25 @@ impl Sessions {
             }
         }
         let mut sessions = Sessions::new(txns.keys.len());
-        let mut names: FxHashMap<u64, usize> = FxHashMap::default();
+        // The session of each process, and when its last transaction returned.
+        let mut sessions_of: FxHashMap<u64, (usize, u64)> = FxHashMap::default();
         for txn in txns.all() {
             let happened = versions.happened[txn as usize];
-            let fresh = names.len();
-            let session = *names.entry(process(txn)).or_insert(fresh);
-            let mut writes: Vec<Key> = Vec::new();
-            for step in txns.steps(txn) {
-                if let OnRegister::Write { key, .. } = *step
-                    && happened
-                    && !writes.contains(&key)
-                {
-                    writes.push(key);
-                }
+            let (fresh, span) = (sessions.sessions.len(), txns.span(txn));
+            let of = sessions_of.entry(process(txn)).or_insert((fresh, 0));
+            // A process that acts before its last answer is no session: nothing orders these two acts.
+            if of.1 > span.invoked {
+                of.0 = fresh;
             }
+            of.1 = span.returned;
+            let session = of.0;
+            let written = txns.steps(txn).iter().filter_map(|step| match *step {
+                OnRegister::Write { key, .. } => happened.then_some(key),
+                OnRegister::Read { .. } => None,
+            });
+            let mut writes: Vec<Key> = written.collect();
+            writes.sort_unstable();
+            writes.dedup();
             sessions.push(session, std::mem::take(&mut reads[txn as usize]), writes);
         }
         sessions

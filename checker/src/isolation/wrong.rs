@@ -49,6 +49,21 @@ pub enum Wrong {
         /// The transaction that wrote more.
         writer: OpId,
     },
+    /// A read shows a value as of another revision than that of its write, or than another read.
+    OtherRevision {
+        /// The transaction that read it.
+        reader: OpId,
+        /// The key.
+        key: Key,
+        /// The value.
+        value: i64,
+        /// The revision that it read.
+        rev: i64,
+        /// The transaction that wrote it.
+        writer: OpId,
+        /// The revision at which it is known to have been written.
+        known: i64,
+    },
     /// A transaction read what it wrote itself only later.
     FutureRead {
         /// The transaction.
@@ -98,6 +113,20 @@ pub enum Wrong {
         /// The transactions that order them.
         txns: Vec<OpId>,
     },
+    /// A list holds what a transaction appended later, and before it lacks what the same one appended first: a circle of
+    /// two versions.
+    OwnOrder {
+        /// The transaction.
+        writer: OpId,
+        /// The list.
+        key: Key,
+        /// What it appended first.
+        before: i64,
+        /// What it appended later.
+        element: i64,
+        /// A transaction that read it.
+        reader: OpId,
+    },
     /// An acknowledged append is missing from a read that began afterwards, and from every other.
     Lost {
         /// The transaction that appended.
@@ -120,11 +149,12 @@ impl Wrong {
             Wrong::Unwritten { failed: Some(_), .. } => AnomalyKind::G1a,
             Wrong::Unwritten { failed: None, .. } => AnomalyKind::PhantomElement,
             Wrong::Intermediate { .. } => AnomalyKind::G1b,
+            Wrong::OtherRevision { .. } => AnomalyKind::WrongAnswer,
             Wrong::FutureRead { .. } => AnomalyKind::FutureRead,
             Wrong::DirtyUpdate { .. } => AnomalyKind::DirtyUpdate,
             Wrong::LostUpdate { .. } => AnomalyKind::LostUpdate,
             Wrong::IncompatibleOrder { .. } => AnomalyKind::IncompatibleOrder,
-            Wrong::CyclicVersions { .. } => AnomalyKind::CyclicVersions,
+            Wrong::CyclicVersions { .. } | Wrong::OwnOrder { .. } => AnomalyKind::CyclicVersions,
             Wrong::Lost { .. } => AnomalyKind::LostAppend,
         }
     }

@@ -5,13 +5,18 @@
 //! each file says what it leaves out.
 mod intervals;
 mod key_values;
+mod lists;
 mod pairing;
 mod registers;
 mod sets;
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxHasher;
 
 pub use key_values::KeyValues;
+pub use lists::Lists;
 pub use registers::Registers;
 pub use sets::Sets;
 
@@ -35,4 +40,11 @@ pub struct Seen {
     pub held_max: usize,
     /// Parts that were left to the check of the whole history.
     pub given_up: BTreeSet<String>,
+}
+
+/// The hash of a name, for those that are forgotten otherwise.
+fn hash_of(name: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    name.hash(&mut hasher);
+    hasher.finish()
 }

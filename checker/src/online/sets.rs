@@ -9,13 +9,12 @@
 //! sets to which an element is added twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 
-use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::pairing::{Paired, Pairing};
-use super::{Check, Seen};
+use super::{Check, Seen, hash_of};
 use crate::history::event::Event;
 use crate::history::{OpId, Operation, Outcome};
 use crate::render::{invocation, moment, who};
@@ -70,7 +69,7 @@ impl Sets {
 
     fn invoked(&mut self, operation: &Operation) {
         let Some((name, asked)) = asked(operation) else { return };
-        if self.given_up.contains(name) || self.forgotten.contains(&hash(name)) {
+        if self.given_up.contains(name) || self.forgotten.contains(&hash_of(name)) {
             return;
         }
         if !self.sets.contains_key(name) {
@@ -103,7 +102,7 @@ impl Sets {
         let oldest = at_rest.min_by_key(|(_, set)| set.touched).map(|(name, _)| name.clone());
         if let Some(name) = oldest {
             self.sets.remove(&name);
-            self.forgotten.insert(hash(&name));
+            self.forgotten.insert(hash_of(&name));
         }
     }
 
@@ -258,12 +257,6 @@ fn asked(operation: &Operation) -> Option<(&str, Asked)> {
 
 fn elements(value: &Value) -> Option<Vec<i64>> {
     value.as_array()?.iter().map(Value::as_i64).collect()
-}
-
-fn hash(name: &str) -> u64 {
-    let mut hasher = FxHasher::default();
-    name.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl Check for Sets {

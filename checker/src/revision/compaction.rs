@@ -83,8 +83,18 @@ struct Bounds<'a> {
     returned: Vec<(u64, Bound)>,
     /// By invocation; the place that must not be passed from there on.
     invoked: Vec<(u64, Bound)>,
-    /// Reads of history, with the oldest revision each reads.
-    reads: Vec<(&'a Step<'a>, i64)>,
+    /// Reads of history, by the oldest revision that each reads.
+    reads: Vec<Reads<'a>>,
+}
+
+/// Those reads of history that go back to a revision, or further.
+#[derive(Clone, Copy)]
+struct Reads<'a> {
+    oldest: i64,
+    /// The one that began last, of those that may not be stale.
+    last: Option<&'a Step<'a>>,
+    /// The one of the newest state.
+    newest: &'a Step<'a>,
 }
 
 impl<'a> Bounds<'a> {
@@ -109,8 +119,7 @@ impl<'a> Bounds<'a> {
                 invoked[at - 1].1 = invoked[at].1;
             }
         }
-        let reads = others().filter_map(|step| Some((step, oldest_read(step)?))).collect();
-        Bounds { returned, invoked, reads }
+        Bounds { returned, invoked, reads: Reads::of(others()) }
     }
 
     /// The earliest place by what had returned before the compaction began.
@@ -130,8 +139,27 @@ impl<'a> Bounds<'a> {
     /// The worst of the reads of what the compaction takes away: one that began after it, or else the one
     /// of the newest state.
     fn read_below(&self, compaction: &Step<'_>, revision: i64) -> Option<&'a Step<'a>> {
-        let reads = self.reads.iter().filter(|(_, oldest)| *oldest < revision).map(|(step, _)| *step);
-        reads.max_by_key(|step| (compaction.returned < step.invoked && !step.stale_allowed, step.rev))
+        let below = self.reads.partition_point(|reads| reads.oldest < revision);
+        let Reads { last, newest, .. } = *self.reads[..below].last()?;
+        Some(last.filter(|read| compaction.returned < read.invoked).unwrap_or(newest))
+    }
+}
+
+impl<'a> Reads<'a> {
+    fn of(steps: impl Iterator<Item = &'a Step<'a>>) -> Vec<Reads<'a>> {
+        let one = |step: &'a Step<'a>| {
+            let last = (!step.stale_allowed).then_some(step);
+            Some(Reads { oldest: oldest_read(step)?, last, newest: step })
+        };
+        let mut reads: Vec<Reads<'_>> = steps.filter_map(one).collect();
+        reads.sort_by_key(|reads| reads.oldest);
+        for at in 1..reads.len() {
+            let Reads { last, newest, .. } = reads[at - 1];
+            let here = &mut reads[at];
+            here.last = here.last.into_iter().chain(last).max_by_key(|step| step.invoked);
+            here.newest = std::cmp::max_by_key(newest, here.newest, |step| step.rev);
+        }
+        reads
     }
 }
 

@@ -5,13 +5,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use super::blame::{Left, is_one_key};
 use super::demand::Due;
-use super::makers::{Makers, STEPS_OF_A_TRY, Used};
+use super::makers::{Makers, OfKey, STEPS_OF_A_TRY, Used};
 use crate::budget::{Pace, Stop};
 use crate::spec::kv::Store;
-use crate::spec::kv_types::{KeyRange, PutRequest, Request, TxnRequest};
+use crate::spec::kv_types::{KeyRange, Request, TxnRequest};
 
 /// Who made a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,10 +191,8 @@ impl Makers<'_> {
         let revision = store.rev() + 1;
         let mut places = BinaryHeap::new();
         let mut dues = self.dues.borrow_mut();
-        for (list, (key, steps)) in self.by_key.iter().enumerate() {
-            if !left.concerns(key) {
-                continue;
-            }
+        for list in self.lists_left(revision, left) {
+            let OfKey { key, steps } = &self.by_key[list];
             let Some(last) = self.last_begun(steps, begun) else { continue };
             // All that a key is asked for is the same for all that write it.
             let Due { put, delete, .. } = self.demand.due(store, key, &mut dues[list]);
@@ -221,15 +220,16 @@ impl Makers<'_> {
     /// most keys are shown by some answer, and unknown steps are many.
     fn any(&self, store: &Store, revision: i64, begun: usize, left: &Left) -> Newest {
         let mut places = BinaryHeap::new();
-        for (list, (key, steps)) in self.by_key.iter().enumerate() {
-            if left.concerns(key)
-                && let Some(kind) = self.possible_kind(store, key, revision)
+        for list in self.lists_left(revision, left) {
+            let OfKey { key, steps } = &self.by_key[list];
+            if let Some(kind) = self.possible_kind(store, key, revision)
                 && let Some(last) = self.last_begun(steps, begun)
             {
                 places.push(self.place((Reverse((0, 0)), kind), steps, list, last));
             }
         }
-        let wide = self.last_begun(&self.wide, begun);
+        // Whoever put what was seen is in the list of its key.
+        let wide = self.last_begun(&self.wide, begun).filter(|_| self.evidence.of(revision).is_empty());
         places.extend(wide.map(|last| self.place((Reverse((0, 0)), Kind::Either), &self.wide, WIDE, last)));
         Newest(places)
     }
@@ -240,8 +240,7 @@ impl Makers<'_> {
         if self.evidence.excludes_write(key, revision) {
             return None;
         }
-        let put = PutRequest { key: key.to_owned(), value: String::new(), prev_kv: false };
-        let put = !self.demand.never_fits(key, &store.after_put(&put));
+        let put = !self.demand.never_fits(key, &store.after_put(key, Arc::default()));
         let delete = store.get(key).is_some()
             && !self.evidence.excludes_delete(key, revision)
             && !self.demand.absence_leads_nowhere(key, revision);
@@ -269,7 +268,7 @@ impl Makers<'_> {
         loop {
             let Place { due, index, list, place, kind, .. } = newest.0.pop()?;
             if let Some(place) = place.and_then(|place| place.checked_sub(1)) {
-                let steps = if list == WIDE { &self.wide } else { &self.lists[list] };
+                let steps = if list == WIDE { &self.wide } else { &self.by_key[list].steps };
                 newest.0.push(self.place((due, kind), steps, list, place));
             }
             if !self.is_pinned(index) && kind.is_of(&self.steps[index].request) {
@@ -315,7 +314,7 @@ impl Makers<'_> {
                 if self.evidence.excludes_write(&put.key, revision) {
                     return false;
                 }
-                let pair = store.after_put(put);
+                let pair = store.after_put(&put.key, Arc::from(put.value.as_str()));
                 return pair.mod_revision == revision
                     && seen.iter().all(|(_, seen)| seen.key == put.key && seen.fits(&pair, revision))
                     && !self.demand.leads_nowhere(&put.key, &pair);

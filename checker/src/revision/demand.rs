@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::blame::is_one_key;
 use super::evidence::{Evidence, STEPS_OF_AN_ANSWER, Seen};
@@ -358,8 +358,9 @@ impl<'a> Demand<'a> {
 
     /// Notes keys of a range that an answer shows none of, where that matters.
     fn absent_from(&mut self, keys: &KeyRange, found: &[KeyValue], at: i64) {
-        let found: FxHashSet<&str> = found.iter().map(|pair| pair.key.as_str()).collect();
-        let absent = self.deleters.within(keys).filter(|key| !found.contains(key));
+        let mut found: Vec<&str> = found.iter().map(|pair| pair.key.as_str()).collect();
+        found.sort_unstable();
+        let absent = self.deleters.within(keys).filter(|key| found.binary_search(key).is_err());
         let absent: Vec<&'a str> = absent.take(ABSENT_MAX).collect();
         absent.iter().for_each(|key| self.facts(key).absent.push(at));
     }

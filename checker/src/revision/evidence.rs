@@ -45,11 +45,46 @@ pub(super) struct Evidence<'a> {
     seen: Vec<(i64, Seen<'a>)>,
     /// How many there are before those are left out next that are there twice.
     seen_max: usize,
-    /// For each key: it was not written after the first and up to the second revision. Sorted by the
-    /// second, and then each first lowered to the least of all that follow.
-    quiet: FxHashMap<&'a str, Vec<(i64, i64)>>,
-    /// The same for deletions: it was not deleted after the first and up to the second revision.
-    alive: FxHashMap<&'a str, Vec<(i64, i64)>>,
+    keys: FxHashMap<&'a str, KeyEvidence<'a>>,
+}
+
+/// What answers show of a key beside what was written.
+#[derive(Debug, Default)]
+struct KeyEvidence<'a> {
+    /// It was not written after the first and up to the second revision.
+    quiet: Spans,
+    /// It was not deleted after the first and up to the second revision.
+    alive: Spans,
+    /// What was seen last, with the revision that made it: most answers show the same again.
+    last: Option<(i64, Seen<'a>)>,
+}
+
+/// Spans of revisions, each without the first and with the second. Once they are in order: sorted by the second, and
+/// then each first lowered to the least of all that follow.
+#[derive(Debug, Default)]
+struct Spans(Vec<(i64, i64)>);
+
+impl Spans {
+    fn add(&mut self, from: i64, to: i64) {
+        match self.0.last_mut() {
+            Some((same, last)) if *same == from => *last = to.max(*last),
+            Some(_) | None => self.0.push((from, to)),
+        }
+    }
+
+    fn put_in_order(&mut self) {
+        self.0.sort_unstable_by_key(|(_, to)| *to);
+        let mut least = i64::MAX;
+        for (from, _) in self.0.iter_mut().rev() {
+            least = least.min(*from);
+            *from = least;
+        }
+    }
+
+    fn cover(&self, revision: i64) -> bool {
+        let from = self.0.partition_point(|(_, to)| *to < revision);
+        self.0.get(from).is_some_and(|(since, _)| *since < revision)
+    }
 }
 
 impl<'a> Evidence<'a> {
@@ -76,14 +111,10 @@ impl<'a> Evidence<'a> {
             }
         }
         evidence.put_in_order();
-        for spans in evidence.quiet.values_mut().chain(evidence.alive.values_mut()) {
-            spans.sort_by_key(|(_, to)| *to);
-            let mut least = i64::MAX;
-            for (from, _) in spans.iter_mut().rev() {
-                least = least.min(*from);
-                *from = least;
-            }
-            pace.steps(spans.len())?;
+        for KeyEvidence { quiet, alive, .. } in evidence.keys.values_mut() {
+            pace.steps(quiet.0.len() + alive.0.len())?;
+            quiet.put_in_order();
+            alive.put_in_order();
         }
         Ok(evidence)
     }
@@ -108,25 +139,29 @@ impl<'a> Evidence<'a> {
 
     /// Whether some answer shows that a key was not written at a revision.
     pub(super) fn excludes_write(&self, key: &str, revision: i64) -> bool {
-        spans_cover(self.quiet.get(key), revision)
+        self.keys.get(key).is_some_and(|shown| shown.quiet.cover(revision))
     }
 
     /// Whether some answer shows that a key was not deleted at a revision.
     pub(super) fn excludes_delete(&self, key: &str, revision: i64) -> bool {
-        spans_cover(self.alive.get(key), revision)
+        self.keys.get(key).is_some_and(|shown| shown.alive.cover(revision))
     }
 
     fn see(&mut self, mod_revision: i64, read_at: i64, seen: Seen<'a>) {
+        let key = self.keys.entry(seen.key).or_default();
         if mod_revision < read_at {
-            self.quiet.entry(seen.key).or_default().push((mod_revision, read_at));
+            key.quiet.add(mod_revision, read_at);
         }
         if let Some(create) = seen.create_revision {
-            self.alive.entry(seen.key).or_default().push((create, read_at));
-            if create < mod_revision {
-                let born =
-                    Seen { key: seen.key, value: None, create_revision: Some(create), version: Some(1) };
-                self.seen.push((create, born));
-            }
+            key.alive.add(create, read_at);
+        }
+        if key.last.as_ref().is_some_and(|(at, last)| *at == mod_revision && *last == seen) {
+            return;
+        }
+        key.last = Some((mod_revision, seen.clone()));
+        if let Some(create) = seen.create_revision.filter(|create| *create < mod_revision) {
+            let born = Seen { key: seen.key, value: None, create_revision: Some(create), version: Some(1) };
+            self.seen.push((create, born));
         }
         self.seen.push((mod_revision, seen));
         if self.seen.len() > self.seen_max {
@@ -200,12 +235,6 @@ pub fn seen<'a>(step: &'a Step<'a>) -> Vec<(i64, Seen<'a>)> {
 fn read_at(range: &RangeRequest, step: &Step<'_>) -> i64 {
     let newest = if step.is_write() { step.rev - 1 } else { step.rev };
     if range.revision > 0 { range.revision.min(newest) } else { newest }
-}
-
-fn spans_cover(spans: Option<&Vec<(i64, i64)>>, revision: i64) -> bool {
-    let Some(spans) = spans else { return false };
-    let from = spans.partition_point(|(_, to)| *to < revision);
-    spans.get(from).is_some_and(|(since, _)| *since < revision)
 }
 
 /// What a request may write: single keys and ranges.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
@@ -33,10 +33,8 @@ pub(super) struct Makers<'a> {
     pub(super) first_return: Vec<u64>,
     /// What each step of unknown outcome may write.
     written: FxHashMap<usize, Vec<KeyRange>>,
-    /// Of those, the ones that may write a single key.
-    pub(super) by_key: BTreeMap<String, Vec<usize>>,
-    /// The same lists, in the order of the keys.
-    pub(super) lists: Vec<Vec<usize>>,
+    /// Of those, the ones that may write a single key, in the order of the keys.
+    pub(super) by_key: Vec<OfKey>,
     /// And the ones that may write a range.
     pub(super) wide: Vec<usize>,
     /// Of all, in order of invocation, the ones that are not pinned.
@@ -49,6 +47,13 @@ pub(super) struct Makers<'a> {
     pub(super) dues: RefCell<Vec<Due>>,
     /// What is to be tried first.
     pub(super) plan: Plan,
+}
+
+/// Steps of unknown outcome that may write a key, in order of invocation.
+#[derive(Debug)]
+pub(super) struct OfKey {
+    pub(super) key: String,
+    pub(super) steps: Vec<usize>,
 }
 
 impl<'a> Makers<'a> {
@@ -97,8 +102,7 @@ impl<'a> Makers<'a> {
             first_return,
             written,
             dues: RefCell::new(vec![Due::default(); by_key.len()]),
-            lists: by_key.values().cloned().collect(),
-            by_key,
+            by_key: by_key.into_iter().map(|(key, steps)| OfKey { key, steps }).collect(),
             wide,
             free,
             pinned,
@@ -120,16 +124,32 @@ impl<'a> Makers<'a> {
         let mut writing = self.wide.clone();
         for keys in keys {
             if is_one_key(keys) {
-                writing.extend(self.by_key.get(&keys.key).into_iter().flatten());
+                writing.extend(self.by_key[self.lists_of(&keys.key)].iter().flat_map(|of| &of.steps));
             } else {
-                let from =
-                    self.by_key.range::<str, _>((Bound::Included(keys.key.as_str()), Bound::Unbounded));
-                writing.extend(from.take_while(|(key, _)| covers(keys, key)).flat_map(|(_, steps)| steps));
+                let from = &self.by_key[self.lists_of(&keys.key).start..];
+                writing.extend(from.iter().take_while(|of| covers(keys, &of.key)).flat_map(|of| &of.steps));
             }
         }
         writing.sort_unstable();
         writing.dedup();
         writing
+    }
+
+    /// The place of a key among all that steps of unknown outcome may write alone; if it has none, nothing at the place
+    /// where it would be.
+    pub(super) fn lists_of(&self, key: &str) -> Range<usize> {
+        match self.by_key.binary_search_by(|of| of.key.as_str().cmp(key)) {
+            Ok(at) => at..at + 1,
+            Err(at) => at..at,
+        }
+    }
+
+    /// The lists in which all are that can have made a revision and are left. Whoever made one of which something was
+    /// seen wrote that key, and perhaps another that is wanted.
+    pub(super) fn lists_left(&self, revision: i64, left: &Left) -> impl Iterator<Item = usize> {
+        let seen = self.evidence.of(revision).first();
+        let lists = seen.map_or(0..self.by_key.len(), |(_, seen)| self.lists_of(seen.key));
+        lists.filter(move |list| seen.is_some() || left.concerns(&self.by_key[*list].key))
     }
 
     /// What a step of unknown outcome may write.
@@ -179,14 +199,9 @@ impl<'a> Makers<'a> {
                 Request::Range(_) | Request::Compact { .. } => false,
             }));
         };
-        match seen.first() {
-            // Who made it wrote that key.
-            Some((_, seen)) => add(seen.key, self.by_key.get(seen.key).map_or(&[][..], Vec::as_slice)),
-            None => self
-                .by_key
-                .iter()
-                .filter(|(key, _)| left.concerns(key))
-                .for_each(|(key, steps)| add(key, steps)),
+        for list in self.lists_left(revision, left) {
+            let OfKey { key, steps } = &self.by_key[list];
+            add(key, steps);
         }
         possible.extend(self.wide.iter().filter(|index| self.had_begun(**index, position)));
         possible.sort_unstable();

@@ -1,7 +1,7 @@
 //! Where puts that no answer names may be: what a plan of the keys is made from.
 
 use super::demand::Link;
-use super::makers::{Makers, STEPS_OF_A_TRY};
+use super::makers::{Makers, OfKey, STEPS_OF_A_TRY};
 use super::plan::{Candidate, Places, Plan};
 use super::step::Step;
 use crate::budget::{Pace, Stop};
@@ -20,7 +20,7 @@ pub(super) fn planned(makers: &Makers<'_>, pace: &mut Pace<'_>) -> Result<Plan, 
     made.extend(answered.map(|step| step.rev));
     made.sort_unstable();
     let places = Known { makers, made };
-    for (key, steps) in &makers.by_key {
+    for OfKey { key, steps } in &makers.by_key {
         let free = steps.iter().filter(|index| !makers.pinned.contains_key(index));
         let candidates: Option<Vec<Candidate<'_>>> = free
             .map(|&index| {

@@ -25,6 +25,9 @@ const CHOICES_MAX: usize = 1 << 20;
 /// Choices that are taken back before the replay gives up.
 const TAKEN_BACK_MAX: u64 = 1_000_000;
 
+/// Revisions before the first answer that are looked at for what was made without one.
+const BEFORE_MAX: i64 = 1 << 6;
+
 /// The store at the beginning, and who writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beginning {
@@ -216,7 +219,12 @@ impl<'a> Replayer<'a> {
             // What others did before is no concern of these steps.
             Some(&first) if self.beginning.shared => {
                 let step = &self.steps[first];
-                Store::at((step.proves() - i64::from(step.is_write())).max(1))
+                let before = step.proves() - i64::from(step.is_write());
+                // What steps of unknown outcome had made before was seen, or can have been made just before.
+                let seen = self.makers.evidence.all().first().map_or(i64::MAX, |(revision, _)| *revision);
+                let unseen = before.saturating_sub(self.makers.begun(0) as i64);
+                let first = unseen.min(seen.saturating_sub(1));
+                Store::at(first.max(before.saturating_sub(BEFORE_MAX)).max(1))
             }
             Some(_) | None => Store::new(),
         }

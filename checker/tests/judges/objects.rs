@@ -14,7 +14,7 @@ use checker::spec::members::{Members, MembersAction, MembersOp};
 use checker::spec::multi_register::{MultiRegister, MultiRegisterOp, MultiRegisterStep};
 use checker::spec::mutex::{Mutex, MutexAction, MutexOp};
 use checker::spec::queue::{Discipline, Queue, QueueAction, QueueOp};
-use checker::spec::strings::{StringAction, StringOp, Strings};
+use checker::spec::strings::{StringAction, StringOp, Strings, Text};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -176,9 +176,9 @@ fn strings() {
         };
         StringOp { key: key.clone(), action }
     };
-    let answer = |state: &String, op: &StringOp| {
+    let answer = |state: &Text, op: &StringOp| {
         let action = match &op.action {
-            StringAction::Get(_) => StringAction::Get(state.clone()),
+            StringAction::Get(_) => StringAction::Get(state.to_string()),
             action @ (StringAction::Put(_) | StringAction::Append(_)) => action.clone(),
         };
         StringOp { key: op.key.clone(), action }

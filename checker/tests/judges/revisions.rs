@@ -18,11 +18,11 @@ use crate::brute;
 use crate::engines::{answer_kv, ask_kv};
 use crate::made::{self, Shape};
 
-const BEGINNING: Beginning = Beginning { revision: None, shared: false };
+pub const BEGINNING: Beginning = Beginning { revision: None, shared: false };
 
-/// What the order of revisions says: `None` for what it leaves open.
-fn by_revision(calls: &[Call<KvOp>]) -> Option<bool> {
-    let steps = revision::from_kv(calls, &[]).expect("every answer has a revision");
+/// What the order of revisions says of calls and of serializable ones: `None` for what it leaves open.
+pub fn by_revision(calls: &[Call<KvOp>], serializable: &[Call<KvOp>], beginning: Beginning) -> Option<bool> {
+    let steps = revision::from_kv(calls, serializable).expect("every answer has a revision");
     let stamps: Vec<Stamp> = steps
         .iter()
         .filter(|step| step.rev > 0 && !step.is_compaction())
@@ -31,14 +31,14 @@ fn by_revision(calls: &[Call<KvOp>]) -> Option<bool> {
             process: 0,
             rev: step.rev,
             write: step.is_write(),
-            stale_allowed: false,
+            stale_allowed: step.stale_allowed,
             invoked: step.invoked,
             returned: step.returned,
         })
         .collect();
     let ordered = revision::backwards(&stamps).is_empty() && revision::twice(&stamps).is_empty();
     let placed = revision::compactions(&steps).is_empty();
-    match revision::replay(&steps, BEGINNING, &Budget::new(&Options::default())) {
+    match revision::replay(&steps, beginning, &Budget::new(&Options::default())) {
         Outcome::Fits(_) => Some(ordered && placed),
         Outcome::Wrong(..) => Some(false),
         Outcome::Undecided(..) => None,
@@ -59,7 +59,7 @@ fn the_order_of_revisions_agrees_with_brute_force() {
         let shape = &shapes[seed as usize % shapes.len()];
         let ask = |rng: &mut _| KvOp { request: ask_kv(rng, 0), answer: None };
         let mut calls = made::linearizable(&Kv::default(), shape, &mut rng, ask, answer_kv);
-        assert_eq!(by_revision(&calls), Some(true), "seed {seed} was made legal: {calls:#?}");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(true), "seed {seed} was made legal: {calls:#?}");
         for call in &mut calls {
             let Some(answer) = &mut call.op.answer else { continue };
             match rng.random_range(0..12) {
@@ -84,7 +84,7 @@ fn the_order_of_revisions_agrees_with_brute_force() {
         }
         let brute = brute::linearizable(&Kv::default(), &calls);
         illegal += u64::from(!brute);
-        assert_eq!(by_revision(&calls), Some(brute), "seed {seed}: {calls:#?}");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(brute), "seed {seed}: {calls:#?}");
     }
     assert!(illegal > rounds / 10 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
 }
@@ -121,7 +121,7 @@ fn bursts_of_range_deletions_without_an_answer_agree_with_brute_force() {
         let shape = &shapes[seed as usize % shapes.len()];
         let ask = |rng: &mut _| KvOp { request: ask_burst(rng), answer: None };
         let mut calls = made::linearizable(&Kv::default(), shape, &mut rng, ask, answer_kv);
-        assert_eq!(by_revision(&calls), Some(true), "seed {seed} was made legal: {calls:#?}");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(true), "seed {seed} was made legal: {calls:#?}");
         for call in &mut calls {
             let Some(answer) = &mut call.op.answer else { continue };
             match (rng.random_range(0..5), &mut answer.response) {
@@ -140,7 +140,7 @@ fn bursts_of_range_deletions_without_an_answer_agree_with_brute_force() {
         }
         let brute = brute::linearizable(&Kv::default(), &calls);
         illegal += u64::from(!brute);
-        assert_eq!(by_revision(&calls), Some(brute), "seed {seed}: {calls:#?}");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(brute), "seed {seed}: {calls:#?}");
     }
     assert!(illegal > rounds / 10 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
 }
@@ -175,7 +175,7 @@ fn looks_at_the_past_agree_with_brute_force() {
         let shape = &shapes[seed as usize % shapes.len()];
         let ask = |rng: &mut _| KvOp { request: ask_past(rng), answer: None };
         let mut calls = made::linearizable(&Kv::default(), shape, &mut rng, ask, answer_kv);
-        assert_eq!(by_revision(&calls), Some(true), "seed {seed} was made legal: {calls:#?}");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(true), "seed {seed} was made legal: {calls:#?}");
         for call in &mut calls {
             let (Request::Range(range), Some(answer)) = (&call.op.request, &mut call.op.answer) else {
                 continue;
@@ -191,7 +191,7 @@ fn looks_at_the_past_agree_with_brute_force() {
         }
         let brute = brute::linearizable(&Kv::default(), &calls);
         illegal += u64::from(!brute);
-        assert_eq!(by_revision(&calls), Some(brute), "seed {seed}: {calls:#?}");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(brute), "seed {seed}: {calls:#?}");
     }
     assert!(illegal > rounds / 20 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
 }
@@ -232,11 +232,11 @@ fn what_was_shown_since_does_not_excuse_a_wrong_look_at_the_past() {
     };
     for maker in [1, 2] {
         let mut calls = of(maker);
-        assert_eq!(by_revision(&calls), Some(true), "operation {maker} made it");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(true), "operation {maker} made it");
         let answer = calls.last_mut().and_then(|call| call.op.answer.as_mut()).expect("it was answered");
         let Response::Range { count, .. } = &mut answer.response else { panic!("it is a range") };
         *count = 7;
-        assert_eq!(by_revision(&calls), Some(false), "nobody can have put seven keys");
+        assert_eq!(by_revision(&calls, &[], BEGINNING), Some(false), "nobody can have put seven keys");
     }
 }
 

@@ -41,8 +41,9 @@ fn by_search(calls: &[Call<ListTxn>]) -> bool {
 fn the_graph_agrees_with_the_search() {
     let mut unique: BTreeMap<&str, i64> = BTreeMap::new();
     let mut ask = |rng: &mut ChaCha8Rng| {
+        let (steps, keys) = (rng.random_range(1..6), rng.random_range(1..4));
         let mut step = || {
-            let name = ["x", "y", "z"][rng.random_range(0..3)];
+            let name = ["x", "y", "z"][rng.random_range(0..keys)];
             let key: Arc<str> = Arc::from(name);
             if rng.random() {
                 let element = unique.entry(name).or_default();
@@ -52,7 +53,7 @@ fn the_graph_agrees_with_the_search() {
                 ListStep::Read { key, found: None }
             }
         };
-        ListTxn((0..3).map(|_| step()).collect())
+        ListTxn((0..steps).map(|_| step()).collect())
     };
     let shapes = [
         Shape { calls: 9, processes: 3, info_percent: 0 },
@@ -73,14 +74,21 @@ fn the_graph_agrees_with_the_search() {
     assert!(illegal > rounds / 10 && illegal < rounds * 9 / 10, "{illegal} of {rounds} are illegal");
 }
 
-/// Shortens reads, and moves some transactions in time.
+/// Changes reads, and moves some transactions in time.
 fn spoil(rng: &mut ChaCha8Rng, calls: &mut [Call<ListTxn>]) {
     for call in calls.iter_mut() {
         for step in &mut call.op.0 {
             if let ListStep::Read { found: Some(found), .. } = step
                 && rng.random_ratio(1, 12)
+                && !found.is_empty()
             {
-                found.pop();
+                let (one, other) = (rng.random_range(0..found.len()), rng.random_range(0..found.len()));
+                match rng.random_range(0..8) {
+                    0 => found.swap(one, other),
+                    1 => drop(found.remove(one)),
+                    2 => found.push(found[one]),
+                    _ => drop(found.pop()),
+                }
             }
         }
     }

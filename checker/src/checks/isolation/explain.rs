@@ -130,10 +130,13 @@ impl Explain<'_> {
                 );
                 (text, vec![*txn])
             }
-            Wrong::DirtyUpdate { .. } | Wrong::LostUpdate { .. } => self.sentence_of_update(wrong),
-            Wrong::IncompatibleOrder { .. } | Wrong::CyclicVersions { .. } | Wrong::Lost { .. } => {
-                self.sentence_of_order(wrong)
+            Wrong::DirtyUpdate { .. } | Wrong::LostUpdate { .. } | Wrong::OtherRevision { .. } => {
+                self.sentence_of_update(wrong)
             }
+            Wrong::IncompatibleOrder { .. }
+            | Wrong::CyclicVersions { .. }
+            | Wrong::OwnOrder { .. }
+            | Wrong::Lost { .. } => self.sentence_of_order(wrong),
         }
     }
 
@@ -148,6 +151,16 @@ impl Explain<'_> {
                     self.by(*failed)
                 );
                 (text, vec![*failed, *writer])
+            }
+            Wrong::OtherRevision { reader, key, value, rev, writer, known } => {
+                let text = format!(
+                    "a value is of the revision of its write, but {} read {value} in {} as of revision {rev}, and \
+                     {} wrote it at {known}",
+                    self.by(*reader),
+                    self.keys[*key as usize],
+                    self.by(*writer)
+                );
+                (text, vec![*writer, *reader])
             }
             Wrong::LostUpdate { key, one, other } => {
                 let text = format!(
@@ -188,6 +201,16 @@ impl Explain<'_> {
                     values.join(", ")
                 );
                 (text, txns.clone())
+            }
+            Wrong::OwnOrder { writer, key, before, element, reader } => {
+                let text = format!(
+                    "what a transaction appends stands in its order, but {} read {element} in {} without the \
+                     {before} that {} had appended first before it",
+                    self.by(*reader),
+                    self.keys[*key as usize],
+                    self.by(*writer)
+                );
+                (text, vec![*writer, *reader])
             }
             Wrong::Lost { writer, key, element, reader } => {
                 let text = format!(

@@ -18,8 +18,18 @@ struct Writes<'a> {
 /// Whether a request writes a key twice.
 pub(super) fn writes_twice(request: &Request) -> bool {
     match request {
-        Request::Txn(txn) => writes(&txn.success).is_none() || writes(&txn.failure).is_none(),
+        Request::Txn(txn) => branch_writes_twice(&txn.success) || branch_writes_twice(&txn.failure),
         Request::Range(_) | Request::Put(_) | Request::Delete(_) | Request::Compact { .. } => false,
+    }
+}
+
+fn branch_writes_twice(branch: &[Request]) -> bool {
+    let mut others = branch.iter().filter(|request| !matches!(request, Request::Range(_)));
+    match (others.next(), others.next()) {
+        (None, _) => false,
+        // Most branches have one write, which needs no list.
+        (Some(one), None) => writes_twice(one),
+        (Some(_), Some(_)) => writes(branch).is_none(),
     }
 }
 

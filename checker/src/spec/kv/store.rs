@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::iter;
 use std::ops::Bound;
+use std::ptr;
 use std::sync::Arc;
 
 use rustc_hash::FxHasher;
 
-use super::super::kv_types::{KeyRange, KeyValue, PutRequest, Request};
+use super::super::kv_types::{KeyRange, KeyValue, Request};
 
 /// A store at its newest revision, with its history.
 ///
@@ -16,7 +18,7 @@ use super::super::kv_types::{KeyRange, KeyValue, PutRequest, Request};
 pub struct Store {
     rev: i64,
     compacted: i64,
-    keys: BTreeMap<Arc<str>, Arc<Version>>,
+    keys: BTreeMap<Arc<str>, Arc<Versions>>,
     /// Digest of all writes in their order: a hash of the whole state without a walk over it.
     digest: u64,
 }
@@ -35,13 +37,20 @@ impl Mark {
     }
 }
 
-/// What a key held from a revision on.
+/// The versions of a key: those that only one state has are in one piece, behind those that it shares with others.
 #[derive(Debug)]
-pub(super) struct Version {
+struct Versions {
+    /// The oldest first; at least one.
+    own: Vec<Version>,
+    before: Option<Arc<Versions>>,
+}
+
+/// What a key held from a revision on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
     rev: i64,
     /// `None` for a deletion.
     pair: Option<Pair>,
-    before: Option<Arc<Version>>,
 }
 
 /// What a key holds.
@@ -82,13 +91,83 @@ impl Pair {
     }
 }
 
-impl Drop for Version {
+impl Versions {
+    /// A key's first version.
+    fn of(version: Version) -> Arc<Versions> {
+        Arc::new(Versions { own: vec![version], before: None })
+    }
+
+    fn newest(&self) -> &Version {
+        self.own.last().expect("a key has a version")
+    }
+
+    /// The version as of a revision.
+    fn at(&self, rev: i64) -> Option<&Version> {
+        if self.newest().rev <= rev {
+            return self.own.last();
+        }
+        let mut versions = self;
+        while versions.own[0].rev > rev {
+            versions = versions.before.as_ref()?;
+        }
+        let after = versions.own.partition_point(|version| version.rev <= rev);
+        versions.own[..after].last()
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Version> {
+        let pieces = iter::successors(Some(self), |versions| versions.before.as_deref());
+        pieces.flat_map(|versions| versions.own.iter().rev())
+    }
+
+    /// Adds a version; other states keep what they have.
+    fn push(self: &mut Arc<Versions>, version: Version) {
+        match Arc::get_mut(self) {
+            Some(versions) => versions.own.push(version),
+            None => *self = Arc::new(Versions { own: vec![version], before: Some(self.clone()) }),
+        }
+    }
+
+    /// Takes back the versions after a revision; `false` if none is left.
+    fn back_to(self: &mut Arc<Versions>, rev: i64) -> bool {
+        while self.own[0].rev > rev {
+            match self.before.clone() {
+                Some(before) => *self = before,
+                None => return false,
+            }
+        }
+        let kept = self.own.partition_point(|version| version.rev <= rev);
+        if kept < self.own.len() {
+            match Arc::get_mut(self) {
+                Some(versions) => versions.own.truncate(kept),
+                None => {
+                    let own = self.own[..kept].to_vec();
+                    *self = Arc::new(Versions { own, before: self.before.clone() });
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether two histories of a key are the same; what they share is not walked.
+    fn same(&self, other: &Versions) -> bool {
+        let (mut ours, mut theirs) = (self.newest_first(), other.newest_first());
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some(one), Some(other)) if ptr::eq(one, other) => return true,
+                (Some(one), Some(other)) if one == other => {}
+                (None, None) => return true,
+                (Some(_), _) | (_, Some(_)) => return false,
+            }
+        }
+    }
+}
+
+impl Drop for Versions {
     fn drop(&mut self) {
         // One by one: a long chain would overflow the stack.
         let mut next = self.before.take();
-        while let Some(version) = next.and_then(Arc::into_inner) {
-            let mut version = version;
-            next = version.before.take();
+        while let Some(mut versions) = next.and_then(Arc::into_inner) {
+            next = versions.before.take();
         }
     }
 }
@@ -133,8 +212,8 @@ impl Store {
             }
             Request::Delete(delete) => {
                 // What a range deletion deleted is still among the keys.
-                for (_, newest) in self.keys.range_mut::<str, _>(ordered_bounds(&delete.keys)) {
-                    back_to(newest, mark.rev);
+                for (_, versions) in self.keys.range_mut::<str, _>(ordered_bounds(&delete.keys)) {
+                    versions.back_to(mark.rev);
                 }
             }
             Request::Txn(txn) => {
@@ -145,8 +224,8 @@ impl Store {
     }
 
     fn take_back_one(&mut self, key: &str, mark: Mark) {
-        if let Some(newest) = self.keys.get_mut(key)
-            && !back_to(newest, mark.rev)
+        if let Some(versions) = self.keys.get_mut(key)
+            && !versions.back_to(mark.rev)
         {
             self.keys.remove(key);
         }
@@ -169,29 +248,25 @@ impl Store {
 
     /// The newest pair of a key.
     pub fn get(&self, key: &str) -> Option<&Pair> {
-        self.keys.get(key)?.pair.as_ref()
+        self.keys.get(key)?.newest().pair.as_ref()
     }
 
-    /// What a key would hold after a put of it, the next write.
-    pub fn after_put(&self, put: &PutRequest) -> Pair {
+    /// What a key would hold after a put of a value, the next write.
+    pub fn after_put(&self, key: &str, value: Arc<str>) -> Pair {
         let mod_revision = self.rev + 1;
         let (create_revision, version) =
-            self.get(&put.key).map_or((mod_revision, 1), |pair| (pair.create_revision, pair.version + 1));
-        Pair { value: Arc::from(put.value.as_str()), create_revision, mod_revision, version }
+            self.get(key).map_or((mod_revision, 1), |pair| (pair.create_revision, pair.version + 1));
+        Pair { value, create_revision, mod_revision, version }
     }
 
     /// The pair of a key as of a revision, whether compacted or not.
     pub fn get_at(&self, key: &str, rev: i64) -> Option<&Pair> {
-        at(self.keys.get(key)?, rev)
+        self.keys.get(key)?.at(rev)?.pair.as_ref()
     }
 
     /// The revision of the newest write or deletion of a key, at or before `rev`.
     pub fn last_change(&self, key: &str, rev: i64) -> Option<i64> {
-        let mut version = self.keys.get(key)?;
-        while version.rev > rev {
-            version = version.before.as_ref()?;
-        }
-        Some(version.rev)
+        Some(self.keys.get(key)?.at(rev)?.rev)
     }
 
     /// The pairs of a range as of a revision, in key order.
@@ -202,36 +277,36 @@ impl Store {
     ) -> impl Iterator<Item = (&'a Arc<str>, &'a Pair)> {
         self.keys
             .range::<str, _>(ordered_bounds(keys))
-            .filter_map(move |(key, version)| at(version, rev).map(|pair| (key, pair)))
+            .filter_map(move |(key, versions)| Some((key, versions.at(rev)?.pair.as_ref()?)))
     }
 
     pub(super) fn write(&mut self, key: &str, rev: i64, value: Option<Arc<str>>) {
-        let before = self.keys.get(key).cloned();
-        let old = before.as_ref().and_then(|version| version.pair.as_ref());
+        let mut hasher = FxHasher::default();
+        (self.digest, key, rev, &value).hash(&mut hasher);
+        self.digest = hasher.finish();
+        let versions = self.keys.get_mut(key);
+        let old = versions.as_ref().and_then(|versions| versions.newest().pair.as_ref());
         let pair = value.map(|value| Pair {
             value,
             create_revision: old.map_or(rev, |old| old.create_revision),
             mod_revision: rev,
             version: old.map_or(1, |old| old.version + 1),
         });
-        let mut hasher = FxHasher::default();
-        (self.digest, key, rev, pair.as_ref().map(|pair| &pair.value)).hash(&mut hasher);
-        self.digest = hasher.finish();
-        let version = Arc::new(Version { rev, pair, before });
-        match self.keys.get_mut(key) {
-            Some(newest) => *newest = version,
+        let version = Version { rev, pair };
+        match versions {
+            Some(versions) => versions.push(version),
             None => {
-                self.keys.insert(Arc::from(key), version);
+                self.keys.insert(Arc::from(key), Versions::of(version));
             }
         }
     }
 
     /// Forgets all but the newest pairs: from here on the store answers for its newest revision alone.
     pub fn forget_history(&mut self) {
-        self.keys.retain(|_, version| version.pair.is_some());
-        for version in self.keys.values_mut() {
-            if version.before.is_some() {
-                *version = Arc::new(Version { rev: version.rev, pair: version.pair.clone(), before: None });
+        self.keys.retain(|_, versions| versions.newest().pair.is_some());
+        for versions in self.keys.values_mut() {
+            if versions.own.len() > 1 || versions.before.is_some() {
+                *versions = Versions::of(versions.newest().clone());
             }
         }
     }
@@ -246,8 +321,8 @@ impl Store {
                 mod_revision: *mod_revision,
                 version: *version,
             };
-            let version = Version { rev: *mod_revision, pair: Some(pair), before: None };
-            self.keys.insert(Arc::from(key.as_str()), Arc::new(version));
+            let version = Version { rev: *mod_revision, pair: Some(pair) };
+            self.keys.insert(Arc::from(key.as_str()), Versions::of(version));
         }
     }
 
@@ -256,7 +331,7 @@ impl Store {
         let pairs: Vec<String> = self
             .keys
             .iter()
-            .filter_map(|(key, version)| version.pair.as_ref().map(|pair| (key, pair)))
+            .filter_map(|(key, versions)| versions.newest().pair.as_ref().map(|pair| (key, pair)))
             .map(|(key, pair)| {
                 let Pair { value, create_revision, mod_revision, version } = pair;
                 format!("{key}={value:?} (mod {mod_revision}, create {create_revision}, version {version})")
@@ -279,7 +354,7 @@ impl PartialEq for Store {
             && self.rev == other.rev
             && self.compacted == other.compacted
             && self.keys.len() == other.keys.len()
-            && self.keys.iter().zip(&other.keys).all(|((a_key, a), (b_key, b))| a_key == b_key && same(a, b))
+            && self.keys.iter().zip(&other.keys).all(|((a_key, a), (b_key, b))| a_key == b_key && a.same(b))
     }
 }
 
@@ -289,31 +364,6 @@ impl Hash for Store {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.rev, self.compacted, self.digest).hash(state);
     }
-}
-
-/// Whether two histories of a key are the same; shared tails are not walked.
-fn same(mut a: &Arc<Version>, mut b: &Arc<Version>) -> bool {
-    loop {
-        if Arc::ptr_eq(a, b) {
-            return true;
-        }
-        if a.rev != b.rev || a.pair != b.pair {
-            return false;
-        }
-        match (&a.before, &b.before) {
-            (Some(next_a), Some(next_b)) => (a, b) = (next_a, next_b),
-            (None, None) => return true,
-            (Some(_), None) | (None, Some(_)) => return false,
-        }
-    }
-}
-
-fn at(newest: &Arc<Version>, rev: i64) -> Option<&Pair> {
-    let mut version = newest;
-    while version.rev > rev {
-        version = version.before.as_ref()?;
-    }
-    version.pair.as_ref()
 }
 
 /// The bounds of a range: one key, `[key, end)`, or from `key` on.
@@ -333,17 +383,6 @@ fn ordered_bounds(keys: &KeyRange) -> (Bound<&str>, Bound<&str>) {
         (Bound::Included(a), Bound::Excluded(b)) if a >= b => (Bound::Included(a), Bound::Excluded(a)),
         _ => (from, to),
     }
-}
-
-/// Takes back the versions of a key after a revision; `false` if none is left.
-fn back_to(newest: &mut Arc<Version>, rev: i64) -> bool {
-    while newest.rev > rev {
-        match newest.before.clone() {
-            Some(before) => *newest = before,
-            None => return false,
-        }
-    }
-    true
 }
 
 /// Whether a range covers a key.

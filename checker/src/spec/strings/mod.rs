@@ -2,9 +2,9 @@
 //! that nobody wrote holds the empty string.
 mod overlooked;
 mod pieces;
+mod text;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -16,12 +16,14 @@ use crate::linearizability::Call;
 use crate::linearizability::unique;
 use pieces::Told;
 
+pub use text::Text;
+
 /// A string of its own for each key.
 #[derive(Clone, Debug, Default)]
 pub struct Strings {
-    /// What is put and appended, numbered, if no one of these begins another: then strings tell what they are
-    /// made of.
-    pieces: BTreeMap<String, i64>,
+    /// What is put and appended, in order, if no one of these begins another: then strings tell what they are
+    /// made of. A piece's number is its place.
+    pieces: Vec<String>,
     /// Those that are written to one key more than once.
     again: FxHashSet<(Arc<str>, String)>,
 }
@@ -41,11 +43,17 @@ impl Strings {
                 }
             }
         }
-        let ambiguous = pieces.iter().zip(pieces.iter().skip(1)).any(|(a, b)| b.starts_with(a.as_str()));
+        let pieces: Vec<String> = pieces.into_iter().collect();
+        let ambiguous = pieces.windows(2).any(|pair| pair[1].starts_with(&pair[0]));
         if ambiguous {
             return Strings::default();
         }
-        Strings { pieces: pieces.into_iter().zip(0..).collect(), again }
+        Strings { pieces, again }
+    }
+
+    /// The number of a piece.
+    fn number(&self, piece: &str) -> Option<i64> {
+        self.pieces.binary_search_by(|known| known.as_str().cmp(piece)).ok().map(|at| at as i64)
     }
 
     /// The pieces that a string is made of, with their numbers, where they tell.
@@ -53,10 +61,9 @@ impl Strings {
         let mut all = Vec::new();
         while !found.is_empty() {
             // What begins the rest comes right before it in order, since no piece begins another.
-            let before = self.pieces.range::<str, _>((Bound::Unbounded, Bound::Included(found)));
-            let (piece, number) = before.last()?;
-            let rest = found.strip_prefix(piece.as_str())?;
-            all.push((&found[..piece.len()], *number));
+            let number = self.pieces.partition_point(|piece| piece.as_str() <= found).checked_sub(1)?;
+            let rest = found.strip_prefix(&self.pieces[number])?;
+            all.push((&found[..found.len() - rest.len()], number as i64));
             found = rest;
         }
         Some(all)
@@ -113,23 +120,18 @@ pub enum StringAction {
 }
 
 impl SequentialSpec for Strings {
-    type State = String;
+    type State = Text;
     type Op = StringOp;
 
-    fn init(&self) -> String {
-        String::new()
+    fn init(&self) -> Text {
+        Text::default()
     }
 
-    fn step(&self, state: &String, op: &StringOp) -> Option<String> {
+    fn step(&self, state: &Text, op: &StringOp) -> Option<Text> {
         match &op.action {
-            StringAction::Get(found) => (state == found).then(|| state.clone()),
-            StringAction::Put(value) => Some(value.clone()),
-            StringAction::Append(more) => {
-                let mut next = String::with_capacity(state.len() + more.len());
-                next.push_str(state);
-                next.push_str(more);
-                Some(next)
-            }
+            StringAction::Get(found) => state.is(found).then(|| state.clone()),
+            StringAction::Put(value) => Some(Text::from(value.as_str())),
+            StringAction::Append(more) => Some(state.with(more)),
         }
     }
 
@@ -208,7 +210,7 @@ impl SequentialSpec for Strings {
         Ok(Some(unique::Answer::Illegal(unique::Conflict { ids, culprit })))
     }
 
-    fn describe(&self, state: &String) -> String {
+    fn describe(&self, state: &Text) -> String {
         format!("{state:?}")
     }
 }

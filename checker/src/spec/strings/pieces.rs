@@ -110,7 +110,7 @@ fn writes(spec: &Strings, calls: &[Call<StringOp>]) -> Option<FxHashMap<i64, Vec
     let mut writes: FxHashMap<i64, Vec<usize>> = FxHashMap::default();
     for (index, call) in calls.iter().enumerate() {
         if let StringAction::Put(piece) | StringAction::Append(piece) = &call.op.action {
-            writes.entry(*spec.pieces.get(piece)?).or_default().push(index);
+            writes.entry(spec.number(piece)?).or_default().push(index);
         }
     }
     for of in writes.values_mut().filter(|of| of.len() > 1) {
