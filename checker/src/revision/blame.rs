@@ -194,6 +194,8 @@ impl<'a> Blame<'a> {
     ) -> Blamed {
         let Doubt { keys, as_of } = doubt;
         let mut blamed = Blamed::default();
+        // Choices are made in the order of their revisions, and what was made later has no part in an earlier state.
+        let made = &made[..made.partition_point(|made| made.revision <= *as_of)];
         if made.is_empty() || keys.is_empty() {
             return blamed;
         }
@@ -219,7 +221,6 @@ impl<'a> Blame<'a> {
         let shown: FxHashMap<usize, i64> =
             writers.iter().map(|writer| (writer.index, writer.shown)).collect();
         let first_begun = FirstBegun::new(&writers, makers);
-        // Choices are made in the order of their revisions.
         for (choice, made) in made.iter().enumerate().rev().take_while(|(_, made)| made.revision > oldest) {
             if matches!(made.by, Maker::Step(index) if shown.contains_key(&index)) {
                 continue;

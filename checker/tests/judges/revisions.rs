@@ -333,3 +333,48 @@ fn late_effects_of_many_unknown_operations_are_explained_key_by_key() {
         }
     }
 }
+
+/// A read of an old state is explained by what was made up to it, however much was made since by operations without an
+/// answer.
+#[test]
+fn what_was_made_later_is_not_blamed_for_a_read_of_the_past() {
+    let put =
+        |key: &str| Request::Put(PutRequest { key: key.to_owned(), value: "v".to_owned(), prev_kv: false });
+    let delete = |key: &str| {
+        let keys = KeyRange { key: key.to_owned(), end: None };
+        Request::Delete(DeleteRequest { keys, prev_kv: false })
+    };
+    let mut asked = Vec::new();
+    for at in 1..=3 {
+        asked.push((put(&format!("k/a{at}")), Some((Response::Put { prev: None }, 1 + at))));
+    }
+    // Fourteen that nobody was answered for; the last ones are thought of first.
+    asked.extend((0..8).map(|at| (put(&format!("z/{at}")), None)));
+    asked.extend((1..=3).map(|at| (delete(&format!("k/a{at}")), None)));
+    asked.extend((1..=3).map(|at| (put(&format!("k/b{at}")), None)));
+    asked.push((put("end"), Some((Response::Put { prev: None }, 19))));
+    let range = RangeRequest {
+        keys: KeyRange { key: "k/".to_owned(), end: Some("k0".to_owned()) },
+        revision: 7,
+        count_only: true,
+        ..RangeRequest::default()
+    };
+    let found = Response::Range { kvs: Vec::new(), count: 0, more: false };
+    asked.push((Request::Range(range), Some((found, 19))));
+    let calls: Vec<Call<KvOp>> = (0..)
+        .zip(asked)
+        .map(|(at, (request, answered))| {
+            let invoked = 10 * u64::from(at) + 1;
+            let returned = answered.is_some().then_some(invoked + 1);
+            let answer = answered.map(|(response, rev)| Answer { response, rev: Some(rev) });
+            Call { id: OpId(at), op: KvOp { request, answer }, invoked, returned }
+        })
+        .collect();
+    let steps = revision::from_kv(&calls, &[]).expect("every answer has a revision");
+    match revision::replay(&steps, BEGINNING, &Budget::new(&Options::default())) {
+        Outcome::Fits(replay) => {
+            assert!(replay.taken_back < 200, "{} were taken back", replay.taken_back);
+        }
+        other => panic!("all three are deleted first: {other:?}"),
+    }
+}
