@@ -1,7 +1,7 @@
 //! Tries the steps that can have made a revision, one after the other, the likeliest first.
 //!
 //! Steps of unknown outcome that never took effect grow in number with the history, so they are not gone through at every
-//! revision: lists of them, one a key, are entered at their newest, and only as far as something is tried.
+//! revision: lists of them, one a key, are entered at their newest, or their oldest, and only as far as something is tried.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -35,8 +35,9 @@ pub(super) struct Cursor {
     other: bool,
     /// Free steps before this one had begun.
     begun: usize,
+    first: First,
     /// What is still to be tried at the stages of demands and of all, once it is known.
-    rest: Option<Newest>,
+    rest: Option<Places>,
     /// Steps that were tried: equal requests can stand in for each other.
     tried: Vec<usize>,
 }
@@ -52,6 +53,50 @@ impl Cursor {
         let may = self.other && left.includes(&[]);
         self.other &= !may;
         may
+    }
+}
+
+/// Of steps that may as well have made a revision, which are tried first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum First {
+    /// Those that began last: most of what began long ago never took effect.
+    #[default]
+    Newest,
+    /// Those that began first: what a store took in and did much later was done in the order in which it came.
+    Oldest,
+}
+
+impl First {
+    /// The other one.
+    pub(super) fn turned(self) -> First {
+        match self {
+            First::Newest => First::Oldest,
+            First::Oldest => First::Newest,
+        }
+    }
+
+    /// Where a list is entered whose last place is `last`.
+    fn place(self, last: usize) -> usize {
+        match self {
+            First::Newest => last,
+            First::Oldest => 0,
+        }
+    }
+
+    /// The place after one of these.
+    fn next(self, place: usize, last: usize) -> Option<usize> {
+        match self {
+            First::Newest => place.checked_sub(1),
+            First::Oldest => Some(place + 1).filter(|next| *next <= last),
+        }
+    }
+
+    /// The larger, the earlier it is tried.
+    fn rank(self, invoked: u64) -> u64 {
+        match self {
+            First::Newest => invoked,
+            First::Oldest => u64::MAX - invoked,
+        }
     }
 }
 
@@ -95,34 +140,38 @@ impl Kind {
     }
 }
 
-/// Lists of steps, each in order of invocation, that are gone through together from the newest on.
+/// Lists of steps, each in order of invocation, that are gone through together.
 #[derive(Clone, Debug, Default)]
-struct Newest(BinaryHeap<Place>);
+struct Places {
+    first: First,
+    heap: BinaryHeap<Place>,
+}
 
-/// Where to go on in one of the lists. The derived order is right: the most urgent is the greatest, and then the newest.
+/// Where to go on in one of the lists. The derived order is right: the most urgent is the greatest, and then who is to be
+/// tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     due: Reverse<(i64, usize)>,
-    invoked: u64,
+    rank: u64,
     index: usize,
     list: usize,
-    /// `None` if the list does not go on.
-    place: Option<usize>,
+    /// Here, and where the list ends; `None` if it does not go on.
+    place: Option<(usize, usize)>,
     /// What else is of no interest here.
     kind: Kind,
 }
 
 impl Makers<'_> {
     /// `last`: who was chosen when the revision was last come to.
-    pub(super) fn cursor(&self, revision: i64, position: usize, last: Option<Maker>) -> Cursor {
+    pub(super) fn cursor(&self, revision: i64, position: usize, last: Option<Maker>, first: First) -> Cursor {
         let begun = self.begun(position);
         let other = self.shared && self.evidence.of(revision).is_empty();
         let pinned = self.pinned_to(revision).filter(|index| self.had_begun(*index, position));
         let (stage, tried) = (Stage::Pinned, Vec::new());
-        Cursor { stage, pinned, last, other, begun, rest: None, tried }
+        Cursor { stage, pinned, last, other, begun, first, rest: None, tried }
     }
 
-    /// The next that can have made a revision; at each stage, who began last comes first.
+    /// The next that can have made a revision.
     ///
     /// # Errors
     /// [`Stop`] if the budget of `pace` ends before.
@@ -153,8 +202,10 @@ impl Makers<'_> {
                     }
                 }
                 Stage::Demanded => {
-                    let rest = cursor.rest.get_or_insert_with(|| self.demanded(store, cursor.begun, left));
-                    let next = self.newest(rest);
+                    let rest = cursor
+                        .rest
+                        .get_or_insert_with(|| self.demanded(store, cursor.begun, cursor.first, left));
+                    let next = self.next_of(rest);
                     if next.is_none() {
                         (cursor.stage, cursor.rest) = (Stage::Other, None);
                     }
@@ -168,9 +219,10 @@ impl Makers<'_> {
                     None
                 }
                 Stage::Any => {
+                    let (begun, first) = (cursor.begun, cursor.first);
                     let rest =
-                        cursor.rest.get_or_insert_with(|| self.any(store, revision, cursor.begun, left));
-                    let next = self.newest(rest);
+                        cursor.rest.get_or_insert_with(|| self.any(store, (revision, begun), first, left));
+                    let next = self.next_of(rest);
                     if next.is_none() {
                         return Ok(None);
                     }
@@ -187,9 +239,9 @@ impl Makers<'_> {
     }
 
     /// Free steps, of the first that had begun, without which a later answer is not explained.
-    fn demanded(&self, store: &Store, begun: usize, left: &Left) -> Newest {
+    fn demanded(&self, store: &Store, begun: usize, first: First, left: &Left) -> Places {
         let revision = store.rev() + 1;
-        let mut places = BinaryHeap::new();
+        let mut places = Places { first, heap: BinaryHeap::new() };
         let mut dues = self.dues.borrow_mut();
         for list in self.lists_left(revision, left) {
             let OfKey { key, steps } = &self.by_key[list];
@@ -199,7 +251,7 @@ impl Makers<'_> {
             let due = [(Kind::Put, put), (Kind::Delete, delete)];
             for (kind, due) in due.into_iter().filter_map(|(kind, due)| Some((kind, due?))) {
                 if !self.plan.has(key) {
-                    places.push(self.place((Reverse((due, 0)), kind), steps, list, last));
+                    self.enter(&mut places, (Reverse((due, 0)), kind), list, last);
                     continue;
                 }
                 // Nothing that is planned elsewhere.
@@ -208,30 +260,32 @@ impl Makers<'_> {
                     let window = self.plan.window(index);
                     let (before, turn) =
                         window.map_or((due, 0), |window| (window.before.min(due), window.turn));
-                    let (due, invoked) = (Reverse((before, turn)), self.invoked(index));
-                    places.push(Place { due, invoked, index, list, place: None, kind });
+                    let (due, rank) = (Reverse((before, turn)), first.rank(self.invoked(index)));
+                    places.heap.push(Place { due, rank, index, list, place: None, kind });
                 }
             }
         }
-        Newest(places)
+        places
     }
 
     /// Free steps, of the first that had begun, that write some key in a way that can have made a revision. By key, since
     /// most keys are shown by some answer, and unknown steps are many.
-    fn any(&self, store: &Store, revision: i64, begun: usize, left: &Left) -> Newest {
-        let mut places = BinaryHeap::new();
+    fn any(&self, store: &Store, (revision, begun): (i64, usize), first: First, left: &Left) -> Places {
+        let mut places = Places { first, heap: BinaryHeap::new() };
         for list in self.lists_left(revision, left) {
             let OfKey { key, steps } = &self.by_key[list];
             if let Some(kind) = self.possible_kind(store, key, revision)
                 && let Some(last) = self.last_begun(steps, begun)
             {
-                places.push(self.place((Reverse((0, 0)), kind), steps, list, last));
+                self.enter(&mut places, (Reverse((0, 0)), kind), list, last);
             }
         }
         // Whoever put what was seen is in the list of its key.
         let wide = self.last_begun(&self.wide, begun).filter(|_| self.evidence.of(revision).is_empty());
-        places.extend(wide.map(|last| self.place((Reverse((0, 0)), Kind::Either), &self.wide, WIDE, last)));
-        Newest(places)
+        if let Some(last) = wide {
+            self.enter(&mut places, (Reverse((0, 0)), Kind::Either), WIDE, last);
+        }
+        places
     }
 
     /// The ways in which a key can have been written at a revision, whatever the value; `None` if in neither. What
@@ -252,24 +306,36 @@ impl Makers<'_> {
         }
     }
 
-    fn place(
-        &self,
-        (due, kind): (Reverse<(i64, usize)>, Kind),
-        steps: &[usize],
-        list: usize,
-        place: usize,
-    ) -> Place {
-        let index = steps[place];
-        Place { due, invoked: self.invoked(index), index, list, place: Some(place), kind }
+    fn list(&self, list: usize) -> &[usize] {
+        if list == WIDE { &self.wide } else { &self.by_key[list].steps }
     }
 
-    /// Takes out the one that is most urgent, or began last.
-    fn newest(&self, newest: &mut Newest) -> Option<usize> {
+    /// Goes into a list, up to its place `last`.
+    fn enter(&self, places: &mut Places, what: (Reverse<(i64, usize)>, Kind), list: usize, last: usize) {
+        let place = places.first.place(last);
+        self.go_on(places, what, list, (place, last));
+    }
+
+    fn go_on(
+        &self,
+        places: &mut Places,
+        (due, kind): (Reverse<(i64, usize)>, Kind),
+        list: usize,
+        (place, last): (usize, usize),
+    ) {
+        let index = self.list(list)[place];
+        let rank = places.first.rank(self.invoked(index));
+        places.heap.push(Place { due, rank, index, list, place: Some((place, last)), kind });
+    }
+
+    /// Takes out the one that is to be tried next.
+    fn next_of(&self, places: &mut Places) -> Option<usize> {
         loop {
-            let Place { due, index, list, place, kind, .. } = newest.0.pop()?;
-            if let Some(place) = place.and_then(|place| place.checked_sub(1)) {
-                let steps = if list == WIDE { &self.wide } else { &self.by_key[list].steps };
-                newest.0.push(self.place((due, kind), steps, list, place));
+            let Place { due, index, list, place, kind, .. } = places.heap.pop()?;
+            if let Some((place, last)) = place
+                && let Some(next) = places.first.next(place, last)
+            {
+                self.go_on(places, (due, kind), list, (next, last));
             }
             if !self.is_pinned(index) && kind.is_of(&self.steps[index].request) {
                 return Some(index);

@@ -9,7 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use super::blame::{Blame, Blamed, Left, Made, Wanted, mentioned};
-use super::cursor::{Cursor, Maker};
+use super::cursor::{Cursor, First, Maker};
 use super::doubt::{Doubt, doubts};
 use super::makers::{Makers, Used};
 use super::step::{Expect, Step};
@@ -24,6 +24,10 @@ const STEPS_OF_A_TURN: usize = 16;
 const CHOICES_MAX: usize = 1 << 20;
 /// Choices that are taken back before the replay gives up.
 const TAKEN_BACK_MAX: u64 = 1_000_000;
+
+/// After so many choices taken back without a step forward, a run of missing revisions is begun anew with the other of
+/// the steps first; after twice as many the next time, so that what needs them all gets them.
+const TAKEN_BACK_FIRST: u64 = 500;
 
 /// Revisions before the first answer that are looked at for what was made without one.
 const BEFORE_MAX: i64 = 1 << 6;
@@ -118,6 +122,10 @@ struct Replayer<'a> {
     last: FxHashMap<i64, Maker>,
     taken_back: u64,
     furthest: Option<Furthest>,
+    /// Which steps are tried first, until how many were taken back, and how many that are.
+    first: First,
+    turn_at: u64,
+    turn_after: u64,
 }
 
 /// The contradiction that was come to last in the order, and what was chosen on the way.
@@ -163,6 +171,9 @@ impl<'a> Replayer<'a> {
             choices: Vec::new(),
             taken_back: 0,
             furthest: None,
+            first: First::default(),
+            turn_at: TAKEN_BACK_FIRST,
+            turn_after: TAKEN_BACK_FIRST,
         })
     }
 
@@ -183,9 +194,10 @@ impl<'a> Replayer<'a> {
             let blamed = self.blamed(&wrong, position);
             if self.furthest.as_ref().is_none_or(|furthest| furthest.position < position) {
                 self.furthest = Some(Furthest { position, wrong, made: self.made.clone() });
+                (self.turn_after, self.turn_at) = (TAKEN_BACK_FIRST, self.taken_back + TAKEN_BACK_FIRST);
             }
             match self.take_back(blamed, &mut store, position) {
-                Ok(Some(at)) => position = at,
+                Ok(Some(at)) => position = self.turn(&mut store, at),
                 Ok(None) => {
                     let furthest = self.furthest.take().expect("a contradiction was just found");
                     let store = self.again(&furthest);
@@ -273,7 +285,7 @@ impl<'a> Replayer<'a> {
             store.skip_to(self.makers.last_unseen(revision, last));
             return Ok(Done::Gap);
         }
-        let mut rest = self.makers.cursor(revision, position, self.last.get(&revision).copied());
+        let mut rest = self.makers.cursor(revision, position, self.last.get(&revision).copied(), self.first);
         let left = Left::default();
         let Some(chosen) =
             self.makers.next(store, revision, &mut rest, (&self.used, &left), &mut self.pace)?
@@ -381,6 +393,25 @@ impl<'a> Replayer<'a> {
             }
             blamed = choice.blamed;
             blamed.extend(self.dead_end(choice.revision, choice.position, &choice.left));
+        }
+    }
+
+    /// If nothing came of it for long: begins the run of missing revisions anew that ends with the newest choice, with
+    /// the other of the steps first. That forgets what was tried there, so nothing is concluded from it; where to go on.
+    fn turn(&mut self, store: &mut Store, mut position: usize) -> usize {
+        if self.taken_back < self.turn_at {
+            return position;
+        }
+        self.turn_after *= 2;
+        self.turn_at = self.taken_back + self.turn_after;
+        self.first = self.first.turned();
+        loop {
+            let Some(choice) = self.unchoose(store, position) else { return position };
+            position = choice.position;
+            self.last.remove(&choice.revision);
+            if self.made.last().is_none_or(|before| before.revision + 1 < choice.revision) {
+                return position;
+            }
         }
     }
 

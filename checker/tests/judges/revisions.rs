@@ -200,7 +200,7 @@ fn looks_at_the_past_agree_with_brute_force() {
 /// that the keys hold has been shown since.
 #[test]
 fn what_was_shown_since_does_not_excuse_a_wrong_look_at_the_past() {
-    let request = |json: Value| -> Request { serde_json::from_value(json).expect("a request") };
+    let request = asked;
     let of = |gone: i64| {
         let asked = [
             (json!({"put": {"key": "k", "value": "1"}}), true),
@@ -376,5 +376,58 @@ fn what_was_made_later_is_not_blamed_for_a_read_of_the_past() {
             assert!(replay.taken_back < 200, "{} were taken back", replay.taken_back);
         }
         other => panic!("all three are deleted first: {other:?}"),
+    }
+}
+
+fn asked(request: Value) -> Request {
+    serde_json::from_value(request).expect("it is a request")
+}
+
+/// Bursts of operations that nobody was answered for, of which every other one takes effect, in the order in which they
+/// were asked for: as when a member takes in requests, stands still, and goes on when nobody waits any more. Between them
+/// all keys are read.
+fn bursts_in_order(seed: u64) -> Vec<Call<KvOp>> {
+    let mut rng = made::rng(seed);
+    let mut store = Store::new();
+    let mut calls: Vec<Call<KvOp>> = Vec::new();
+    let mut call = |request: Request, store: Option<&mut Store>, is_answered: bool| {
+        let reply = store.map(|store| store.apply(&request).expect("none is refused"));
+        let answer = reply.filter(|_| is_answered);
+        let answer = answer.map(|reply| Answer { response: reply.response, rev: Some(reply.rev) });
+        let invoked = 2 * calls.len() as u64;
+        let returned = answer.is_some().then_some(invoked + 1);
+        calls.push(Call { id: OpId(calls.len() as u32), op: KvOp { request, answer }, invoked, returned });
+    };
+    let mut values = 0;
+    for _ in 0..3 {
+        for unknown in [false, true] {
+            for _ in 0..24 {
+                let key = format!("k{}", rng.random_range(0..8));
+                values += 1;
+                let request = match rng.random_range(0..10) {
+                    0 => json!({"delete": {"key": key, "end": format!("k{}", rng.random_range(0..9))}}),
+                    1..=3 => json!({"delete": {"key": key}}),
+                    _ => json!({"put": {"key": key, "value": values.to_string()}}),
+                };
+                let takes_effect = !unknown || rng.random_range(0..2) == 0;
+                call(asked(request), takes_effect.then_some(&mut store), !unknown);
+            }
+        }
+        call(asked(json!({"range": {"key": "k", "end": "l"}})), Some(&mut store), true);
+    }
+    calls
+}
+
+#[test]
+fn bursts_that_take_effect_in_the_order_of_their_invocation_are_explained() {
+    for seed in 0..25 {
+        let calls = bursts_in_order(seed);
+        let steps = revision::from_kv(&calls, &[]).expect("every answer has a revision");
+        match revision::replay(&steps, BEGINNING, &Budget::new(&Options::default())) {
+            Outcome::Fits(replay) => {
+                assert!(replay.taken_back < 20_000, "seed {seed}: {} were taken back", replay.taken_back);
+            }
+            other => panic!("seed {seed} was executed: {other:?}"),
+        }
     }
 }
